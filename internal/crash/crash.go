@@ -1,0 +1,72 @@
+// Package crash kills this process at a named point, so that tests can check that a restart finds out what is
+// true wherever the process died. Without HEADWATER_CRASH in the environment a point costs one comparison.
+//
+// HEADWATER_CRASH=land.after-put dies at the first pass of that point, land.after-put:3 at the third.
+package crash
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+)
+
+// Points lists every point in the order a record meets them. Tests walk this list, and a test fails when a point of
+// the list is never passed or a passed point is not in the list.
+var Points = []string{
+	"collect.before-produce",   // an item was read, its record not handed to Kafka
+	"collect.after-produce",    // the broker has acknowledged the record, the source does not know it
+	"collect.before-snapshot",  // the cursor is about to be written
+	"collect.after-snapshot",   // the cursor is written
+	"collect.after-quarantine", // an oversized item is stored, its record not produced
+	"kafka.before-trim",        // what has landed is about to be deleted from the topic
+	"kafka.after-trim",         // it is deleted
+	"lake.after-temp",          // a temporary file is whole, the object does not exist
+	"lake.after-link",          // the object has its name, its folder is not synced
+	"land.after-spool",         // records are buffered on disk, no object exists
+	"land.before-put",          // a rotation has begun
+	"land.after-put",           // an object of a rotation exists, others of it may not, nothing is committed
+	"land.before-commit",       // every object of a rotation exists
+	"land.after-commit",        // the offsets are committed
+	"serialize.after-write",    // a table partition's file is written and not published
+	"table.before-put",         // the publish is about to replace the partition
+	"table.after-put",          // the partition is replaced and not registered
+	"table.after-register",     // it is registered
+	"serialize.between-tables", // the raw table is published, the flat table is not
+}
+
+// plan is what HEADWATER_CRASH asks for: the point's name and how many passes of it are left.
+type plan struct {
+	name string
+	left atomic.Int64
+}
+
+// armed reads the environment at the first point that is passed.
+var armed = sync.OnceValue(func() *plan {
+	name, count, found := strings.Cut(os.Getenv("HEADWATER_CRASH"), ":")
+	p := &plan{name: name}
+	p.left.Store(1)
+	if found {
+		n, err := strconv.ParseInt(count, 10, 64)
+		if err != nil || n < 1 {
+			panic(fmt.Sprintf("HEADWATER_CRASH=%s:%s: the count after the colon must be a positive number", name, count))
+		}
+		p.left.Store(n)
+	}
+	return p
+})
+
+// Point kills the process with SIGKILL, as a power cut or the kernel's OOM killer would end it, if name is armed.
+func Point(name string) {
+	p := armed()
+	if p.name != name {
+		return
+	}
+	if p.left.Add(-1) == 0 {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {} // the signal may take effect a moment later; nothing after the point may run
+	}
+}

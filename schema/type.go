@@ -1,0 +1,39 @@
+package schema
+
+// Kind is what a column holds.
+type Kind uint8
+
+const (
+	// Undecided has been seen only as null, as an empty array or as an empty object. It has no column yet.
+	Undecided Kind = iota
+	Boolean
+	// Long is int64.
+	Long
+	// Decimal is decimal(38,0): integers beyond int64.
+	Decimal
+	Double
+	// String is UTF-8: JSON strings as they are, every other JSON value as its own text.
+	String
+	// Timestamp is an instant in microseconds, UTC.
+	Timestamp
+	// List has one element type.
+	List
+	// Struct has named fields.
+	Struct
+)
+
+// Type is a column's type, or, as a Struct, a table's schema. A Type that leaves this package has no Undecided in it.
+type Type struct {
+	Kind Kind
+	// Elem is a List's element.
+	Elem *Type
+	// Fields are a Struct's, in the order of the columns.
+	Fields []Field
+}
+
+// Field is a named part of a Struct; every field is nullable.
+type Field struct {
+	// Name is as in the data, in its own case.
+	Name string
+	Type Type
+}
