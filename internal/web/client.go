@@ -1,0 +1,61 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+)
+
+// Client asks the door of another process.
+type Client struct {
+	// Address is host:port, Token that process's.
+	Address, Token string
+}
+
+// Status asks for GET /api/v1/status.
+func (c Client) Status(ctx context.Context) (Status, error) {
+	var s Status
+	return s, c.ask(ctx, http.MethodGet, "/api/v1/status", nil, &s)
+}
+
+// Serialize asks for POST /api/v1/serialize; an error of the other side is a Fault.
+func (c Client) Serialize(ctx context.Context, r SerializeRequest) (SerializeResult, error) {
+	var result SerializeResult
+	return result, c.ask(ctx, http.MethodPost, "/api/v1/serialize", r, &result)
+}
+
+func (c Client) ask(ctx context.Context, method, path string, body, into any) error {
+	var data io.Reader
+	if body != nil {
+		encoded, err := json.Marshal(body)
+		if err != nil {
+			return fmt.Errorf("encoding the request: %w", err)
+		}
+		data = bytes.NewReader(encoded)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.Address+path, data)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+c.Token)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("asking the running process: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	answer := json.NewDecoder(io.LimitReader(resp.Body, 64<<20))
+	if resp.StatusCode != http.StatusOK {
+		var f Fault
+		if err := answer.Decode(&f); err != nil || f.Message == "" {
+			return fmt.Errorf("asking the running process for %s: it answered %s", path, resp.Status)
+		}
+		return f
+	}
+	if err := answer.Decode(into); err != nil {
+		return fmt.Errorf("reading the answer of the running process to %s: %w", path, err)
+	}
+	return nil
+}

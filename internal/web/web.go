@@ -1,0 +1,196 @@
+// Package web is the HTTP door of a running process: its API, asked by the other commands and by people's tools.
+//
+// Every path but /healthz wants the process's token as a bearer token. The package declares what it needs as an
+// interface and knows none of the stages.
+package web
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+)
+
+// API is what the door shows and does.
+type API interface {
+	// Status describes the process as it is now.
+	Status(ctx context.Context) (Status, error)
+	// Serialize makes the tables of one source and day. It blocks until that is done. Several calls may come at once.
+	Serialize(ctx context.Context, r SerializeRequest) (SerializeResult, error)
+}
+
+// Status is the answer of GET /api/v1/status. Absent numbers are unknown, not zero.
+type Status struct {
+	Version string    `json:"version"`
+	PID     int       `json:"pid,omitempty"`
+	Started time.Time `json:"started,omitzero"`
+	DataDir string    `json:"data_dir"`
+	Running bool      `json:"running"`
+	Listen  Listen    `json:"listen"`
+	Sources []Source  `json:"sources"`
+	Topics  []Topic   `json:"topics"`
+	Tables  []Table   `json:"tables"`
+}
+
+// Listen has host:port of the doors this process serves.
+type Listen struct {
+	HTTP  string `json:"http,omitempty"`
+	Kafka string `json:"kafka,omitempty"`
+}
+
+// Source is how one source is doing; the counts are since the process started.
+type Source struct {
+	Name        string    `json:"name"`
+	State       string    `json:"state"`
+	Records     int64     `json:"records"`
+	Bytes       int64     `json:"bytes"`
+	Malformed   int64     `json:"malformed"`
+	Quarantined int64     `json:"quarantined"`
+	Streams     int       `json:"streams"`
+	LastItem    time.Time `json:"last_item,omitzero"`
+	LastError   string    `json:"last_error,omitempty"`
+}
+
+// Topic is how far one Kafka partition has landed; the counts are since the process started.
+type Topic struct {
+	Topic       string `json:"topic"`
+	Partition   int32  `json:"partition"`
+	Committed   int64  `json:"committed"`
+	Lag         int64  `json:"lag"`
+	OpenFiles   int    `json:"open_files"`
+	Objects     int64  `json:"objects"`
+	Records     int64  `json:"records"`
+	Bytes       int64  `json:"bytes"`
+	Quarantined int64  `json:"quarantined"`
+	LastError   string `json:"last_error,omitempty"`
+}
+
+// Table is what the catalog has of a table.
+type Table struct {
+	Name    string `json:"name"`
+	Days    int    `json:"days"`
+	LastDay string `json:"last_day,omitempty"`
+	Rows    int64  `json:"rows"`
+	Bytes   int64  `json:"bytes"`
+	Columns int    `json:"columns"`
+}
+
+// SerializeRequest is the body of POST /api/v1/serialize.
+type SerializeRequest struct {
+	Source string `json:"source"`
+	// Date is YYYY-MM-DD.
+	Date        string `json:"date"`
+	Full        bool   `json:"full,omitempty"`
+	AllowShrink bool   `json:"allow_shrink,omitempty"`
+}
+
+// SerializeResult is its answer.
+type SerializeResult struct {
+	Source  string `json:"source"`
+	Date    string `json:"date"`
+	Objects int    `json:"objects"`
+	// Rows is how many rows each of the two tables has for the day.
+	Rows        int64 `json:"rows"`
+	Quarantined int64 `json:"quarantined"`
+	// Unchanged says that the tables were made from the same objects already and nothing was written.
+	Unchanged bool `json:"unchanged"`
+}
+
+// Fault is the body of an answer that is not 2xx. Code is the exit code that the command line would have ended with.
+type Fault struct {
+	Message string `json:"error"`
+	Code    int    `json:"code"`
+}
+
+func (f Fault) Error() string { return f.Message }
+
+// Server serves an API. Listen with New, then Run.
+type Server struct {
+	api      API
+	token    string
+	log      *slog.Logger
+	listener net.Listener
+	http     *http.Server
+}
+
+// New makes a server for a listener, which Run closes. ExitCode names the exit code of an error of the API.
+func New(l net.Listener, api API, token string, exitCode func(error) int, log *slog.Logger) *Server {
+	s := &Server{api: api, token: token, log: log, listener: l}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /api/v1/hello", s.guard(func(w http.ResponseWriter, _ *http.Request) {
+		s.answer(w, http.StatusOK, map[string]int{"pid": os.Getpid()})
+	}))
+	mux.HandleFunc("GET /api/v1/status", s.guard(func(w http.ResponseWriter, r *http.Request) {
+		status, err := api.Status(r.Context())
+		if err != nil {
+			s.answer(w, http.StatusInternalServerError, Fault{Message: err.Error(), Code: exitCode(err)})
+			return
+		}
+		s.answer(w, http.StatusOK, status)
+	}))
+	mux.HandleFunc("POST /api/v1/serialize", s.guard(func(w http.ResponseWriter, r *http.Request) {
+		var req SerializeRequest
+		body := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<16))
+		body.DisallowUnknownFields()
+		if err := body.Decode(&req); err != nil {
+			s.answer(w, http.StatusBadRequest, Fault{Message: "the body is not a serialize request: " + err.Error(), Code: 2})
+			return
+		}
+		result, err := api.Serialize(r.Context(), req)
+		if err != nil {
+			s.answer(w, http.StatusUnprocessableEntity, Fault{Message: err.Error(), Code: exitCode(err)})
+			return
+		}
+		s.answer(w, http.StatusOK, result)
+	}))
+	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
+	return s
+}
+
+// Run serves until ctx ends, and then lets requests that are under way end for up to 5 s.
+func (s *Server) Run(ctx context.Context) error {
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if err := s.http.Shutdown(grace); err != nil {
+			s.log.Warn("cutting HTTP requests that did not end", "error", err)
+			_ = s.http.Close()
+		}
+	})
+	err := s.http.Serve(s.listener)
+	if !stop() {
+		<-ended // Serve returns at once, Shutdown only when the requests have ended
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// guard lets only requests with the token through.
+func (s *Server) guard(h http.HandlerFunc) http.HandlerFunc {
+	want := "Bearer " + s.token
+	return func(w http.ResponseWriter, r *http.Request) {
+		if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte(want)) != 1 {
+			s.answer(w, http.StatusUnauthorized, Fault{Message: "send the token of run.json as a bearer token", Code: 2})
+			return
+		}
+		h(w, r)
+	}
+}
+
+func (s *Server) answer(w http.ResponseWriter, code int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	if err := json.NewEncoder(w).Encode(body); err != nil {
+		s.log.Debug("answering a request", "error", err)
+	}
+}
