@@ -1,0 +1,260 @@
+package lake
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/klauspost/compress/gzip"
+)
+
+// Quarantine keeps what a stage could not process, with the reason and where it came from, so that a person can look at
+// it and have it processed again. Format: docs/format/quarantine.md.
+type Quarantine struct {
+	// Store is the raw layer's: what is in quarantine is raw data.
+	Store Store
+	// Dir is where a file is collected before it is stored; empty means the system's folder for temporary files.
+	Dir string
+}
+
+// Entry is one thing in quarantine. The fields that say where it came from are set as far as they apply.
+type Entry struct {
+	// Stage is collect, land or serialize; Source the configured source. Create and Replace set both.
+	Stage, Source string
+	// Reason is for people and for counting: a short phrase with no data in it.
+	Reason string
+	// Origin is a URL, a file, a queue or an object's key; Position where in it (page, line, delivery id).
+	Origin, Position string
+	// Stream is where the item stood in its source.
+	Stream *StreamPosition
+	// Record is where the record stands in Kafka.
+	Record *RecordPosition
+	// Data is all of the thing itself, byte for byte.
+	Data []byte
+}
+
+// StreamPosition names an item before it is a record.
+type StreamPosition struct {
+	Stream string `json:"stream"`
+	Seq    int64  `json:"seq"`
+}
+
+// RecordPosition names a record in Kafka.
+type RecordPosition struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Offset    int64  `json:"offset"`
+}
+
+// line is an Entry as it is stored. Data that is not UTF-8 goes to DataBase64.
+type line struct {
+	V          int             `json:"v"`
+	Stage      string          `json:"stage"`
+	Source     string          `json:"source"`
+	Reason     string          `json:"reason"`
+	Origin     string          `json:"origin,omitempty"`
+	Position   string          `json:"position,omitempty"`
+	Stream     *StreamPosition `json:"stream,omitempty"`
+	Record     *RecordPosition `json:"record,omitempty"`
+	Length     int64           `json:"length"`
+	SHA256     string          `json:"sha256"`
+	Data       *string         `json:"data,omitempty"`
+	DataBase64 []byte          `json:"data_base64,omitempty"`
+}
+
+// Entries are es as Create and Replace take them.
+func Entries(es ...Entry) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		for _, e := range es {
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
+// CollectID is the id of what collect keeps: the same item of a stream has the same id at every try.
+func CollectID(stream string, seq int64) string {
+	sum := sha256.Sum256([]byte(stream))
+	return fmt.Sprintf("%x-%010d", sum[:16], seq)
+}
+
+// LandID is the id of what land keeps: the same record has the same id at every try.
+func LandID(topic string, partition int32, offset int64) string {
+	return fmt.Sprintf("%s+%d+%010d", topic, partition, offset)
+}
+
+// QuarantineKey is the key of a file in quarantine; day is YYYY-MM-dd.
+func QuarantineKey(stage, source, day, id string) string {
+	return QuarantinePrefix(stage, source) + "date=" + day + "/" + id + rawSuffix
+}
+
+// QuarantinePrefix begins the keys of all that a stage keeps of a source; an empty source means all of the stage's.
+func QuarantinePrefix(stage, source string) string {
+	if source == "" {
+		return "_quarantine/" + stage + "/"
+	}
+	return "_quarantine/" + stage + "/" + source + "/"
+}
+
+// Create keeps entries under an id that names them for good: if the id is there already they are too, and that is no
+// error. Nothing is written without entries, or when the sequence yields an error, which is returned.
+func (q Quarantine) Create(ctx context.Context, stage, source, day, id string, entries iter.Seq2[Entry, error]) error {
+	_, err := q.put(ctx, stage, source, day, id, entries, Condition{IfAbsent: true})
+	if errors.Is(err, ErrExists) {
+		return nil
+	}
+	return err
+}
+
+// Replace makes entries all that the stage keeps of the source's day, in one file; without entries there is none
+// afterwards. When the sequence yields an error, it is returned and what was there stays.
+func (q Quarantine) Replace(ctx context.Context, stage, source, day string, entries iter.Seq2[Entry, error]) error {
+	n, err := q.put(ctx, stage, source, day, day, entries, Condition{})
+	if err != nil || n > 0 {
+		return err
+	}
+	if err := q.Store.Delete(ctx, QuarantineKey(stage, source, day, day)); err != nil && !errors.Is(err, ErrNotExist) {
+		return fmt.Errorf("emptying the quarantine of %s, %s: %w", source, day, err)
+	}
+	return nil
+}
+
+// put stores entries and says how many there were; none are not stored.
+func (q Quarantine) put(
+	ctx context.Context, stage, source, day, id string, entries iter.Seq2[Entry, error], cond Condition,
+) (n int, err error) {
+	key := QuarantineKey(stage, source, day, id)
+	if err := checkQuarantine(stage, source, day, id); err != nil {
+		return 0, fmt.Errorf("writing %s: %w", key, err)
+	}
+	f, err := os.CreateTemp(q.Dir, "headwater-quarantine-*")
+	if err != nil {
+		return 0, fmt.Errorf("collecting %s in a temporary file: %w", key, err)
+	}
+	defer f.Close()
+	defer os.Remove(f.Name())
+	buffered := bufio.NewWriterSize(f, 256<<10)
+	packed := gzip.NewWriter(buffered)
+	encoder := json.NewEncoder(packed)
+	encoder.SetEscapeHTML(false)
+	for e, err := range entries {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err == nil {
+			e.Stage, e.Source = stage, source
+			err = encoder.Encode(e.line())
+		}
+		if err != nil {
+			return n, fmt.Errorf("collecting %s: %w", key, err)
+		}
+		n++
+	}
+	if n == 0 {
+		return 0, nil
+	}
+	if err := errors.Join(packed.Close(), buffered.Flush()); err != nil {
+		return n, fmt.Errorf("collecting %s in a temporary file: %w", key, err)
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return n, fmt.Errorf("reading the temporary file of %s: %w", key, err)
+	}
+	if _, err := q.Store.Put(ctx, key, f, cond); err != nil {
+		return n, fmt.Errorf("quarantining: %w", err)
+	}
+	return n, nil
+}
+
+func checkQuarantine(stage, source, day, id string) error {
+	if _, err := time.Parse(time.DateOnly, day); err != nil {
+		return fmt.Errorf("day %q is not a date as 2026-07-05", day)
+	}
+	for _, part := range []string{stage, source, id} {
+		if strings.Contains(part, "/") {
+			return fmt.Errorf("%q must not contain a slash", part)
+		}
+	}
+	return CheckKey(QuarantineKey(stage, source, day, id))
+}
+
+func (e Entry) line() line {
+	l := line{
+		V: 1, Stage: e.Stage, Source: e.Source, Reason: e.Reason, Origin: e.Origin, Position: e.Position,
+		Stream: e.Stream, Record: e.Record, Length: int64(len(e.Data)), SHA256: digest(e.Data),
+	}
+	if utf8.Valid(e.Data) {
+		l.Data = new(string(e.Data))
+	} else {
+		l.DataBase64 = e.Data
+	}
+	return l
+}
+
+func digest(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+// Read yields the entries of a file in quarantine. It ends at the first error; an entry whose data is not what was put
+// in is one.
+func (q Quarantine) Read(ctx context.Context, key string) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		r, _, err := q.Store.Get(ctx, key, 0, -1)
+		if err != nil {
+			yield(Entry{}, fmt.Errorf("reading quarantine: %w", err))
+			return
+		}
+		defer r.Close()
+		unpacked, err := gzip.NewReader(r)
+		if err != nil {
+			yield(Entry{}, fmt.Errorf("unpacking %s: %w", key, err))
+			return
+		}
+		decoder := json.NewDecoder(unpacked)
+		for n := 1; ; n++ {
+			e, err := readEntry(decoder)
+			if err == io.EOF {
+				return
+			}
+			if err != nil {
+				yield(Entry{}, fmt.Errorf("reading %s, line %d: %w", key, n, err))
+				return
+			}
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
+func readEntry(decoder *json.Decoder) (Entry, error) {
+	var l line
+	if err := decoder.Decode(&l); err != nil {
+		return Entry{}, err
+	}
+	if l.V != 1 {
+		return Entry{}, fmt.Errorf("the entry has version %d; this program reads version 1", l.V)
+	}
+	data := l.DataBase64
+	if l.Data != nil {
+		data = []byte(*l.Data)
+	}
+	if int64(len(data)) != l.Length || digest(data) != l.SHA256 {
+		return Entry{}, fmt.Errorf("the entry's data is damaged: %d bytes of %d, or another sha256", len(data), l.Length)
+	}
+	return Entry{
+		Stage: l.Stage, Source: l.Source, Reason: l.Reason, Origin: l.Origin, Position: l.Position,
+		Stream: l.Stream, Record: l.Record, Data: data,
+	}, nil
+}
