@@ -7,6 +7,7 @@
 package table
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,6 +51,11 @@ func (d Day) String() string { return fmt.Sprintf("%04d-%02d-%02d", d.Year, d.Mo
 
 // Path is year=2026/month=7/day=5: integers without padding, as Spark writes them.
 func (d Day) Path() string { return fmt.Sprintf("year=%d/month=%d/day=%d", d.Year, d.Month, d.Day) }
+
+// Compare orders days in time, as cmp.Compare does.
+func (d Day) Compare(e Day) int {
+	return cmp.Or(cmp.Compare(d.Year, e.Year), cmp.Compare(d.Month, e.Month), cmp.Compare(d.Day, e.Day))
+}
 
 // PartKey is the key of the one file of a table partition in the tables store.
 func PartKey(n Name, d Day) string {

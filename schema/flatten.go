@@ -1,0 +1,149 @@
+package schema
+
+import (
+	"strconv"
+	"strings"
+)
+
+// Renamed is a column whose name is not what its place in the data would give it.
+type Renamed struct {
+	// Path is the place in the data, with dots.
+	Path string `json:"path"`
+	// Name is the column's, in its own struct.
+	Name string `json:"name"`
+}
+
+const (
+	// NoName stands for a name that is empty in the data.
+	NoName = "_empty"
+	// Value is the one column of a flat table whose documents are not objects.
+	Value = "value"
+	// IngestedAt is the last column of every flat table.
+	IngestedAt = "_ingested_at"
+)
+
+// PartitionColumns are the names that no column of a file may have.
+func PartitionColumns() []string { return []string{"year", "month", "day"} }
+
+// Unique gives the fields of a table's schema, at every level, names that stay apart where case does not count, as in
+// Hive. Of several the first in order keeps its name and the others get _2, _3; the top level also avoids reserved. The
+// order and number of fields stay, so that the result can be walked side by side with t.
+func Unique(t Type, reserved []string) (Type, []Renamed) {
+	var renamed []Renamed
+	return unique(t, "", reserved, &renamed), renamed
+}
+
+func unique(t Type, path string, reserved []string, renamed *[]Renamed) Type {
+	switch t.Kind {
+	case List:
+		elem := unique(*t.Elem, path, nil, renamed)
+		return Type{Kind: List, Elem: &elem}
+	case Struct:
+		wanted := make([]string, len(t.Fields))
+		for i, f := range t.Fields {
+			wanted[i] = f.Name
+		}
+		names := apart(wanted, reserved)
+		out := Type{Kind: Struct, Fields: make([]Field, len(t.Fields))}
+		for i, f := range t.Fields {
+			at := join(path, f.Name)
+			if names[i] != f.Name {
+				*renamed = append(*renamed, Renamed{at, names[i]})
+			}
+			out.Fields[i] = Field{names[i], unique(f.Type, at, nil, renamed)}
+		}
+		return out
+	}
+	return t
+}
+
+// Flatten is the flat table of documents of type t: the leaves of structs as columns, named by their path joined with
+// separator, in the order in which walking t meets them, and IngestedAt last. Lists stay as they are, what is in them
+// too. A t that is no Struct becomes the column Value; an Undecided one none.
+func Flatten(t Type, separator string) (Type, []Renamed) {
+	leaves := flatLeaves(t, "", "", separator, nil)
+	wanted := make([]string, len(leaves))
+	for i, l := range leaves {
+		wanted[i] = l.name
+	}
+	names := apart(wanted, append(PartitionColumns(), IngestedAt))
+	flat := Type{Kind: Struct, Fields: make([]Field, 0, len(leaves)+1)}
+	var renamed []Renamed
+	for i, l := range leaves {
+		if names[i] != l.name {
+			renamed = append(renamed, Renamed{l.path, names[i]})
+		}
+		column := unique(l.typ, l.path, nil, &renamed)
+		flat.Fields = append(flat.Fields, Field{names[i], column})
+	}
+	flat.Fields = append(flat.Fields, Field{IngestedAt, Type{Kind: Timestamp}})
+	return flat, renamed
+}
+
+// flatLeaf is a column on its way into the flat table.
+type flatLeaf struct {
+	path, name string
+	typ        Type
+}
+
+func flatLeaves(t Type, path, name, separator string, out []flatLeaf) []flatLeaf {
+	switch {
+	case t.Kind == Undecided:
+		return out
+	case t.Kind != Struct && name == "":
+		return append(out, flatLeaf{path, Value, t})
+	case t.Kind != Struct:
+		return append(out, flatLeaf{path, name, t})
+	}
+	for _, f := range t.Fields {
+		column := f.Name
+		if column == "" {
+			column = NoName
+		}
+		if name != "" {
+			column = name + separator + column
+		}
+		out = flatLeaves(f.Type, join(path, f.Name), column, separator, out)
+	}
+	return out
+}
+
+// apart keeps names apart where case does not count. A name that nobody before it wants is never changed for the
+// sake of a suffix, so that the names of most columns are those of the data whatever else there is.
+func apart(wanted, reserved []string) []string {
+	taken := make(map[string]bool, len(wanted)+len(reserved))
+	for _, r := range reserved {
+		taken[r] = true
+	}
+	names := make([]string, len(wanted))
+	var losers []int
+	for i, name := range wanted {
+		if name == "" {
+			name = NoName
+		}
+		names[i] = name
+		if fold := strings.ToLower(name); taken[fold] {
+			losers = append(losers, i)
+		} else {
+			taken[fold] = true
+		}
+	}
+	for _, i := range losers {
+		base := names[i]
+		for n := 2; taken[strings.ToLower(names[i])]; n++ {
+			names[i] = base + "_" + strconv.Itoa(n)
+		}
+		taken[strings.ToLower(names[i])] = true
+	}
+	return names
+}
+
+func join(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}
+
+// compareNames is byte order.
+func compareNames(a, b Field) int { return strings.Compare(a.Name, b.Name) }

@@ -1,0 +1,90 @@
+package schema
+
+import (
+	"slices"
+	"strings"
+)
+
+// Equal reports whether a and b are the same type, the order of fields included.
+func Equal(a, b Type) bool {
+	if a.Kind != b.Kind || (a.Elem == nil) != (b.Elem == nil) {
+		return false
+	}
+	if a.Elem != nil && !Equal(*a.Elem, *b.Elem) {
+		return false
+	}
+	return slices.EqualFunc(a.Fields, b.Fields, func(x, y Field) bool {
+		return x.Name == y.Name && Equal(x.Type, y.Type)
+	})
+}
+
+// Equal makes types comparable for go-cmp.
+func (t Type) Equal(u Type) bool { return Equal(t, u) }
+
+// Merge is the narrowest type that holds the values of both: the join of the type lattice. It is commutative,
+// associative and idempotent, so that a table's type does not depend on the order in which its partitions are met.
+//
+// Equal types stay as they are. Otherwise Undecided gives way to the other, Long widens to Decimal or Double, Structs merge by
+// name (case decides) and Lists by element; everything else is String. The fields of Structs that are
+// not equal are ordered by name, except that names beginning with _ingested_at come last.
+func Merge(a, b Type) Type {
+	switch {
+	case Equal(a, b):
+		return a
+	case a.Kind == Undecided:
+		return b
+	case b.Kind == Undecided:
+		return a
+	case a.Kind == Struct && b.Kind == Struct:
+		return Type{Kind: Struct, Fields: mergeFields(a.Fields, b.Fields)}
+	case a.Kind == List && b.Kind == List:
+		elem := Merge(elemOf(a), elemOf(b))
+		return Type{Kind: List, Elem: &elem}
+	case widens(a.Kind, b.Kind):
+		return b
+	case widens(b.Kind, a.Kind):
+		return a
+	}
+	return Type{Kind: String}
+}
+
+// widens reports whether every value of from is a value of to.
+func widens(from, to Kind) bool { return from == Long && (to == Decimal || to == Double) }
+
+func elemOf(t Type) Type {
+	if t.Elem == nil {
+		return Type{}
+	}
+	return *t.Elem
+}
+
+func mergeFields(a, b []Field) []Field {
+	out := slices.Clone(a)
+	at := make(map[string]int, len(a)+len(b))
+	for i, f := range a {
+		at[f.Name] = i
+	}
+	for _, f := range b {
+		if i, found := at[f.Name]; found {
+			out[i].Type = Merge(out[i].Type, f.Type)
+			continue
+		}
+		at[f.Name] = len(out)
+		out = append(out, f)
+	}
+	slices.SortStableFunc(out, compareFields)
+	return out
+}
+
+// compareFields orders by name; the flat table's time of ingestion stays its last column.
+func compareFields(a, b Field) int {
+	const last = "_ingested_at"
+	aLast, bLast := strings.HasPrefix(a.Name, last), strings.HasPrefix(b.Name, last)
+	switch {
+	case aLast && !bLast:
+		return 1
+	case bLast && !aLast:
+		return -1
+	}
+	return strings.Compare(a.Name, b.Name)
+}

@@ -1,0 +1,108 @@
+package schema
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// sparkNames are Spark's names of the kinds without parts.
+var sparkNames = map[Kind]string{
+	Undecided: "void",
+	Boolean:   "boolean",
+	Long:      "long",
+	Decimal:   "decimal(38,0)",
+	Double:    "double",
+	String:    "string",
+	Timestamp: "timestamp",
+}
+
+type sparkStruct struct {
+	Type   string       `json:"type"`
+	Fields []sparkField `json:"fields"`
+}
+
+type sparkField struct {
+	Name     string   `json:"name"`
+	Type     Type     `json:"type"`
+	Nullable bool     `json:"nullable"`
+	Metadata struct{} `json:"metadata"`
+}
+
+type sparkArray struct {
+	Type         string `json:"type"`
+	ElementType  Type   `json:"elementType"`
+	ContainsNull bool   `json:"containsNull"`
+}
+
+// MarshalJSON writes the type as Spark's DataType JSON; a Struct is what Spark keeps as a table's schema. Equal types
+// have equal texts.
+func (t Type) MarshalJSON() ([]byte, error) {
+	switch t.Kind {
+	case List:
+		return json.Marshal(sparkArray{Type: "array", ElementType: elemOf(t), ContainsNull: true})
+	case Struct:
+		s := sparkStruct{Type: "struct", Fields: make([]sparkField, len(t.Fields))}
+		for i, f := range t.Fields {
+			s.Fields[i] = sparkField{Name: f.Name, Type: f.Type, Nullable: true}
+		}
+		return json.Marshal(s)
+	}
+	name, found := sparkNames[t.Kind]
+	if !found {
+		return nil, fmt.Errorf("kind %d is not one of schema's", t.Kind)
+	}
+	return json.Marshal(name)
+}
+
+// UnmarshalJSON reads what MarshalJSON writes, and Spark's own texts as far as they use the same types. Other Spark types
+// (integer, date, map) are an error that names them: they are never taken for something near.
+func (t *Type) UnmarshalJSON(data []byte) error {
+	var name string
+	if json.Unmarshal(data, &name) == nil {
+		return t.setName(name)
+	}
+	var head struct {
+		Type string `json:"type"`
+	}
+	if err := json.Unmarshal(data, &head); err != nil {
+		return fmt.Errorf("reading a type: %w", err)
+	}
+	switch head.Type {
+	case "array":
+		var a sparkArray
+		if err := json.Unmarshal(data, &a); err != nil {
+			return err
+		}
+		*t = Type{Kind: List, Elem: &a.ElementType}
+	case "struct":
+		var s sparkStruct
+		if err := json.Unmarshal(data, &s); err != nil {
+			return err
+		}
+		*t = Type{Kind: Struct, Fields: fieldsOf(s)}
+	default:
+		return fmt.Errorf("type %q is not one that tables of Headwater have", head.Type)
+	}
+	return nil
+}
+
+func fieldsOf(s sparkStruct) []Field {
+	if len(s.Fields) == 0 {
+		return nil
+	}
+	fields := make([]Field, len(s.Fields))
+	for i, f := range s.Fields {
+		fields[i] = Field{Name: f.Name, Type: f.Type}
+	}
+	return fields
+}
+
+func (t *Type) setName(name string) error {
+	for kind, n := range sparkNames {
+		if n == name {
+			*t = Type{Kind: kind}
+			return nil
+		}
+	}
+	return fmt.Errorf("type %q is not one that tables of Headwater have", name)
+}

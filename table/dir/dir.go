@@ -1,0 +1,233 @@
+// Package dir is a catalog without a server: it is made from the table partitions' own footers each time it is opened, and
+// lives in memory.
+//
+// What enters: the objects of the tables store. What leaves: the tables and partitions they are. Nothing is ever
+// written. A Catalog does not see what other processes publish after it was opened, and a table
+// that was ensured but has no partition is gone when it is opened again. Open reads footers in a bounded number of
+// goroutines, which have ended when it returns; a Catalog has none.
+package dir
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"headwater/lake"
+	"headwater/schema"
+	"headwater/table"
+)
+
+// readers bounds how many footers are read at a time.
+const readers = 16
+
+// Catalog keeps tables in memory. It implements table.Catalog.
+type Catalog struct {
+	mu      sync.RWMutex
+	tables  map[table.Name]*entry
+	ignored []Ignored
+}
+
+type entry struct {
+	schema     schema.Type
+	partitions map[table.Day]table.Partition
+}
+
+// Ignored is an object that lies among the tables and is not a table partition of Headwater's.
+type Ignored struct {
+	Key string
+	// Reason says why and what to do.
+	Reason error
+}
+
+var _ table.Catalog = (*Catalog)(nil)
+
+// Open lists the tables store and reads the footer of every table partition. What else lies there does not fail it, see
+// Catalog.Ignored; what lies in folders whose names begin with _ or . is not even mentioned there.
+func Open(ctx context.Context, tables lake.Store) (*Catalog, error) {
+	c := &Catalog{tables: map[table.Name]*entry{}}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(readers)
+	for o, err := range tables.List(gctx, "", "") {
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("listing the tables: %w", err), g.Wait())
+		}
+		if _, _, ok := parseKey(o.Key); !ok && hidden(o.Key) {
+			continue
+		}
+		g.Go(func() error { return c.read(gctx, tables, o.Key) })
+	}
+	if err := g.Wait(); err != nil {
+		return nil, fmt.Errorf("reading the tables' footers: %w", err)
+	}
+	slices.SortFunc(c.ignored, func(a, b Ignored) int { return strings.Compare(a.Key, b.Key) })
+	return c, nil
+}
+
+// hidden reports whether a folder of the key, or the file itself, is none of the tables' by its name.
+func hidden(key string) bool {
+	for segment := range strings.SplitSeq(key, "/") {
+		if segment[0] == '_' || segment[0] == '.' {
+			return true
+		}
+	}
+	return false
+}
+
+// read enters one object. Only errors that say nothing about the object itself fail it.
+func (c *Catalog) read(ctx context.Context, tables lake.Store, key string) error {
+	n, d, ok := parseKey(key)
+	if !ok {
+		c.ignore(key, errors.New("its key is not that of a table partition"))
+		return nil
+	}
+	f, o, found, err := table.ReadFooter(ctx, tables, key)
+	switch {
+	case errors.Is(err, lake.ErrNotExist):
+		return nil // deleted since it was listed
+	case errors.Is(err, table.ErrNotParquet), errors.Is(err, table.ErrVersion):
+		c.ignore(key, err)
+		return nil
+	case err != nil:
+		return err
+	case !found:
+		c.ignore(key, table.ErrForeign)
+		return nil
+	case f.Table != n.String() || f.Day != d.String():
+		c.ignore(key, fmt.Errorf("it was made for %s of %s: move it there", f.Day, f.Table))
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.ensure(table.Table{Name: n, Schema: f.Schema})
+	e.partitions[d] = table.PartitionOf(d, table.Seen{Object: o, Footer: f, Exists: true})
+	return nil
+}
+
+func (c *Catalog) ignore(key string, reason error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ignored = append(c.ignored, Ignored{Key: key, Reason: reason})
+}
+
+var partKey = regexp.MustCompile(`^([a-z0-9_]+)/([a-z0-9_]+)/year=(\d+)/month=(\d+)/day=(\d+)/part-00000\.snappy\.parquet$`)
+
+func parseKey(key string) (table.Name, table.Day, bool) {
+	m := partKey.FindStringSubmatch(key)
+	if m == nil {
+		return table.Name{}, table.Day{}, false
+	}
+	n := table.Name{Database: m[1], Table: m[2]}
+	year, _ := strconv.Atoi(m[3])
+	month, _ := strconv.Atoi(m[4])
+	day, _ := strconv.Atoi(m[5])
+	d := table.Day{Year: year, Month: month, Day: day}
+	return n, d, table.PartKey(n, d) == key // padded numbers would be the same day under another key
+}
+
+// Ignored lists the objects that Open passed over, by key.
+func (c *Catalog) Ignored() []Ignored { return slices.Clone(c.ignored) }
+
+// Tables lists the tables by name.
+func (c *Catalog) Tables(ctx context.Context) ([]table.Table, error) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	names := slices.SortedFunc(maps.Keys(c.tables), func(a, b table.Name) int {
+		return cmp.Or(strings.Compare(a.Database, b.Database), strings.Compare(a.Table, b.Table))
+	})
+	var out []table.Table
+	for _, n := range names {
+		out = append(out, table.Table{Name: n, Schema: c.tables[n].schema})
+	}
+	return out, ctx.Err()
+}
+
+// Table describes one table.
+func (c *Catalog) Table(ctx context.Context, n table.Name) (table.Table, error) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	e, err := c.entry(n)
+	if err != nil {
+		return table.Table{}, err
+	}
+	return table.Table{Name: n, Schema: e.schema}, ctx.Err()
+}
+
+// Partitions lists a table's partitions by day.
+func (c *Catalog) Partitions(ctx context.Context, n table.Name) ([]table.Partition, error) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	e, err := c.entry(n)
+	if err != nil {
+		return nil, err
+	}
+	return slices.SortedFunc(maps.Values(e.partitions), func(a, b table.Partition) int {
+		return a.Day.Compare(b.Day)
+	}), ctx.Err()
+}
+
+// Ensure makes the table have at least t's columns.
+func (c *Catalog) Ensure(ctx context.Context, t table.Table) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ensure(t)
+	return nil
+}
+
+func (c *Catalog) ensure(t table.Table) *entry {
+	e := c.tables[t.Name]
+	if e == nil {
+		e = &entry{schema: t.Schema, partitions: map[table.Day]table.Partition{}}
+		c.tables[t.Name] = e
+	}
+	e.schema = schema.Merge(e.schema, t.Schema)
+	return e
+}
+
+// SetPartitions adds the partitions or replaces those of the same day.
+func (c *Catalog) SetPartitions(ctx context.Context, n table.Name, ps []table.Partition) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, err := c.entry(n)
+	if err != nil {
+		return err
+	}
+	for _, p := range ps {
+		e.partitions[p.Day] = p
+	}
+	return nil
+}
+
+// Drop forgets the table until the catalog is opened again.
+func (c *Catalog) Drop(ctx context.Context, n table.Name) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, err := c.entry(n)
+	delete(c.tables, n)
+	return err
+}
+
+func (c *Catalog) entry(n table.Name) (*entry, error) {
+	e := c.tables[n]
+	if e == nil {
+		return nil, fmt.Errorf("table %s: %w", n, table.ErrNotExist)
+	}
+	return e, nil
+}

@@ -1,0 +1,165 @@
+package table
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"headwater/internal/crash"
+	"headwater/lake"
+)
+
+// ErrForeign refuses to replace a file that Headwater did not write.
+var ErrForeign = errors.New("the file was not written by headwater")
+
+// Seen is what a table partition held when a run looked, before it made the file that is to replace it.
+type Seen struct {
+	Object lake.Object
+	Footer Footer
+	// Exists is false for a table partition without a file; Object and Footer are then empty.
+	Exists bool
+}
+
+// Look reads what the table partition holds now. A file that is not Headwater's is ErrForeign, a damaged one
+// ErrNotParquet: neither is ever overwritten.
+func Look(ctx context.Context, tables lake.Store, n Name, d Day) (Seen, error) {
+	key := PartKey(n, d)
+	f, o, found, err := ReadFooter(ctx, tables, key)
+	switch {
+	case errors.Is(err, lake.ErrNotExist):
+		return Seen{}, nil
+	case err != nil:
+		return Seen{}, fmt.Errorf("looking at %s of %s (move the file away if it is damaged): %w", d, n, err)
+	case !found:
+		return Seen{}, fmt.Errorf("looking at %s of %s: %s: move it away, or give the table another name: %w", d, n, key, ErrForeign)
+	}
+	return Seen{Object: o, Footer: f, Exists: true}, nil
+}
+
+// Publication is a file on its way into the place of a table partition.
+type Publication struct {
+	Tables  lake.Store
+	Catalog Catalog
+	Name    Name
+	Day     Day
+	// File is the whole Parquet file, whose metadata is Footer's. Nil means that the table partition holds it already
+	// (Seen.Footer.Run is Footer.Run) and only its registration is to be made sure of.
+	File   io.ReadSeeker
+	Footer Footer
+	// Seen is what Look returned before the run read its inputs.
+	Seen Seen
+	// AllowShrink lets the table partition end with fewer rows than it had.
+	AllowShrink bool
+}
+
+// Result is what a Publish left behind.
+type Result struct {
+	// Object is the table partition's file.
+	Object lake.Object
+	// Written is false if the file was there already.
+	Written bool
+}
+
+// Publish puts the file in the place of its table partition, in one atomic write that takes effect only if the partition is
+// still as Seen, and registers it. It may be repeated, and killed at any line: until the registration is done, another
+// Publish of the same run does what is missing.
+//
+// Errors: ErrShrink, ErrOutdated (both: nothing was changed); any other leaves open what was done.
+func Publish(ctx context.Context, p Publication) (Result, error) {
+	if err := p.check(); err != nil {
+		return Result{}, fmt.Errorf("publishing %s of %s: %w", p.Day, p.Name, err)
+	}
+	now := Seen{Object: p.Seen.Object, Footer: p.Footer, Exists: true}
+	if p.File != nil {
+		o, err := p.put(ctx)
+		if err != nil {
+			return Result{}, fmt.Errorf("publishing %s of %s: %w", p.Day, p.Name, err)
+		}
+		now.Object = o
+	}
+	if err := p.register(ctx, now); err != nil {
+		return Result{}, fmt.Errorf("registering %s of %s, whose file is in place (run again to register it): %w", p.Day, p.Name, err)
+	}
+	crash.Point("table.after-register")
+	return Result{Object: now.Object, Written: p.File != nil}, nil
+}
+
+func (p *Publication) check() error {
+	switch {
+	case p.File == nil && (!p.Seen.Exists || p.Seen.Footer.Run != p.Footer.Run):
+		return errors.New("there is no file to publish, and none of this run in place")
+	case p.Seen.Exists && p.Footer.Rows < p.Seen.Footer.Rows && !p.AllowShrink:
+		return fmt.Errorf("%w: it holds %d, the new file %d; publish with --allow-shrink if that is right",
+			ErrShrink, p.Seen.Footer.Rows, p.Footer.Rows)
+	}
+	return nil
+}
+
+// put replaces the table partition's file and finds out what became of a write whose answer was lost.
+func (p *Publication) put(ctx context.Context) (lake.Object, error) {
+	cond := lake.Condition{IfAbsent: true}
+	if p.Seen.Exists {
+		cond = lake.Condition{IfVersion: p.Seen.Object.Version}
+	}
+	crash.Point("table.before-put")
+	o, err := p.Tables.Put(ctx, PartKey(p.Name, p.Day), p.File, cond)
+	if err != nil {
+		if o, err = p.settle(ctx, err); err != nil {
+			return lake.Object{}, err
+		}
+	}
+	crash.Point("table.after-put")
+	return o, nil
+}
+
+// settle reads back what the table partition holds after a Put that returned putErr.
+func (p *Publication) settle(ctx context.Context, putErr error) (lake.Object, error) {
+	now, err := Look(ctx, p.Tables, p.Name, p.Day)
+	switch {
+	case err != nil:
+		return lake.Object{}, errors.Join(putErr, fmt.Errorf("finding out whether it was written: %w", err))
+	case now.Exists == p.Seen.Exists && now.Object.Version == p.Seen.Object.Version:
+		return lake.Object{}, putErr // nothing has happened
+	case now.Exists && now.Footer.Run == p.Footer.Run:
+		return now.Object, nil // the answer was lost, or another process has published the same rows
+	}
+	return lake.Object{}, fmt.Errorf("%w since this run began: run it again", ErrOutdated)
+}
+
+// register enters the file into the catalog. A writer that replaced the file after ours may have registered before us, and
+// our entry would then be the older one: so the file is looked at after each registration, and what is there is entered.
+func (p *Publication) register(ctx context.Context, now Seen) error {
+	for {
+		if err := register(ctx, p.Catalog, p.Name, p.Day, now); err != nil {
+			return err
+		}
+		o, err := p.Tables.Stat(ctx, now.Object.Key)
+		if err != nil {
+			return err
+		}
+		if o.Version == now.Object.Version {
+			return nil
+		}
+		if now, err = Look(ctx, p.Tables, p.Name, p.Day); err != nil {
+			return err
+		}
+		if !now.Exists {
+			return fmt.Errorf("%s: %w", o.Key, lake.ErrNotExist)
+		}
+	}
+}
+
+func register(ctx context.Context, c Catalog, n Name, d Day, s Seen) error {
+	if err := c.Ensure(ctx, Table{Name: n, Schema: s.Footer.Schema}); err != nil {
+		return err
+	}
+	return c.SetPartitions(ctx, n, []Partition{PartitionOf(d, s)})
+}
+
+// PartitionOf is the catalog's entry of a file.
+func PartitionOf(d Day, s Seen) Partition {
+	return Partition{
+		Day: d, Key: s.Object.Key, Schema: s.Footer.Schema, Rows: s.Footer.Rows, Bytes: s.Object.Size, Run: s.Footer.Run,
+	}
+}
