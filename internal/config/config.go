@@ -1,0 +1,202 @@
+// Package config reads a pipeline: one YAML file, strictly.
+//
+// What enters: the file, the environment and the files that its ${...} name, and a Registry of the kinds of sources. What leaves: a
+// Pipeline whose every part is valid, or all that is wrong with the file, each fault with its line. Each stage owns its Config,
+// its defaults and its validation; this package composes them. It starts no goroutine and opens nothing but files to read.
+//
+// Invariants:
+//  1. A key or a value that is not understood is a fault, never ignored or coerced.
+//  2. All faults are reported at once, by line.
+//  3. No text of this package holds what ${...} put in; a Secret prints as ***.
+//  4. Work is bounded by the sizes in parse.go, whatever the file holds.
+package config
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+	_ "time/tzdata" // so that timezone means the same on machines without a zone database
+
+	"headwater/internal/setting"
+)
+
+// Pipeline is a valid pipeline file. Its paths are absolute.
+type Pipeline struct {
+	// File is the path that was loaded, Dir its folder, which the file's relative paths are relative to.
+	File string `yaml:"-"`
+	Dir  string `yaml:"-"`
+	// Database is the one that the tables are in.
+	Database string `yaml:"database"`
+	// Timezone is the IANA name of Location, whose days are the table partitions.
+	Timezone string         `yaml:"timezone"`
+	Location *time.Location `yaml:"-"`
+	// DataDir holds what this machine keeps for the pipeline.
+	DataDir string `yaml:"data_dir"`
+	// Embedded allows a process to serve by itself what the file names no address for.
+	Embedded bool   `yaml:"embedded"`
+	Lake     Lake   `yaml:"lake"`
+	Listen   Listen `yaml:"listen"`
+	// Sources are in the file's order.
+	Sources []Source `yaml:"-"`
+}
+
+// Lake is where the layers are: folders, for now.
+type Lake struct {
+	Raw    string `yaml:"raw"`
+	Tables string `yaml:"tables"`
+}
+
+// Listen has the addresses of the doors that the process opens itself.
+type Listen struct {
+	HTTP  Address `yaml:"http"`
+	Kafka Address `yaml:"kafka"`
+}
+
+// Address is a host and port to listen at.
+type Address struct {
+	Addr string
+	// Written is set when the file names the address: then it is that one or an error, where a default may move to another port.
+	Written bool
+}
+
+// UnmarshalText reads host:port.
+func (a *Address) UnmarshalText(text []byte) error {
+	_, port, err := net.SplitHostPort(string(text))
+	if n, e := strconv.Atoi(port); err != nil || e != nil || n < 0 || n > 65535 {
+		return fmt.Errorf("must be an address as 127.0.0.1:8080, with port 0 for any free one, got %q", text)
+	}
+	*a = Address{Addr: string(text), Written: true}
+	return nil
+}
+
+func defaultPipeline() Pipeline {
+	return Pipeline{
+		Timezone: "UTC",
+		DataDir:  "headwater-data",
+		Embedded: true,
+		Listen:   Listen{HTTP: Address{Addr: "127.0.0.1:8080"}, Kafka: Address{Addr: "127.0.0.1:9092"}},
+	}
+}
+
+// file is what the keys of a pipeline file go into.
+type file struct {
+	Pipeline `yaml:",inline"`
+	Sources  *node `yaml:"sources"`
+}
+
+// Load reads the pipeline file at path. What is wrong with the file itself comes back as Faults.
+func Load(path string, reg *Registry) (*Pipeline, error) {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("finding the folder of pipeline %s: %w", path, err)
+	}
+	data, err := readFile(absolute)
+	if err != nil {
+		return nil, fmt.Errorf("reading the pipeline: %w", err)
+	}
+	p := newParser(filepath.Dir(absolute))
+	pipeline, faults := p.load(path, p.parse(data), reg)
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	return pipeline, nil
+}
+
+// load makes a pipeline of the parsed file, or says all that is wrong with it.
+func (p *parser) load(path string, root *node, reg *Registry) (*Pipeline, Faults) {
+	f := file{Pipeline: defaultPipeline()}
+	f.File, f.Dir = path, p.expand.dir
+	faults := read(root, &f, nil, f.validate)
+	faults.Under(f.readSources(reg))
+	if all := p.report(path, root, faults); len(all) > 0 {
+		return nil, all
+	}
+	return &f.Pipeline, nil
+}
+
+// readFile reads a file up to one byte beyond what is accepted.
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxFile+1))
+}
+
+var (
+	sourceName = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
+	tableName  = regexp.MustCompile(`^[a-z0-9_]{1,128}$`)
+)
+
+// validate checks what belongs to no stage, and makes paths absolute.
+func (f *file) validate() setting.Faults {
+	var faults setting.Faults
+	switch {
+	case f.Database == "":
+		faults.Add([]string{"database"}, "is missing: write the name of the database that the tables are in")
+	case !tableName.MatchString(f.Database):
+		faults.Add([]string{"database"}, "must be lower case letters, digits and _, at most 128, got %q", f.Database)
+	}
+	if f.Sources == nil {
+		faults.Add([]string{"sources"}, "is missing: write the sources, or sources: {} to land only topics that others fill")
+	}
+	location, err := time.LoadLocation(f.Timezone)
+	if err != nil || f.Timezone == "" || f.Timezone == "Local" {
+		faults.Add([]string{"timezone"}, "must be a zone's name as UTC or Europe/Paris, got %q", f.Timezone)
+	}
+	f.Location = location
+	faults.Under(f.validateFolders())
+	if f.Listen.HTTP.Addr == f.Listen.Kafka.Addr && !strings.HasSuffix(f.Listen.HTTP.Addr, ":0") {
+		faults.Add([]string{"listen", "kafka"}, "is listen.http's address: write another port")
+	}
+	return faults
+}
+
+func (f *file) validateFolders() setting.Faults {
+	var faults setting.Faults
+	folder := func(at *string, fallback string, path ...string) {
+		if *at == "" {
+			*at = fallback
+		}
+		absolute, wrong := localFolder(f.Dir, *at)
+		if wrong != "" {
+			faults.Add(path, "%s", wrong)
+		}
+		*at = absolute
+	}
+	folder(&f.DataDir, f.Dir, "data_dir")
+	folder(&f.Lake.Raw, filepath.Join(f.DataDir, "raw"), "lake", "raw")
+	folder(&f.Lake.Tables, filepath.Join(f.DataDir, "tables"), "lake", "tables")
+	if len(faults) == 0 && f.Lake.Raw == f.Lake.Tables {
+		faults.Add([]string{"lake", "tables"}, "is the folder of lake.raw: each layer needs one of its own")
+	}
+	return faults
+}
+
+// localFolder makes a folder or a file:// URL absolute, or says why it cannot.
+func localFolder(dir, text string) (folder, wrong string) {
+	scheme, _, isURL := strings.Cut(text, "://")
+	switch {
+	case isURL && scheme != "file":
+		return "", fmt.Sprintf("has the scheme %s, which this version cannot reach: write a folder or file:///folder", scheme)
+	case isURL:
+		u, err := url.Parse(text)
+		if err != nil || u.Host != "" || u.RawQuery != "" || u.Fragment != "" || !filepath.IsAbs(u.Path) {
+			return "", fmt.Sprintf("must be a file URL as file:///srv/lake, got %q", text)
+		}
+		return filepath.Clean(u.Path), ""
+	case strings.HasPrefix(text, "~"):
+		return "", fmt.Sprintf("begins with ~, which only shells know: write the path out or ${HOME}, got %q", text)
+	case filepath.IsAbs(text):
+		return filepath.Clean(text), ""
+	}
+	return filepath.Join(dir, text), ""
+}

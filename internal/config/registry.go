@@ -1,0 +1,71 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"reflect"
+	"slices"
+
+	"headwater/collect"
+	"headwater/internal/setting"
+)
+
+// Env is what a source is opened with besides its own configuration.
+type Env struct {
+	// Base is the folder that relative paths are relative to; Source.Open sets it to the pipeline file's if it is empty.
+	Base string
+	// Logger gets what the source has to say.
+	Logger *slog.Logger
+}
+
+// Registry has the kinds of sources a pipeline file may name. The zero value has none.
+type Registry struct{ kinds map[string]kind }
+
+type kind struct {
+	config reflect.Type
+	read   func(n *node, path []string) (opener, setting.Faults)
+}
+
+type opener func(Env) (collect.Source, error)
+
+// Add registers a kind of source under the key it has in a pipeline file. def gives the configuration that the file's
+// keys are put over; open must not dial. It panics if the kind is there already or is a key that every source has.
+func Add[C any, P interface {
+	*C
+	Validate() setting.Faults
+}](r *Registry, name string, def func() C, open func(c C, env Env) (collect.Source, error)) {
+	if _, exists := r.kinds[name]; exists || slices.Contains(keysOf(fieldsOf(reflect.TypeFor[common]())), name) {
+		panic(fmt.Sprintf("the source kind %s is registered twice or is a key of every source", name))
+	}
+	if r.kinds == nil {
+		r.kinds = map[string]kind{}
+	}
+	r.kinds[name] = kind{reflect.TypeFor[C](), func(n *node, path []string) (opener, setting.Faults) {
+		c := def()
+		faults := read(n, &c, path, P(&c).Validate)
+		return func(env Env) (collect.Source, error) { return open(c, env) }, faults
+	}}
+}
+
+// Kinds lists the registered kinds by name.
+func (r *Registry) Kinds() []string { return slices.Sorted(maps.Keys(r.kinds)) }
+
+// read puts n into *into and then asks what else is wrong with it, leaving out what a value that did not fit causes.
+func read(n *node, into any, path []string, validate func() setting.Faults) setting.Faults {
+	var d decoder
+	d.value(n, reflect.ValueOf(into).Elem(), nil)
+	var faults setting.Faults
+	faults.Under(d.faults, path...)
+	for _, f := range validate() {
+		caused := slices.ContainsFunc(d.faults, func(earlier setting.Fault) bool { return hasPrefix(f.Path, earlier.Path) })
+		if !caused {
+			faults.Under(setting.Faults{f}, path...)
+		}
+	}
+	return faults
+}
+
+func hasPrefix(path, prefix []string) bool {
+	return len(path) >= len(prefix) && slices.Equal(path[:len(prefix)], prefix)
+}

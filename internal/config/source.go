@@ -1,0 +1,189 @@
+package config
+
+import (
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+
+	"headwater/collect"
+	"headwater/internal/setting"
+	"headwater/table"
+)
+
+// Source is one configured input, and where its records and rows go.
+type Source struct {
+	Name string
+	// Kind is its key in the Registry.
+	Kind string
+	// Topic is the Kafka topic that its records go to.
+	Topic string
+	// Partitions and Replication are for making the topic; 0 leaves them to the broker.
+	Partitions  int32
+	Replication int16
+	// Configs are the topic's, by Kafka's names.
+	Configs map[string]string
+	// RawTable keeps the envelopes, FlatTable what was in them.
+	RawTable, FlatTable table.Name
+
+	base string
+	open opener
+}
+
+// Open makes the source. It dials nothing: faults of the outside world come from the source's Run.
+func (s Source) Open(env Env) (collect.Source, error) {
+	if env.Base == "" {
+		env.Base = s.base
+	}
+	return s.open(env)
+}
+
+// common are the keys that every source may have beside its kind.
+type common struct {
+	Topic  topicKeys  `yaml:"topic"`
+	Tables tablesKeys `yaml:"tables"`
+}
+
+type topicKeys struct {
+	Name        string            `yaml:"name"`
+	Partitions  int32             `yaml:"partitions"`
+	Replication int16             `yaml:"replication"`
+	Configs     map[string]string `yaml:"configs"`
+}
+
+type tablesKeys struct {
+	Raw  string `yaml:"raw"`
+	Flat string `yaml:"flat"`
+}
+
+func defaultCommon() common {
+	return common{Topic: topicKeys{Name: "{source}_raw"}, Tables: tablesKeys{Raw: "{source}_raw", Flat: "{source}"}}
+}
+
+// cursorsTopic holds every source's cursor snapshots.
+const cursorsTopic = "headwater_cursors"
+
+var topicName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
+
+func (c *common) validate() setting.Faults {
+	var faults setting.Faults
+	t := c.Topic
+	if !topicName.MatchString(t.Name) || strings.Trim(t.Name, ".") == "" || t.Name == cursorsTopic {
+		faults.Add([]string{"topic", "name"}, "must be letters, digits, '.', '_' and '-', at most 249, and not %s, got %q", cursorsTopic, t.Name)
+	}
+	if t.Partitions < 0 {
+		faults.Add([]string{"topic", "partitions"}, "must be 1 or more, or 0 for the broker's own number, got %d", t.Partitions)
+	}
+	if t.Replication < 0 {
+		faults.Add([]string{"topic", "replication"}, "must be 1 or more, or 0 for the broker's own number, got %d", t.Replication)
+	}
+	if strings.Contains(t.Configs["cleanup.policy"], "compact") {
+		faults.Add([]string{"topic", "configs", "cleanup.policy"}, "must be delete: compaction would drop records before they land")
+	}
+	for key, name := range map[string]string{"raw": c.Tables.Raw, "flat": c.Tables.Flat} {
+		if !tableName.MatchString(name) {
+			faults.Add([]string{"tables", key}, "must be lower case letters, digits and _, at most 128, got %q", name)
+		}
+	}
+	if c.Tables.Raw == c.Tables.Flat {
+		faults.Add([]string{"tables", "flat"}, "is the name of the raw table: write another")
+	}
+	return faults
+}
+
+// readSources makes f.Pipeline.Sources of the file's sources.
+func (f *file) readSources(reg *Registry) setting.Faults {
+	var faults setting.Faults
+	if f.Sources == nil {
+		return faults
+	}
+	if f.Sources.shape == list || f.Sources.shape == scalar {
+		faults.Add([]string{"sources"}, "must be a mapping of names to sources, got %s", f.Sources.shape)
+	}
+	for _, name := range f.Sources.keys {
+		if !sourceName.MatchString(name) {
+			faults.Add([]string{"sources", name}, "must have a name of lower case letters, digits and _ that begins with a letter, got %q", name)
+		}
+		s, part := f.readSource(name, f.Sources.values[name], reg)
+		faults.Under(part, "sources", name)
+		f.Pipeline.Sources = append(f.Pipeline.Sources, s)
+	}
+	f.collisions(&faults)
+	return faults
+}
+
+func (f *file) readSource(name string, n *node, reg *Registry) (Source, setting.Faults) {
+	s := Source{Name: name, base: f.Dir}
+	var faults setting.Faults
+	if n.shape != mapping && n.shape != null {
+		faults.Add(nil, "must be a mapping with the source's kind as a key (%s), got %s", strings.Join(reg.Kinds(), ", "), n.shape)
+		return s, faults
+	}
+	keys := *n
+	keys.keys = nil
+	mistyped := false
+	known := keysOf(fieldsOf(reflect.TypeFor[common]()))
+	for _, key := range n.keys {
+		k, isKind := reg.kinds[key]
+		switch {
+		case slices.Contains(known, key):
+			keys.keys = append(keys.keys, key)
+		case !isKind:
+			mistyped = true
+			faults.Add([]string{key}, "%s", unknown("key", key, append(reg.Kinds(), known...)))
+		case s.open != nil:
+			faults.Add([]string{key}, "is a second kind beside %s: give it a source of its own", s.Kind)
+		default:
+			var part setting.Faults
+			s.Kind = key
+			s.open, part = k.read(n.values[key], []string{key})
+			faults.Under(part)
+		}
+	}
+	if s.open == nil && !mistyped {
+		faults.Add(nil, "says nothing of where to read: give it one of %s", strings.Join(reg.Kinds(), ", "))
+	}
+	faults.Under(s.place(f.Database, &keys))
+	return s, faults
+}
+
+// place reads where the source's records and rows go.
+func (s *Source) place(database string, n *node) setting.Faults {
+	c := defaultCommon()
+	name := s.Name
+	if !sourceName.MatchString(name) {
+		name = "source" // the name is a fault already, what is derived from it is none of its own
+	}
+	faults := read(n, &c, nil, func() setting.Faults {
+		for _, template := range []*string{&c.Topic.Name, &c.Tables.Raw, &c.Tables.Flat} {
+			*template = strings.ReplaceAll(*template, "{source}", name)
+		}
+		return c.validate()
+	})
+	s.Topic, s.Partitions, s.Replication, s.Configs = c.Topic.Name, c.Topic.Partitions, c.Topic.Replication, c.Topic.Configs
+	s.RawTable, s.FlatTable = table.Name{Database: database, Table: c.Tables.Raw}, table.Name{Database: database, Table: c.Tables.Flat}
+	return faults
+}
+
+// collisions finds sources that would write into one topic or one table.
+func (f *file) collisions(faults *setting.Faults) {
+	topics, tables := map[string]Source{}, map[string]Source{}
+	check := func(seen map[string]Source, s Source, what, name, key string) {
+		other, taken := seen[key]
+		if !taken {
+			seen[key] = s
+		} else if other.Name != s.Name {
+			faults.Add([]string{"sources", s.Name}, "has the %s %s, as source %s on line %d has: write %s in one of them",
+				what, name, other.Name, f.Sources.values[other.Name].line, map[string]string{"topic": "topic.name", "table": "tables"}[what])
+		}
+	}
+	for _, s := range f.Pipeline.Sources {
+		if !sourceName.MatchString(s.Name) || s.Topic == "" {
+			continue // it has faults enough, and names only by default
+		}
+		// Kafka refuses topics that differ only in '.' and '_', because their metrics would have one name.
+		check(topics, s, "topic", s.Topic, strings.ReplaceAll(s.Topic, ".", "_"))
+		check(tables, s, "table", s.RawTable.Table, s.RawTable.Table)
+		check(tables, s, "table", s.FlatTable.Table, s.FlatTable.Table)
+	}
+}
