@@ -1,0 +1,162 @@
+// Command headwater brings raw data from its sources to tables that answer SQL.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"slices"
+	"syscall"
+)
+
+// streams are what a command reads and writes: answers go to out, everything said on the way to err.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+	log      *slog.Logger
+}
+
+// command is one subcommand. Its run function registers its flags on fs and calls parse.
+type command struct {
+	name, args, summary string
+	run                 func(ctx context.Context, fs *flag.FlagSet, args []string, s streams) error
+}
+
+// commands are listed in the order in which help shows them.
+func commands() []command {
+	return []command{
+		{"run", "FILE [--once]", "every stage in one process; --once: what is there now, then exit", runPipeline},
+		{"serialize", "FILE --source S --date D", "make the tables of one source and day", runSerialize},
+		{"query", "FILE SQL", "answer SQL from the tables", runQuery},
+		{"check", "FILE", "report every fault of a pipeline file", runCheck},
+		{"status", "FILE", "what is collected, landed and in tables", runStatus},
+		{"version", "", "print the version", runVersion},
+		{"query-worker", "", "", runQueryWorker},
+	}
+}
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run is the whole program with its surroundings as arguments.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
+	s := streams{stdin, stdout, stderr, slog.New(slog.NewTextHandler(stderr, nil))}
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error("headwater has a fault; please report it", "panic", p, "stack", string(debug.Stack()))
+			code = exitFault // Go's own code for a panic, 2, means a usage error here
+		}
+	}()
+	ctx, stop := untilSignal(ctx)
+	defer stop()
+	if len(args) == 0 || slices.Contains([]string{"help", "-h", "--help"}, args[0]) {
+		help(stdout)
+		return 0
+	}
+	all := commands()
+	i := slices.IndexFunc(all, func(c command) bool { return c.name == args[0] })
+	if i < 0 {
+		fmt.Fprintf(stderr, "headwater: there is no command %q\n\n", args[0])
+		help(stderr)
+		return exitUsage
+	}
+	fs := flag.NewFlagSet("headwater "+all[i].name, flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	fs.Usage = func() {
+		fmt.Fprintf(stderr, "usage: headwater %s %s\n%s\n", all[i].name, all[i].args, all[i].summary)
+		fs.PrintDefaults()
+	}
+	err := all[i].run(ctx, fs, args[1:], s)
+	if errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "headwater %s: %v\n", all[i].name, err)
+	}
+	return exitCode(err)
+}
+
+// untilSignal ends the context at the first SIGINT or SIGTERM. From then on the signals have their usual effect, so that a
+// second one kills; that is safe, because nothing is relied on before it is durable.
+func untilSignal(parent context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		select {
+		case got := <-signals:
+			signal.Stop(signals)
+			cancel(interrupted{got.(syscall.Signal)})
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { signal.Stop(signals); cancel(nil) }
+}
+
+func help(w io.Writer) {
+	fmt.Fprint(w, "headwater brings raw data from its sources to tables that answer SQL.\n\n")
+	for _, c := range commands() {
+		if c.summary != "" {
+			fmt.Fprintf(w, "  headwater %-36s %s\n", c.name+" "+c.args, c.summary)
+		}
+	}
+	fmt.Fprint(w, "\n  headwater COMMAND --help lists a command's flags.\n")
+}
+
+// parse reads flags before, between and after the operands, and wants exactly the named operands.
+func parse(fs *flag.FlagSet, args []string, operands ...string) ([]string, error) {
+	var got []string
+	for {
+		if err := fs.Parse(args); err != nil {
+			if errors.Is(err, flag.ErrHelp) {
+				return nil, err
+			}
+			return nil, usageError{err.Error()}
+		}
+		if fs.NArg() == 0 {
+			break
+		}
+		got = append(got, fs.Arg(0))
+		args = fs.Args()[1:]
+	}
+	if len(got) < len(operands) {
+		return nil, usagef("%s is missing; see %s --help", operands[len(got)], fs.Name())
+	}
+	if len(got) > len(operands) {
+		return nil, usagef("%q is one argument too many; see %s --help", got[len(operands)], fs.Name())
+	}
+	return got, nil
+}
+
+func runVersion(_ context.Context, fs *flag.FlagSet, args []string, s streams) error {
+	if _, err := parse(fs, args); err != nil {
+		return err
+	}
+	fmt.Fprintln(s.out, "headwater", version())
+	return nil
+}
+
+// version is the module's version and commit, as the Go toolchain has recorded them.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	if v == "" || v == "(devel)" {
+		v = "development"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			v += " " + s.Value[:12]
+		}
+	}
+	return v + " " + info.GoVersion
+}

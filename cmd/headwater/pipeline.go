@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"headwater/collect"
+	"headwater/envelope"
+	"headwater/internal/builtin"
+	"headwater/internal/config"
+	"headwater/internal/state"
+	"headwater/kafka"
+	"headwater/kafka/embedded"
+	"headwater/lake"
+	"headwater/lake/file"
+	"headwater/serialize"
+	"headwater/table"
+	"headwater/table/dir"
+)
+
+// load reads the pipeline file with everything the binary can do.
+func load(path string) (*config.Pipeline, error) {
+	return config.Load(path, builtin.Sources())
+}
+
+// layers are the lake of a pipeline and what is made of it; any process may open them.
+type layers struct {
+	raw, tables *file.Store
+	catalog     *dir.Catalog
+}
+
+func openLayers(ctx context.Context, cfg *config.Pipeline) (layers, error) {
+	var l layers
+	var err error
+	if l.raw, err = file.Open(cfg.Lake.Raw); err != nil {
+		return l, fmt.Errorf("opening lake.raw: %w", err)
+	}
+	if l.tables, err = file.Open(cfg.Lake.Tables); err != nil {
+		return l, errors.Join(fmt.Errorf("opening lake.tables: %w", err), l.close())
+	}
+	if l.catalog, err = dir.Open(ctx, l.tables); err != nil {
+		return l, errors.Join(err, l.close())
+	}
+	return l, nil
+}
+
+func (l layers) close() error {
+	var errs []error
+	for _, s := range []*file.Store{l.raw, l.tables} {
+		if s != nil {
+			errs = append(errs, s.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// sweep removes what killed writers have left behind.
+func (l layers) sweep(ctx context.Context, log *slog.Logger) error {
+	for _, s := range []*file.Store{l.raw, l.tables} {
+		n, err := s.Sweep(ctx)
+		if err != nil {
+			return fmt.Errorf("sweeping temporary files: %w", err)
+		}
+		if n > 0 {
+			log.Info("removed files that a killed process had begun", "files", n)
+		}
+	}
+	return nil
+}
+
+// serializer makes tables with temporary files in the data folder, which the caller has locked.
+func (l layers) serializer(cfg *config.Pipeline, home *state.Dir, log *slog.Logger) (*serialize.Serializer, error) {
+	temp, err := home.Temp("serialize")
+	if err != nil {
+		return nil, err
+	}
+	return serialize.New(serialize.Options{
+		Config: cfg.Serialize, Raw: l.raw, Tables: l.tables, Catalog: l.catalog, Quarantine: lake.Quarantine{Store: l.raw},
+		TopicsDir: cfg.Land.TopicsDir, Location: cfg.Location, Temp: temp, Logger: log,
+	}), nil
+}
+
+// jobOf is the serialize job of a topic's day. A topic that is none of the sources' gets its names from its own.
+func jobOf(cfg *config.Pipeline, topic string, day table.Day) serialize.Job {
+	for _, s := range cfg.Sources {
+		if s.Topic == topic {
+			return serialize.Job{Source: s.Name, Topic: topic, Raw: s.RawTable, Flat: s.FlatTable, Day: day}
+		}
+	}
+	source := kafka.SourceOf(topic)
+	return serialize.Job{
+		Source: source, Topic: topic, Day: day,
+		Raw:  table.Name{Database: cfg.Database, Table: source + "_raw"},
+		Flat: table.Name{Database: cfg.Database, Table: source},
+	}
+}
+
+// broker is where the pipeline's topics are: the one that the file names or, without one, our own.
+type broker struct {
+	config   kafka.Config
+	client   *kgo.Client
+	embedded *embedded.Broker
+}
+
+func openBroker(cfg *config.Pipeline, home *state.Dir, log *slog.Logger) (b *broker, err error) {
+	b = &broker{config: cfg.Kafka}
+	if len(cfg.Kafka.Brokers) == 0 {
+		if !cfg.Embedded {
+			return nil, usagef("kafka.brokers names no broker, and embedded: false forbids serving one")
+		}
+		b.embedded, err = listenKafka(cfg.Listen.Kafka, home.Path("kafka"), log)
+		if err != nil {
+			return nil, err
+		}
+		b.config.Brokers = []string{b.embedded.Addr()}
+		log.Info("serving Kafka", "address", b.embedded.Addr())
+	}
+	if b.client, err = kafka.NewClient(b.config); err != nil {
+		return nil, errors.Join(err, b.close())
+	}
+	return b, nil
+}
+
+// listenKafka serves at the address; a default that is taken moves to a free port.
+func listenKafka(a config.Address, dir string, log *slog.Logger) (*embedded.Broker, error) {
+	b, err := embedded.Open(embedded.Config{Dir: dir, Addr: a.Addr}, log)
+	if err != nil && !a.Written && errors.Is(err, embedded.ErrAddrInUse) {
+		b, err = embedded.Open(embedded.Config{Dir: dir, Addr: freePort(a.Addr)}, log)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("serving Kafka at %s (listen.kafka): %w", a.Addr, err)
+	}
+	return b, nil
+}
+
+// listenHTTP is the same for the HTTP door.
+func listenHTTP(ctx context.Context, a config.Address) (net.Listener, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", a.Addr)
+	if err != nil && !a.Written {
+		l, err = lc.Listen(ctx, "tcp", freePort(a.Addr))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listening at %s (listen.http): %w", a.Addr, err)
+	}
+	return l, nil
+}
+
+func freePort(addr string) string {
+	host, _, _ := net.SplitHostPort(addr)
+	return net.JoinHostPort(host, "0")
+}
+
+func (b *broker) close() error {
+	if b.client != nil {
+		b.client.Close()
+	}
+	if b.embedded != nil {
+		return b.embedded.Close()
+	}
+	return nil
+}
+
+// runners makes the collector of every source; their topics must exist.
+func runners(cfg *config.Pipeline, b *broker, raw lake.Store, log *slog.Logger) ([]*collect.Runner, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("finding the name of this machine: %w", err)
+	}
+	started := time.Now().UTC().Format(time.RFC3339)
+	var all []*collect.Runner
+	for i, s := range cfg.Sources {
+		own := log.With("source", s.Name)
+		source, err := s.Open(config.Env{Logger: own})
+		if err != nil {
+			return nil, fmt.Errorf("opening source %s: %w", s.Name, err)
+		}
+		all = append(all, collect.New(collect.Options{
+			Name: s.Name, Source: source, Config: cfg.Collect, Logger: own,
+			Quarantine: quarantine{lake.Quarantine{Store: raw}},
+			Metadata:   envelope.Metadata{ThreadID: i, HostName: host, ProcessStartTime: started, Source: s.Name},
+			Open: func(ctx context.Context) (collect.Log, envelope.Cursor, error) {
+				l, c, err := kafka.OpenSource(ctx, b.config, s.Name, s.Topic, own)
+				if err != nil {
+					return nil, c, err
+				}
+				return l, c, nil
+			},
+		}))
+	}
+	return all, nil
+}
+
+// quarantine gives collect the lake's.
+type quarantine struct{ lake.Quarantine }
+
+// Keep implements collect.Quarantine. The day is that of the first try: a process killed before midnight, whose item is read
+// again after it, must not keep the item twice.
+func (q quarantine) Keep(ctx context.Context, source, stream string, seq int64, reason string, data []byte) error {
+	const stage = "collect"
+	id := lake.CollectID(stream, seq)
+	now := time.Now().UTC()
+	yesterday := lake.QuarantineKey(stage, source, now.AddDate(0, 0, -1).Format(time.DateOnly), id)
+	if _, err := q.Store.Stat(ctx, yesterday); !errors.Is(err, lake.ErrNotExist) {
+		return err
+	}
+	return q.Create(ctx, stage, source, now.Format(time.DateOnly), id, lake.Entries(lake.Entry{
+		Reason: reason, Stream: &lake.StreamPosition{Stream: stream, Seq: seq}, Data: data,
+	}))
+}

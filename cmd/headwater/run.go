@@ -1,0 +1,313 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"headwater/collect"
+	"headwater/internal/config"
+	"headwater/internal/retry"
+	"headwater/internal/state"
+	"headwater/internal/web"
+	"headwater/kafka"
+	"headwater/lake"
+	"headwater/land"
+	"headwater/serialize"
+)
+
+// pipeline is every stage of one process, in the order in which a record meets them.
+type pipeline struct {
+	cfg     *config.Pipeline
+	log     *slog.Logger
+	started time.Time
+
+	home       *state.Dir
+	layers     layers
+	broker     *broker
+	collectors []*collect.Runner
+	lander     *land.Lander
+	serializer *serialize.Serializer
+
+	me          state.Running
+	serializing sync.Mutex // one job at a time, because each uses the whole machine
+}
+
+func runPipeline(ctx context.Context, fs *flag.FlagSet, args []string, s streams) (err error) {
+	once := fs.Bool("once", false, "read what is there now, through to the tables, then exit")
+	operands, err := parse(fs, args, "FILE")
+	if err != nil {
+		return err
+	}
+	cfg, err := load(operands[0])
+	if err != nil {
+		return err
+	}
+	p := &pipeline{cfg: cfg, log: s.log, started: time.Now()}
+	defer func() { err = errors.Join(err, p.close()) }()
+	if err := p.open(ctx); err != nil {
+		return err
+	}
+	if *once {
+		return p.serve(ctx, p.once)
+	}
+	return p.serve(ctx, p.run)
+}
+
+// openTables locks the data folder and opens what serialize needs. What it has opened is closed by close, also if it fails.
+func (p *pipeline) openTables(ctx context.Context) (err error) {
+	if p.home, err = state.Lock(p.cfg.DataDir); err != nil {
+		return err
+	}
+	if p.layers, err = openLayers(ctx, p.cfg); err != nil {
+		return err
+	}
+	if err := p.layers.sweep(ctx, p.log); err != nil {
+		return err
+	}
+	p.serializer, err = p.layers.serializer(p.cfg, p.home, p.log)
+	return err
+}
+
+// open opens every stage.
+func (p *pipeline) open(ctx context.Context) (err error) {
+	if err := p.openTables(ctx); err != nil {
+		return err
+	}
+	if p.broker, err = openBroker(p.cfg, p.home, p.log); err != nil {
+		return err
+	}
+	if err := p.ensureTopics(ctx); err != nil {
+		return err
+	}
+	if p.collectors, err = runners(p.cfg, p.broker, p.layers.raw, p.log); err != nil {
+		return err
+	}
+	p.lander, err = p.newLander()
+	return err
+}
+
+func (p *pipeline) ensureTopics(ctx context.Context) error {
+	var specs []kafka.TopicSpec
+	for _, s := range p.cfg.Sources {
+		specs = append(specs, kafka.TopicSpec{Name: s.Topic, Partitions: s.Partitions, Replication: s.Replication, Configs: s.Configs})
+	}
+	return kafka.EnsureTopics(ctx, p.broker.client, specs)
+}
+
+func (p *pipeline) newLander() (*land.Lander, error) {
+	spool, err := p.home.Temp("land")
+	if err != nil {
+		return nil, err
+	}
+	var topics []string
+	for _, s := range p.cfg.Sources {
+		topics = append(topics, s.Topic)
+	}
+	return land.New(land.Options{
+		Config: p.cfg.Land, Kafka: p.broker.config, Topics: topics, Store: p.layers.raw,
+		Quarantine: lake.Quarantine{Store: p.layers.raw}, Spool: spool, Location: p.cfg.Location, Logger: p.log,
+	})
+}
+
+func (p *pipeline) close() error {
+	var errs []error
+	if p.broker != nil {
+		errs = append(errs, p.broker.close())
+	}
+	errs = append(errs, p.layers.close())
+	if p.home != nil {
+		errs = append(errs, p.home.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// serve does work with the HTTP door open, and closes the door when the work has ended: status answers while stages drain.
+func (p *pipeline) serve(ctx context.Context, work func(context.Context) error) error {
+	door, err := listenHTTP(ctx, p.cfg.Listen.HTTP)
+	if err != nil {
+		return err
+	}
+	p.me = state.Running{PID: os.Getpid(), Started: p.started, HTTP: door.Addr().String(), Token: state.NewToken()}
+	if p.broker.embedded != nil {
+		p.me.Kafka = p.broker.embedded.Addr()
+	}
+	if err := p.home.Announce(p.me); err != nil {
+		return errors.Join(err, door.Close())
+	}
+	p.log.Info("answering HTTP", "address", p.me.HTTP)
+	open, shut := context.WithCancel(context.WithoutCancel(ctx))
+	var g errgroup.Group
+	g.Go(func() error { return web.New(door, p, p.me.Token, exitCode, p.log).Run(open) })
+	err = work(ctx)
+	shut()
+	return errors.Join(err, g.Wait())
+}
+
+// once takes what is there now through every stage. A source that fails does not keep the others from their tables.
+func (p *pipeline) once(ctx context.Context) error {
+	failed := p.collectOnce(ctx)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	ends, err := p.ends(ctx)
+	if err != nil {
+		return err
+	}
+	if err := p.lander.RunTo(ctx, ends); err != nil {
+		return errors.Join(failed, fmt.Errorf("landing: %w", err))
+	}
+	if err := p.trim(ctx); err != nil {
+		return errors.Join(failed, err)
+	}
+	return errors.Join(failed, p.serializeStale(ctx, slices.Sorted(maps.Keys(ends))))
+}
+
+func (p *pipeline) collectOnce(ctx context.Context) error {
+	errs := make([]error, len(p.collectors))
+	var wg sync.WaitGroup
+	for i, c := range p.collectors {
+		wg.Go(func() {
+			if err := c.Run(ctx, true); err != nil {
+				errs[i] = fmt.Errorf("collecting %s: %w", p.cfg.Sources[i].Name, err)
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// ends are the end offsets of every topic that lands.
+func (p *pipeline) ends(ctx context.Context) (map[string]map[int32]int64, error) {
+	topics, err := p.lander.Topics(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return kafka.EndOffsets(ctx, p.broker.client, topics...)
+}
+
+// serializeStale makes the tables of every day whose objects are not those that the tables were made from. A day that cannot be
+// made does not keep the others from being made.
+func (p *pipeline) serializeStale(ctx context.Context, topics []string) error {
+	var errs []error
+	for _, topic := range topics {
+		days, err := p.serializer.Days(ctx, topic)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		for _, day := range days {
+			if ctx.Err() != nil {
+				return errors.Join(append(errs, context.Cause(ctx))...)
+			}
+			if _, err := p.serialize(ctx, jobOf(p.cfg, topic, day)); err != nil {
+				errs = append(errs, fmt.Errorf("serializing %s of %s: %w", day, topic, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (p *pipeline) serialize(ctx context.Context, job serialize.Job) (serialize.Result, error) {
+	p.serializing.Lock()
+	defer p.serializing.Unlock()
+	return p.serializer.Run(ctx, job)
+}
+
+// run is the pipeline until ctx ends: then the sources stop and their records are acknowledged, and after them land closes and
+// commits its open objects.
+func (p *pipeline) run(ctx context.Context) error {
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	landing, stopLanding := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopLanding()
+
+	var sources, others errgroup.Group
+	for _, c := range p.collectors {
+		sources.Go(func() error {
+			return p.stage(ctx, fail, "collect", func(ctx context.Context) error { return c.Run(ctx, false) })
+		})
+	}
+	sources.Go(func() error { return p.every(ctx, trimEvery, "trimming topics", p.trim) })
+	if every := p.cfg.Serialize.Every; every > 0 {
+		sources.Go(func() error { return p.every(ctx, every, "serializing", p.serializeAll) })
+	}
+	others.Go(func() error { return p.stage(landing, fail, "land", p.lander.Run) })
+
+	<-ctx.Done()
+	p.log.Info("draining; a second signal kills, which is safe", "cause", context.Cause(ctx))
+	err := sources.Wait()
+	stopLanding()
+	err = errors.Join(err, others.Wait())
+	if _, signalled := errors.AsType[interrupted](context.Cause(ctx)); signalled {
+		return err // a drained service has done what it was asked to
+	}
+	return errors.Join(err, context.Cause(ctx))
+}
+
+// stage runs a part of the pipeline that must not end before ctx does: if it does, the whole pipeline drains.
+func (p *pipeline) stage(ctx context.Context, fail context.CancelCauseFunc, name string, run func(context.Context) error) error {
+	err := run(ctx)
+	if ctx.Err() == nil {
+		if err == nil {
+			err = errors.New("it ended by itself")
+		}
+		fail(fmt.Errorf("%s: %w", name, err))
+		return nil // the cause carries it
+	}
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// every does work again and again until ctx ends. Work that fails is tried again at the next turn.
+func (p *pipeline) every(ctx context.Context, d time.Duration, name string, work func(context.Context) error) error {
+	for retry.Wait(ctx, d) == nil {
+		if err := work(ctx); err != nil && ctx.Err() == nil {
+			p.log.Error(name, "error", err, "next_try", d)
+		}
+	}
+	return nil
+}
+
+func (p *pipeline) serializeAll(ctx context.Context) error {
+	topics, err := p.lander.Topics(ctx)
+	if err != nil {
+		return err
+	}
+	return p.serializeStale(ctx, topics)
+}
+
+// trimEvery is how often the embedded broker is relieved of what has landed.
+const trimEvery = time.Minute
+
+// trim deletes from the embedded broker's topics what has landed and what no cursor needs: the smaller of the offsets that land has
+// committed and those that the last cursor snapshot covers. A broker of somebody else has retention settings for that.
+func (p *pipeline) trim(ctx context.Context) error {
+	if p.broker.embedded == nil {
+		return nil
+	}
+	landed := p.lander.Committed()
+	for i, c := range p.collectors {
+		topic := p.cfg.Sources[i].Topic
+		upTo := map[int32]int64{}
+		for partition, snapshotted := range c.Snapshotted() {
+			if committed, ok := landed[topic][partition]; ok {
+				upTo[partition] = min(committed, snapshotted)
+			}
+		}
+		if err := kafka.Trim(ctx, p.broker.client, topic, upTo); err != nil {
+			return fmt.Errorf("trimming %s: %w", topic, err)
+		}
+	}
+	return kafka.TrimCursors(ctx, p.broker.client)
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"slices"
+
+	"headwater/internal/config"
+	"headwater/internal/state"
+	"headwater/internal/web"
+	"headwater/serialize"
+	"headwater/table"
+)
+
+func runSerialize(ctx context.Context, fs *flag.FlagSet, args []string, s streams) error {
+	var r web.SerializeRequest
+	fs.StringVar(&r.Source, "source", "", "the source, as the pipeline file names it")
+	fs.StringVar(&r.Date, "date", "", "the day, as 2026-07-05")
+	fs.BoolVar(&r.Full, "full", false, "make the tables anew although they were made from the same objects")
+	fs.BoolVar(&r.AllowShrink, "allow-shrink", false, "publish although the day would have fewer rows")
+	asJSON := fs.Bool("json", false, "print the result as JSON")
+	operands, err := parse(fs, args, "FILE")
+	if err != nil {
+		return err
+	}
+	cfg, err := load(operands[0])
+	if err != nil {
+		return err
+	}
+	if _, err := jobFor(cfg, r); err != nil {
+		return err
+	}
+	result, err := serializeThere(ctx, cfg, r, s)
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		return json.NewEncoder(s.out).Encode(result)
+	}
+	fmt.Fprintln(s.out, describe(result))
+	return nil
+}
+
+func describe(r web.SerializeResult) string {
+	switch {
+	case r.Objects == 0:
+		return fmt.Sprintf("%s %s: there is nothing to serialize, no object has that day", r.Source, r.Date)
+	case r.Unchanged:
+		return fmt.Sprintf("%s %s: unchanged, %d rows of %d objects", r.Source, r.Date, r.Rows, r.Objects)
+	}
+	return fmt.Sprintf("%s %s: %d rows of %d objects, %d records in quarantine", r.Source, r.Date, r.Rows, r.Objects, r.Quarantined)
+}
+
+// serializeThere has the process that holds the data folder do the job, or does it in this one if there is none.
+func serializeThere(ctx context.Context, cfg *config.Pipeline, r web.SerializeRequest, s streams) (web.SerializeResult, error) {
+	if running, ok := state.Find(ctx, cfg.DataDir); ok {
+		return web.Client{Address: running.HTTP, Token: running.Token}.Serialize(ctx, r)
+	}
+	p := &pipeline{cfg: cfg, log: s.log}
+	result, err := func() (web.SerializeResult, error) {
+		if err := p.openTables(ctx); err != nil {
+			return web.SerializeResult{}, err
+		}
+		return p.Serialize(ctx, r)
+	}()
+	return result, errors.Join(err, p.close())
+}
+
+// jobFor is the job that a request asks for.
+func jobFor(cfg *config.Pipeline, r web.SerializeRequest) (serialize.Job, error) {
+	if r.Source == "" || r.Date == "" {
+		return serialize.Job{}, usagef("--source and --date are both needed")
+	}
+	day, err := table.ParseDay(r.Date)
+	if err != nil {
+		return serialize.Job{}, usageError{err.Error()}
+	}
+	i := slices.IndexFunc(cfg.Sources, func(s config.Source) bool { return s.Name == r.Source })
+	if i < 0 {
+		return serialize.Job{}, usagef("the pipeline has no source %q", r.Source)
+	}
+	job := jobOf(cfg, cfg.Sources[i].Topic, day)
+	job.Full, job.AllowShrink = r.Full, r.AllowShrink
+	return job, nil
+}
+
+// Serialize implements web.API.
+func (p *pipeline) Serialize(ctx context.Context, r web.SerializeRequest) (web.SerializeResult, error) {
+	job, err := jobFor(p.cfg, r)
+	if err != nil {
+		return web.SerializeResult{}, err
+	}
+	got, err := p.serialize(ctx, job)
+	if err != nil {
+		return web.SerializeResult{}, fmt.Errorf("serializing %s of %s: %w", r.Date, r.Source, err)
+	}
+	return web.SerializeResult{
+		Source: r.Source, Date: r.Date, Objects: got.Objects, Rows: got.Rows, Quarantined: got.Quarantined, Unchanged: got.Unchanged,
+	}, nil
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"headwater/internal/config"
+	"headwater/internal/state"
+	"headwater/internal/web"
+	"headwater/table"
+)
+
+func runStatus(ctx context.Context, fs *flag.FlagSet, args []string, s streams) error {
+	asJSON := fs.Bool("json", false, "print the status as JSON")
+	operands, err := parse(fs, args, "FILE")
+	if err != nil {
+		return err
+	}
+	cfg, err := load(operands[0])
+	if err != nil {
+		return err
+	}
+	status, err := statusThere(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		return json.NewEncoder(s.out).Encode(status)
+	}
+	return printStatus(s.out, status)
+}
+
+// statusThere asks the running process or, if there is none, looks at what lies in the lake.
+func statusThere(ctx context.Context, cfg *config.Pipeline) (_ web.Status, err error) {
+	if running, ok := state.Find(ctx, cfg.DataDir); ok {
+		return web.Client{Address: running.HTTP, Token: running.Token}.Status(ctx)
+	}
+	l, err := openLayers(ctx, cfg)
+	if err != nil {
+		return web.Status{}, err
+	}
+	status := web.Status{Version: version(), DataDir: cfg.DataDir, Sources: []web.Source{}, Topics: []web.Topic{}}
+	for _, source := range cfg.Sources {
+		status.Sources = append(status.Sources, web.Source{Name: source.Name, State: "not running"})
+	}
+	status.Tables, err = tables(ctx, l.catalog)
+	if cerr := l.close(); err == nil {
+		err = cerr
+	}
+	return status, err
+}
+
+// Status implements web.API.
+func (p *pipeline) Status(ctx context.Context) (web.Status, error) {
+	status := web.Status{
+		Version: version(), PID: p.me.PID, Started: p.started, DataDir: p.cfg.DataDir, Running: true,
+		Listen:  web.Listen{HTTP: p.me.HTTP, Kafka: p.me.Kafka},
+		Sources: []web.Source{}, Topics: []web.Topic{},
+	}
+	for i, c := range p.collectors {
+		got := c.Status()
+		status.Sources = append(status.Sources, web.Source{
+			Name: p.cfg.Sources[i].Name, State: string(got.State), Records: got.Records, Bytes: got.Bytes, Malformed: got.Malformed,
+			Quarantined: got.Quarantined, Streams: got.Streams, LastItem: got.LastItem, LastError: got.LastError,
+		})
+	}
+	for _, t := range p.lander.Status().Partitions {
+		status.Topics = append(status.Topics, web.Topic{
+			Topic: t.Topic, Partition: t.Partition, Committed: t.Committed, Lag: t.Lag, OpenFiles: t.OpenFiles,
+			Objects: t.Objects, Records: t.Records, Bytes: t.Bytes, Quarantined: t.Quarantined, LastError: t.LastError,
+		})
+	}
+	var err error
+	status.Tables, err = tables(ctx, p.layers.catalog)
+	return status, err
+}
+
+func tables(ctx context.Context, catalog table.Catalog) ([]web.Table, error) {
+	all, err := catalog.Tables(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := []web.Table{}
+	for _, t := range all {
+		partitions, err := catalog.Partitions(ctx, t.Name)
+		if err != nil {
+			return nil, err
+		}
+		entry := web.Table{Name: t.Name.String(), Days: len(partitions), Columns: len(t.Schema.Fields)}
+		for _, p := range partitions {
+			entry.Rows += p.Rows
+			entry.Bytes += p.Bytes
+			entry.LastDay = p.Day.String()
+		}
+		out = append(out, entry)
+	}
+	return out, nil
+}
+
+func printStatus(w io.Writer, s web.Status) error {
+	if s.Running {
+		fmt.Fprintf(w, "running as process %d since %s, http %s, kafka %s\n", s.PID, s.Started.Format("2006-01-02 15:04:05"), s.Listen.HTTP, s.Listen.Kafka)
+	} else {
+		fmt.Fprintf(w, "not running; what lies in %s:\n", s.DataDir)
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "\nSOURCE\tSTATE\tRECORDS\tMALFORMED\tQUARANTINED\tSTREAMS\tLAST ERROR")
+	for _, x := range s.Sources {
+		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%d\t%s\n", x.Name, x.State, x.Records, x.Malformed, x.Quarantined, x.Streams, x.LastError)
+	}
+	if len(s.Topics) > 0 {
+		fmt.Fprintln(t, "\nTOPIC\tPARTITION\tCOMMITTED\tLAG\tOPEN FILES\tOBJECTS\tLANDED\tQUARANTINED\tLAST ERROR")
+	}
+	for _, x := range s.Topics {
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", x.Topic, x.Partition, x.Committed, x.Lag, x.OpenFiles, x.Objects, x.Records, x.Quarantined, x.LastError)
+	}
+	fmt.Fprintln(t, "\nTABLE\tDAYS\tLAST DAY\tROWS\tCOLUMNS\tBYTES")
+	for _, x := range s.Tables {
+		fmt.Fprintf(t, "%s\t%d\t%s\t%d\t%d\t%d\n", x.Name, x.Days, x.LastDay, x.Rows, x.Columns, x.Bytes)
+	}
+	return t.Flush()
+}

@@ -1,0 +1,17 @@
+// Package builtin is the one page of registrations: whatever the binary can read from has its line here.
+package builtin
+
+import (
+	"headwater/collect"
+	"headwater/collect/file"
+	"headwater/internal/config"
+)
+
+// Sources are the kinds of sources that a pipeline file may name.
+func Sources() *config.Registry {
+	var r config.Registry
+	config.Add(&r, "file", file.DefaultConfig, func(c file.Config, env config.Env) (collect.Source, error) {
+		return file.New(c, env.Base, env.Logger), nil
+	})
+	return &r
+}

@@ -1,0 +1,117 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// api answers what a test gives it.
+type api struct {
+	status    Status
+	serialize func(context.Context, SerializeRequest) (SerializeResult, error)
+}
+
+func (a api) Status(context.Context) (Status, error) { return a.status, nil }
+
+func (a api) Serialize(ctx context.Context, r SerializeRequest) (SerializeResult, error) {
+	return a.serialize(ctx, r)
+}
+
+// serve runs a server for the test and gives its address and a function that ends it and waits.
+func serve(t *testing.T, a API) (address string, end func()) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	s := New(l, a, "token", func(error) int { return 3 }, slog.New(slog.DiscardHandler))
+	go func() { ended <- s.Run(ctx) }()
+	end = func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+	return l.Addr().String(), end
+}
+
+func TestStatusAndSerialize(t *testing.T) {
+	want := Status{Version: "v1", PID: 7, Running: true, Sources: []Source{{Name: "orders", Records: 5}}, Topics: []Topic{}, Tables: []Table{{Name: "db.orders"}}}
+	address, end := serve(t, api{want, func(_ context.Context, r SerializeRequest) (SerializeResult, error) {
+		if r.Source == "broken" {
+			return SerializeResult{}, errors.New("the object is truncated")
+		}
+		return SerializeResult{Source: r.Source, Date: r.Date, Rows: 9}, nil
+	}})
+	defer end()
+	c := Client{Address: address, Token: "token"}
+	got, err := c.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	result, err := c.Serialize(t.Context(), SerializeRequest{Source: "orders", Date: "2026-07-05"})
+	if err != nil || result.Rows != 9 {
+		t.Errorf("%+v, %v", result, err)
+	}
+	_, err = c.Serialize(t.Context(), SerializeRequest{Source: "broken"})
+	if f, ok := errors.AsType[Fault](err); !ok || f.Code != 3 || f.Message != "the object is truncated" {
+		t.Errorf("got %v, want the fault with its exit code", err)
+	}
+	_, err = Client{Address: address, Token: "guess"}.Status(t.Context())
+	if f, ok := errors.AsType[Fault](err); !ok || !strings.Contains(f.Message, "token") {
+		t.Errorf("a wrong token got %v", err)
+	}
+}
+
+func TestBadRequests(t *testing.T) {
+	address, end := serve(t, api{})
+	defer end()
+	for _, body := range []string{"", "{", `{"sauce":"x"}`, `{"source":"` + strings.Repeat("x", 1<<17) + `"}`} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+address+"/api/v1/serialize", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer token")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusBadRequest {
+			t.Errorf("a body of %d bytes got %s", len(body), resp.Status)
+		}
+	}
+}
+
+func TestEndWaitsForRequests(t *testing.T) {
+	inside, release := make(chan struct{}), make(chan struct{})
+	address, end := serve(t, api{serialize: func(context.Context, SerializeRequest) (SerializeResult, error) {
+		close(inside)
+		<-release
+		return SerializeResult{Rows: 1}, nil
+	}})
+	answer := make(chan error, 1)
+	go func() {
+		_, err := Client{Address: address, Token: "token"}.Serialize(t.Context(), SerializeRequest{Source: "s", Date: "d"})
+		answer <- err
+	}()
+	<-inside
+	time.AfterFunc(50*time.Millisecond, func() { close(release) })
+	end()
+	if err := <-answer; err != nil {
+		t.Errorf("the request under way got %v", err)
+	}
+}

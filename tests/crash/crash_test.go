@@ -1,0 +1,302 @@
+// Package crash kills headwater at every named point and at random moments, restarts it, and looks for every line that
+// was ever written: in the raw objects and in both tables, exactly once.
+package crash
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+
+	"headwater/internal/crash"
+	"headwater/tests/binary"
+)
+
+// onePipeline has small limits, so that few lines meet every kind of rotation, snapshot and quarantine.
+const onePipeline = `
+database: db
+collect: {snapshot_every: 100ms, max_record: 4kB}
+sources:
+  lines:
+    file: {path: "in/*.ndjson", every: 20ms, settle: 50ms}
+land:
+  flush.size: 40
+  rotate.interval.ms: 300
+  rotate.schedule.interval.ms: 500
+listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0"}
+`
+
+// world is a pipeline and the numbers of the lines that were given to it.
+type world struct {
+	binary.Pipeline
+	next, files int
+	// large are the lines that are too large for a record and belong into the quarantine, by number.
+	large map[int]bool
+}
+
+func newWorld(t *testing.T, bin, yaml string) *world {
+	return &world{Pipeline: binary.New(t, bin, yaml), large: map[int]bool{}}
+}
+
+// arrive makes a new file of n numbered lines.
+func (w *world) arrive(t *testing.T, n int) {
+	var b bytes.Buffer
+	for range n {
+		w.line(&b, "")
+	}
+	w.file(t, b.Bytes())
+}
+
+// arriveLarge makes a new file of three lines, of which the second is too large for a record.
+func (w *world) arriveLarge(t *testing.T) {
+	var b bytes.Buffer
+	w.line(&b, "")
+	w.large[w.next] = true
+	w.line(&b, strings.Repeat("x", 8000))
+	w.line(&b, "")
+	w.file(t, b.Bytes())
+}
+
+func (w *world) line(b *bytes.Buffer, pad string) {
+	fmt.Fprintf(b, "{\"n\":%d,\"pad\":%q}\n", w.next, pad)
+	w.next++
+}
+
+func (w *world) file(t *testing.T, data []byte) {
+	w.files++
+	w.Write(t, fmt.Sprintf("in/%04d.ndjson", w.files), data)
+}
+
+// verify is the oracle: it fails unless every line is exactly once in the raw objects and in both tables; a large line is
+// once in the quarantine, and its record once in the raw objects and in the quarantine of the tables.
+func (w *world) verify(t *testing.T) {
+	t.Helper()
+	for _, problem := range w.problems(t) {
+		t.Error(problem)
+	}
+}
+
+func (w *world) problems(t *testing.T) []string {
+	t.Helper()
+	ordinary, all := map[int]int{}, map[int]int{}
+	for n := range w.next {
+		all[n] = 1
+		if !w.large[n] {
+			ordinary[n] = 1
+		}
+	}
+	raw := w.objects(t)
+	var problems []string
+	report := func(where string, want, got map[int]int) {
+		for _, n := range slices.Sorted(maps.Keys(want)) {
+			if got[n] != want[n] {
+				problems = append(problems, fmt.Sprintf("line %d is %d times in %s, want %d", n, got[n], where, want[n]))
+			}
+		}
+		for _, n := range slices.Sorted(maps.Keys(got)) {
+			if want[n] == 0 {
+				problems = append(problems, fmt.Sprintf("line %d is %d times in %s and was never written", n, got[n], where))
+			}
+		}
+	}
+	report("the raw objects", ordinary, raw.numbers)
+	if raw.other != len(w.large) {
+		problems = append(problems, fmt.Sprintf("the raw objects have %d records of large lines, want %d", raw.other, len(w.large)))
+	}
+	kept := w.quarantine(t, "collect")
+	large := map[int]int{}
+	for n := range w.large {
+		large[n] = 1
+	}
+	report("collect's quarantine", large, kept.numbers)
+	report("the raw table", ordinary, w.sql(t, "select raw_data.n from db.lines_raw"))
+	report("the flat table", ordinary, w.sql(t, "select n from db.lines"))
+	if len(problems) > 20 {
+		problems = append(problems[:20], fmt.Sprintf("and %d more", len(problems)-20))
+	}
+	return problems
+}
+
+// counted is the numbers found in files and how many lines had none.
+type counted struct {
+	numbers map[int]int
+	other   int
+}
+
+// objects counts the lines of every raw object, read with nothing of headwater's.
+func (w *world) objects(t *testing.T) counted {
+	return w.count(t, "headwater-data/raw/topics/lines_raw", func(line []byte) (int, bool) {
+		var e struct {
+			RawData struct{ N *int } `json:"raw_data"`
+		}
+		if json.Unmarshal(line, &e) != nil || e.RawData.N == nil {
+			return 0, false
+		}
+		return *e.RawData.N, true
+	})
+}
+
+// quarantine counts the lines that a stage has put aside.
+func (w *world) quarantine(t *testing.T, stage string) counted {
+	return w.count(t, "headwater-data/raw/_quarantine/"+stage, func(line []byte) (int, bool) {
+		var e struct{ Data string }
+		var item struct{ N *int }
+		if json.Unmarshal(line, &e) != nil || json.Unmarshal([]byte(e.Data), &item) != nil || item.N == nil {
+			return 0, false
+		}
+		return *item.N, true
+	})
+}
+
+func (w *world) count(t *testing.T, dir string, number func([]byte) (int, bool)) counted {
+	t.Helper()
+	c := counted{numbers: map[int]int{}}
+	err := filepath.WalkDir(filepath.Join(w.Dir, dir), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".json.gz") {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		z, err := gzip.NewReader(f)
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		var text bytes.Buffer
+		if _, err := text.ReadFrom(z); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		for line := range bytes.Lines(text.Bytes()) {
+			if n, ok := number(line); ok {
+				c.numbers[n]++
+			} else {
+				c.other++
+			}
+		}
+		return nil
+	})
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// sql counts the numbers that a query answers.
+func (w *world) sql(t *testing.T, query string) map[int]int {
+	t.Helper()
+	out := w.Run(t, nil, "query", "--format", "csv", query).Must(t)
+	rows, err := csv.NewReader(strings.NewReader(out)).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[int]int{}
+	for _, row := range rows[1:] {
+		n, err := strconv.Atoi(row[0])
+		if err != nil {
+			t.Fatalf("%q answered %q", query, row[0])
+		}
+		got[n]++
+	}
+	return got
+}
+
+// TestEveryPoint kills run --once at each point, on an empty folder and on one that has seen a whole run, and expects
+// the next run to make everything whole.
+func TestEveryPoint(t *testing.T) {
+	bin := binary.Build(t)
+	for _, point := range crash.Points {
+		for _, pass := range []string{"", ":2"} {
+			t.Run(point+pass, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, bin, onePipeline)
+				died := 0
+				for range 3 {
+					w.arrive(t, 130)
+					w.arriveLarge(t)
+					died += w.runKilled(t, point+pass)
+				}
+				if died == 0 {
+					t.Errorf("no run passed %s%s", point, pass)
+				}
+				w.arrive(t, 10)
+				w.Run(t, nil, "run", "--once").Must(t)
+				w.verify(t)
+			})
+		}
+	}
+}
+
+// runKilled runs once with a crash point armed and gives 1 if the process died there; if it did not pass the point it must have ended well.
+func (w *world) runKilled(t *testing.T, point string) int {
+	t.Helper()
+	r := w.Run(t, []string{"HEADWATER_CRASH=" + point}, "run", "--once")
+	if r.Signal == syscall.SIGKILL {
+		return 1
+	}
+	r.Must(t)
+	return 0
+}
+
+// TestRandomKills kills a running pipeline again and again at random moments while files arrive and days are serialized.
+func TestRandomKills(t *testing.T) {
+	kills := 10
+	if n, err := strconv.Atoi(os.Getenv("HEADWATER_KILLS")); err == nil {
+		kills = n
+	}
+	seed := uint64(time.Now().UnixNano())
+	if n, err := strconv.ParseUint(os.Getenv("HEADWATER_SEED"), 10, 64); err == nil {
+		seed = n
+	}
+	t.Logf("HEADWATER_SEED=%d HEADWATER_KILLS=%d", seed, kills)
+	random := rand.New(rand.NewPCG(seed, 0))
+	w := newWorld(t, binary.Build(t), onePipeline+"serialize: {every: 200ms}\n")
+	for range kills {
+		proc := w.Start(t, nil, "run")
+		for life := time.Duration(random.IntN(2500)) * time.Millisecond; life > 0; life -= 100 * time.Millisecond {
+			w.arrive(t, random.IntN(60))
+			if random.IntN(8) == 0 {
+				w.arriveLarge(t)
+			}
+			time.Sleep(min(life, 100*time.Millisecond))
+		}
+		proc.Kill(t)
+	}
+	w.Run(t, nil, "run", "--once").Must(t)
+	w.verify(t)
+	t.Logf("%d lines in %d files survived", w.next, w.files)
+}
+
+// TestDrain ends a running pipeline with SIGTERM: everything that had arrived is landed and the process ends with 0.
+func TestDrain(t *testing.T) {
+	w := newWorld(t, binary.Build(t), onePipeline)
+	proc := w.Start(t, nil, "run")
+	for range 10 {
+		w.arrive(t, 50)
+		time.Sleep(50 * time.Millisecond)
+	}
+	time.Sleep(time.Second)
+	if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	proc.Wait(t, time.Minute).Must(t)
+	if got := len(w.objects(t).numbers); got == 0 {
+		t.Error("nothing has landed")
+	}
+	w.Run(t, nil, "run", "--once").Must(t)
+	w.verify(t)
+}
