@@ -143,7 +143,9 @@ func (q Quarantine) put(
 		return 0, fmt.Errorf("collecting %s in a temporary file: %w", key, err)
 	}
 	defer f.Close()
-	defer os.Remove(f.Name())
+	if err := os.Remove(f.Name()); err != nil { // the open file stays usable, and nothing is left behind by a kill
+		return 0, fmt.Errorf("collecting %s in a temporary file: %w", key, err)
+	}
 	buffered := bufio.NewWriterSize(f, 256<<10)
 	packed := gzip.NewWriter(buffered)
 	encoder := json.NewEncoder(packed)
