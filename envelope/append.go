@@ -1,11 +1,11 @@
 package envelope
 
 import (
-	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -54,7 +54,7 @@ func appendItem(dst []byte, it Item, lim Limits) (out []byte, inBase64 bool, mal
 	if !utf8.Valid(it.Data) {
 		return appendBase64(dst, it.Data), true, malformed
 	}
-	return appendQuoted(dst, it.Data), false, malformed
+	return append(appendEscaped(append(dst, '"'), it.Data), '"'), false, malformed
 }
 
 // appendFields makes an object of a row. A row that is not UTF-8 has all its names and values in base64, so that no byte is lost
@@ -123,13 +123,11 @@ func appendBase64(dst, data []byte) []byte {
 
 // AppendString appends s as a JSON string. Only quotes, backslashes and control characters are escaped. Bytes that are not UTF-8
 // become U+FFFD, one for each run of them: who must not lose them asks utf8.ValidString first.
-func AppendString(dst []byte, s string) []byte { return appendQuoted(dst, []byte(s)) }
-
-func appendQuoted(dst, s []byte) []byte {
-	if !utf8.Valid(s) {
-		s = bytes.ToValidUTF8(s, []byte("\uFFFD"))
+func AppendString(dst []byte, s string) []byte {
+	if !utf8.ValidString(s) {
+		s = strings.ToValidUTF8(s, "\uFFFD")
 	}
-	return append(appendEscaped(append(dst, '"'), s), '"')
+	return append(appendEscaped(append(dst, '"'), []byte(s)), '"')
 }
 
 // appendEscaped appends what goes between the quotes for s, which is UTF-8.

@@ -1,7 +1,9 @@
 package envelope
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -46,7 +48,7 @@ func ParsePosition(header []byte) (Position, error) {
 		return err
 	})
 	if err == nil && (!named || p.Seq < 0) {
-		err = fmt.Errorf("it has no stream or no seq")
+		err = errors.New("it has no stream or no seq")
 	}
 	if err != nil {
 		return Position{}, fmt.Errorf("reading header %s: %w", PositionHeader, err)
@@ -103,7 +105,7 @@ func ParseCursor(data []byte, topic string) (Cursor, error) {
 		return err
 	})
 	if err == nil && c.Source == "" {
-		err = fmt.Errorf("it names no source")
+		err = errors.New("it names no source")
 	}
 	if err != nil {
 		return Cursor{}, fmt.Errorf("reading cursor: %w", err)
@@ -135,12 +137,14 @@ func readStreamCursor(raw []byte) (StreamCursor, error) {
 			n, err = readNumber(raw, 0, 32)
 			s.Partition = int32(n)
 		case "done":
-			err = json.Unmarshal(raw, &s.Done)
+			if s.Done = string(raw) == "true"; !s.Done && string(raw) != "false" {
+				err = fmt.Errorf("done is %.100q, neither true nor false", raw)
+			}
 		}
 		return err
 	})
 	if err == nil && (s.Seq < -1 || s.Partition < 0) {
-		err = fmt.Errorf("it has no seq or no partition")
+		err = errors.New("it has no seq or no partition")
 	}
 	return s, err
 }
@@ -162,7 +166,8 @@ func (c *Cursor) readOffsets(raw []byte, topic string) error {
 
 // readVersioned checks v and that data is one JSON text before it calls f for the members beside v, in a copy of data.
 func readVersioned(data []byte, f func(key string, raw []byte) error) error {
-	text, err := Compact(nil, data, Limits{})
+	// A resume that is within DefaultLimits by itself lies up to three levels deep in a cursor.
+	text, err := Compact(nil, data, Limits{Depth: DefaultLimits.Depth + 3})
 	if err != nil {
 		return err
 	}
@@ -227,8 +232,11 @@ func readName(quoted []byte) (string, error) {
 	if quoted[0] != '"' {
 		return "", fmt.Errorf("%.100q is no string", quoted)
 	}
-	var name []byte
 	rest := quoted[1 : len(quoted)-1]
+	if bytes.IndexByte(rest, '\\') < 0 {
+		return string(rest), nil
+	}
+	var name []byte
 	for {
 		n := byteEscape(rest)
 		part, _ := unescape(slices.Concat([]byte{'"'}, rest[:n], []byte{'"'}))

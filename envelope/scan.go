@@ -147,9 +147,9 @@ func numberEnd(text []byte, i int) (int, string) {
 	if text[i] == '-' {
 		i++
 	}
-	leadingZero := i < len(text) && text[i] == '0'
+	first := i
 	i, digits := digitsEnd(text, i)
-	if !digits || leadingZero && i-start > 2 || leadingZero && text[start] != '-' && i-start > 1 {
+	if !digits || text[first] == '0' && i-first > 1 {
 		return badNumber(text, start, i)
 	}
 	if i < len(text) && text[i] == '.' {
