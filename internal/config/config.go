@@ -24,7 +24,10 @@ import (
 	"time"
 	_ "time/tzdata" // so that timezone means the same on machines without a zone database
 
+	"headwater/collect"
 	"headwater/internal/setting"
+	"headwater/kafka"
+	"headwater/land"
 )
 
 // Pipeline is a valid pipeline file. Its paths are absolute.
@@ -43,6 +46,10 @@ type Pipeline struct {
 	Embedded bool   `yaml:"embedded"`
 	Lake     Lake   `yaml:"lake"`
 	Listen   Listen `yaml:"listen"`
+	// Kafka without brokers means the embedded one.
+	Kafka   kafka.Config   `yaml:"kafka"`
+	Collect collect.Config `yaml:"collect"`
+	Land    land.Config    `yaml:"land"`
 	// Sources are in the file's order.
 	Sources []Source `yaml:"-"`
 }
@@ -82,6 +89,9 @@ func defaultPipeline() Pipeline {
 		DataDir:  "headwater-data",
 		Embedded: true,
 		Listen:   Listen{HTTP: Address{Addr: "127.0.0.1:8080"}, Kafka: Address{Addr: "127.0.0.1:9092"}},
+		Kafka:    kafka.DefaultConfig(),
+		Collect:  collect.DefaultConfig(),
+		Land:     land.DefaultConfig(),
 	}
 }
 
@@ -154,6 +164,7 @@ func (f *file) validate() setting.Faults {
 	}
 	f.Location = location
 	faults.Under(f.validateFolders())
+	faults.Under(f.validateStages())
 	if f.Listen.HTTP.Addr == f.Listen.Kafka.Addr && !strings.HasSuffix(f.Listen.HTTP.Addr, ":0") {
 		faults.Add([]string{"listen", "kafka"}, "is listen.http's address: write another port")
 	}
@@ -177,6 +188,31 @@ func (f *file) validateFolders() setting.Faults {
 	folder(&f.Lake.Tables, filepath.Join(f.DataDir, "tables"), "lake", "tables")
 	if len(faults) == 0 && f.Lake.Raw == f.Lake.Tables {
 		faults.Add([]string{"lake", "tables"}, "is the folder of lake.raw: each layer needs one of its own")
+	}
+	return faults
+}
+
+// validateStages asks the stages, and checks what they have to agree on.
+func (f *file) validateStages() setting.Faults {
+	var faults setting.Faults
+	faults.Under(f.Kafka.Validate(), "kafka")
+	faults.Under(f.Collect.Validate(), "collect")
+	faults.Under(f.Land.Validate(), "land")
+	if !f.Embedded && len(f.Kafka.Brokers) == 0 {
+		faults.Add([]string{"kafka", "brokers"}, "is missing, and embedded is false: name the brokers as [\"kafka:9092\"], or write embedded: true")
+	}
+	if f.Collect.MaxItem > f.Kafka.MaxRecordBytes {
+		faults.Add([]string{"collect", "max_item"}, "must be at most kafka.max_record_bytes (%s), got %s", f.Kafka.MaxRecordBytes, f.Collect.MaxItem)
+	}
+	if zone := f.Land.Timezone; zone != "" && zone != f.Timezone {
+		faults.Add([]string{"land", "timezone"}, "must be the pipeline's timezone (%s), whose days the tables have, or be left out, got %s", f.Timezone, zone)
+	}
+	if tls := f.Kafka.TLS; tls != nil {
+		for _, path := range []*string{&tls.CA, &tls.Cert, &tls.Key} {
+			if *path != "" && !filepath.IsAbs(*path) {
+				*path = filepath.Join(f.Dir, *path)
+			}
+		}
 	}
 	return faults
 }

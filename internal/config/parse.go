@@ -150,7 +150,7 @@ func (p *parser) syntax(data []byte, err error) {
 			return
 		}
 	}
-	p.spoil(max(line, 1), nil, "this is not YAML: %s", m[2])
+	p.spoil(min(max(line, 1), len(lines)), nil, "this is not YAML: %s", m[2])
 }
 
 // node converts n, whose key stands on line.

@@ -66,8 +66,8 @@ func (b *Backoff) Next() time.Duration {
 		hi = 30 * time.Second
 	}
 	ceiling := hi
-	if b.tries < 30 {
-		ceiling = min(hi, lo<<b.tries)
+	if b.tries < 63 && lo <= hi>>b.tries { // lo<<tries itself might overflow
+		ceiling = lo << b.tries
 	}
 	b.tries++
 	return rand.N(ceiling) + 1

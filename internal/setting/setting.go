@@ -5,6 +5,7 @@ package setting
 import (
 	"fmt"
 	"log/slog"
+	"math/big"
 	"strconv"
 	"strings"
 )
@@ -60,12 +61,19 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 		if !found {
 			continue
 		}
-		n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-		size := n * float64(u.factor)
-		if err != nil || !(size >= 0 && size < 1<<62) {
+		number = strings.TrimSpace(number)
+		if strings.Trim(number, "0123456789.") != "" {
 			break
 		}
-		*b = Bytes(size)
+		n, ok := new(big.Rat).SetString(number)
+		if !ok {
+			break
+		}
+		size := n.Mul(n, new(big.Rat).SetInt64(u.factor))
+		if !size.IsInt() || !size.Num().IsInt64() {
+			break
+		}
+		*b = Bytes(size.Num().Int64())
 		return nil
 	}
 	return fmt.Errorf("%q is not a size as 64MiB, 20MB or 1000", s)

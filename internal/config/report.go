@@ -1,0 +1,71 @@
+package config
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+)
+
+// Report loads the pipeline file at path and writes what is wrong with it, or what it would do, for people or as one JSON
+// object. It returns Load's error; the faults in it are written already.
+func Report(w io.Writer, path string, reg *Registry, asJSON bool) error {
+	p, err := Load(path, reg)
+	faults, isFaults := errors.AsType[Faults](err)
+	if err != nil && !isFaults {
+		return err
+	}
+	var written error
+	switch {
+	case asJSON:
+		written = reportJSON(w, path, p, faults)
+	case isFaults:
+		_, written = fmt.Fprintf(w, "%v\n%s: %d faults\n", faults, path, len(faults))
+	default:
+		written = p.summary(w)
+	}
+	return errors.Join(err, written)
+}
+
+type sourceJSON struct {
+	Name  string `json:"name"`
+	Kind  string `json:"kind"`
+	Topic string `json:"topic"`
+	Raw   string `json:"raw_table"`
+	Flat  string `json:"flat_table"`
+}
+
+func reportJSON(w io.Writer, path string, p *Pipeline, faults Faults) error {
+	out := struct {
+		File    string       `json:"file"`
+		Faults  Faults       `json:"faults"`
+		Sources []sourceJSON `json:"sources"`
+	}{path, append(Faults{}, faults...), []sourceJSON{}}
+	if p != nil {
+		for _, s := range p.Sources {
+			out.Sources = append(out.Sources, sourceJSON{s.Name, s.Kind, s.Topic, s.RawTable.String(), s.FlatTable.String()})
+		}
+	}
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e.Encode(out)
+}
+
+// summary writes where everything comes from and goes to.
+func (p *Pipeline) summary(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	brokers := strings.Join(p.Kafka.Brokers, ",")
+	if brokers == "" {
+		brokers = "embedded, in " + filepath.Join(p.DataDir, "kafka")
+	}
+	fmt.Fprintf(t, "%s: no faults\n\n", p.File)
+	fmt.Fprintf(t, "days\t%s\nkafka\t%s\nraw\t%s\ntables\t%s\n\n", p.Timezone, brokers, p.Lake.Raw, p.Lake.Tables)
+	fmt.Fprint(t, "SOURCE\tKIND\tTOPIC\tRAW TABLE\tFLAT TABLE\n")
+	for _, s := range p.Sources {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", s.Name, s.Kind, s.Topic, s.RawTable, s.FlatTable)
+	}
+	return t.Flush()
+}
