@@ -53,11 +53,8 @@ func (l *listing) start(root *os.Root) error {
 }
 
 func (l *listing) descend(parent *os.Root, dir, base string) error {
-	folder, err := parent.OpenRoot(dir)
-	if errors.Is(notExist(err), lake.ErrNotExist) {
-		return nil // removed, or a file: both are no folder with objects
-	}
-	if err != nil {
+	folder, err := openFolder(parent, dir)
+	if folder == nil {
 		return err
 	}
 	defer folder.Close()
@@ -108,6 +105,19 @@ func (l *listing) visit(folder *os.Root, e fs.DirEntry, key string) error {
 	return nil
 }
 
+// openFolder is nil without an error if dir is not there, or is a file.
+func openFolder(parent *os.Root, dir string) (*os.Root, error) {
+	info, err := parent.Lstat(dir)
+	if err == nil && !info.IsDir() {
+		return nil, nil
+	}
+	folder, err := parent.OpenRoot(dir)
+	if errors.Is(notExist(err), lake.ErrNotExist) {
+		return nil, nil
+	}
+	return folder, err
+}
+
 // readFolder reads a folder in the order of the keys: those in a folder a follow a-b and precede a0, for the slash is
 // part of them.
 func readFolder(folder *os.Root) ([]fs.DirEntry, error) {
@@ -142,11 +152,8 @@ func (s *Store) Sweep(ctx context.Context) (removed int, err error) {
 }
 
 func sweep(ctx context.Context, parent *os.Root, dir string) (removed int, err error) {
-	folder, err := parent.OpenRoot(dir)
-	if errors.Is(notExist(err), lake.ErrNotExist) {
-		return 0, nil
-	}
-	if err != nil {
+	folder, err := openFolder(parent, dir)
+	if folder == nil {
 		return 0, err
 	}
 	defer folder.Close()
