@@ -51,6 +51,7 @@ func appendItem(dst []byte, it Item, lim Limits) (out []byte, inBase64 bool, mal
 	case it.Kind == Bytes:
 		return appendBase64(dst, it.Data), true, ""
 	}
+	// Invariant 2: whatever it is, its bytes are kept.
 	if !utf8.Valid(it.Data) {
 		return appendBase64(dst, it.Data), true, malformed
 	}

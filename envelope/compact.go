@@ -37,7 +37,7 @@ func Compact(dst, src []byte, lim Limits) ([]byte, error) {
 	}
 	lim = lim.orDefault()
 	var room [64]byte
-	open := room[:0] // the brackets that are open
+	open := room[:0] // the brackets that are open. Invariant 3: they lie here and not on the stack
 	want := byte(wantValue)
 	i := textStart(src)
 	out, copied := dst, i // src[:copied] is in out or left out
@@ -47,6 +47,7 @@ func Compact(dst, src []byte, lim Limits) ([]byte, error) {
 			if tokens[c] != space {
 				return dst, &SyntaxError{i, misplaced(want)}
 			}
+			// Invariant 1: this is all that is left out. Between two such places the bytes go over in one copy.
 			out = append(out, src[copied:i]...)
 			i = skipSpace(src, i+1)
 			copied = i

@@ -1,7 +1,8 @@
 // Package envelope is the format of a record: an item wrapped as one JSON text, and the position in its header.
 //
 // What enters: an item's bytes and where they came from. What leaves: one JSON text without a line feed whose raw_data is the
-// item. Pure: it does no I/O, starts no goroutine and imports nothing of ours. Format: docs/format/envelope.md.
+// item. Readers of records get it split again, by the same scanners. Pure: it does no I/O, starts no goroutine and
+// imports nothing of ours. Formats: docs/format/envelope.md, docs/format/position.md.
 //
 // Invariants:
 //  1. A JSON item keeps its own bytes; only whitespace outside strings may go.
@@ -47,7 +48,8 @@ type Metadata struct {
 	Headers [][2]string
 }
 
-// Limits bound what is accepted as a JSON text. They judge the item, not its envelope.
+// Limits bound what is accepted as a JSON text. They judge the item, not its envelope. A limit that is not set is that of
+// DefaultLimits.
 type Limits struct {
 	// Depth is how deep arrays and objects may nest.
 	Depth int
