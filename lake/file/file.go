@@ -191,7 +191,11 @@ func (s *Store) folder(dir string) (*os.Root, error) {
 			return folder, err
 		}
 	}
-	if err := s.root.MkdirAll(dir, 0o777); err != nil {
+	err := s.root.MkdirAll(dir, 0o777)
+	if errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("a file has the name of one of its folders, choose another key: %w: %w", err, fs.ErrInvalid)
+	}
+	if err != nil {
 		return nil, err
 	}
 	for p := dir; p != "."; p = path.Dir(p) {

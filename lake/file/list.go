@@ -107,7 +107,7 @@ func (l *listing) visit(folder *os.Root, e fs.DirEntry, key string) error {
 
 // openFolder is nil without an error if dir is not there, or is a file.
 func openFolder(parent *os.Root, dir string) (*os.Root, error) {
-	info, err := parent.Lstat(dir)
+	info, err := parent.Stat(dir)
 	if err == nil && !info.IsDir() {
 		return nil, nil
 	}
