@@ -23,6 +23,8 @@ const (
 	sparkKey = "org.apache.spark.sql.parquet.row.metadata"
 	// footerVersion is that of the Footer's JSON.
 	footerVersion = 1
+	// trailer is the length of the metadata's length and PAR1, which end a Parquet file.
+	trailer = 8
 	// firstRange is how much of an object's end is read before the length of its Parquet footer is known.
 	firstRange = 64 << 10
 	// maxFooter bounds what a damaged length can make us read.
@@ -107,31 +109,51 @@ func (f Footer) text() []byte {
 // ReadFooter reads the Footer of the object key by ranges of its end. It reports false for a Parquet file that is not
 // Headwater's, ErrNotParquet for what is no Parquet file or a damaged one.
 func ReadFooter(ctx context.Context, s lake.Store, key string) (Footer, lake.Object, bool, error) {
-	tail, o, err := readWholeFooter(ctx, s, key)
+	var o lake.Object
+	tail, err := wholeFooter(func(n int64) (tail []byte, size int64, err error) {
+		tail, o, err = readTail(ctx, s, key, n)
+		return tail, o.Size, err
+	})
 	if err != nil {
-		return Footer{}, o, false, err
+		return Footer{}, o, false, fmt.Errorf("reading the footer of %s: %w", key, err)
 	}
-	f, found, err := ParseFooter(tail)
+	f, found, err := parseFooter(tail)
 	if err != nil {
 		return Footer{}, o, false, fmt.Errorf("reading the footer of %s: %w", key, err)
 	}
 	return f, o, found, nil
 }
 
-// readWholeFooter reads an end of the object that holds its Parquet footer. An object replaced between two reads may have
-// a longer one, so the length is asked of each read anew.
-func readWholeFooter(ctx context.Context, s lake.Store, key string) ([]byte, lake.Object, error) {
-	for n := int64(firstRange); ; {
-		tail, o, err := readTail(ctx, s, key, n)
-		if err != nil {
-			return nil, o, err
+// FooterOf reads the Footer of a file of size bytes, as ReadFooter does that of an object.
+func FooterOf(r io.ReaderAt, size int64) (Footer, bool, error) {
+	tail, err := wholeFooter(func(n int64) ([]byte, int64, error) {
+		tail := make([]byte, min(n, size))
+		_, err := r.ReadAt(tail, size-int64(len(tail)))
+		if errors.Is(err, io.EOF) {
+			err = nil // ReadAt may say so at the end of what it has read whole
 		}
-		need, err := footerLength(tail, o.Size)
+		return tail, size, err
+	})
+	if err != nil {
+		return Footer{}, false, err
+	}
+	return parseFooter(tail)
+}
+
+// wholeFooter reads an end of a file that holds its Parquet footer. A file replaced between two reads may have a longer
+// one, so the length is asked of each read anew.
+func wholeFooter(read func(n int64) (tail []byte, size int64, err error)) ([]byte, error) {
+	for n := int64(firstRange); ; {
+		tail, size, err := read(n)
 		if err != nil {
-			return nil, o, fmt.Errorf("reading the footer of %s: %w", key, err)
+			return nil, err
+		}
+		need, err := footerLength(tail, size)
+		if err != nil {
+			return nil, err
 		}
 		if need <= len(tail) {
-			return tail, o, nil
+			return tail[len(tail)-need:], nil
 		}
 		n = int64(need)
 	}
@@ -151,7 +173,6 @@ func readTail(ctx context.Context, s lake.Store, key string, n int64) ([]byte, l
 
 // footerLength is how many bytes of the end of a file of size bytes its Parquet footer takes, lengths and magic included.
 func footerLength(tail []byte, size int64) (int, error) {
-	const trailer = 8 // the metadata's length and PAR1
 	if len(tail) < trailer || string(tail[len(tail)-4:]) != "PAR1" {
 		return 0, fmt.Errorf("it does not end in PAR1: %w", ErrNotParquet)
 	}
@@ -162,14 +183,9 @@ func footerLength(tail []byte, size int64) (int, error) {
 	return int(n), nil
 }
 
-// ParseFooter reads the Footer from the end of a Parquet file, which must hold the whole Parquet footer. It reports false
-// for a file that is not Headwater's.
-func ParseFooter(tail []byte) (f Footer, found bool, err error) {
-	need, err := footerLength(tail, int64(len(tail)))
-	if err != nil {
-		return Footer{}, false, err
-	}
-	meta, err := parseMetadata(tail[len(tail)-need : len(tail)-8])
+// parseFooter reads the Footer from a Parquet footer, its length and magic included.
+func parseFooter(whole []byte) (f Footer, found bool, err error) {
+	meta, err := parseMetadata(whole[:len(whole)-trailer])
 	if err != nil {
 		return Footer{}, false, err
 	}
