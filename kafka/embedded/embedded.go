@@ -1,0 +1,223 @@
+// Package embedded is the Kafka broker that is used when none are named: one broker in this process, over the real protocol, with
+// its log in a folder. It is franz-go's kfake under rules that keep it honest; docs/decisions/20261123-embedded-broker.md has
+// the reasons, and a test pins each of them.
+//
+// What enters: Kafka's protocol on one address. What leaves: the same records, for as long as nobody deletes them.
+//
+// Invariants:
+//  1. A record that was acknowledged is on disk: it is there after kill -9 and, as far as fsync tells the truth, after a power cut.
+//  2. Nothing but DeleteRecords and the deletion of its topic removes a record: no retention, no compaction, whatever a client asks for.
+//  3. An offset is never given to two records, so long as DeleteRecords leaves the last record of a Kafka partition (kafka.Trim does).
+//  4. A producer that sends a batch again after a crash gets the first one's offset: the sequence numbers are read back
+//     from the log.
+//
+// Transactions are refused. One process at a time may use a folder; the caller holds the lock on it.
+//
+// Goroutines: kfake's own, from Open to Close.
+package embedded
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"headwater/internal/setting"
+)
+
+// Config is where the broker keeps its log and listens.
+type Config struct {
+	// Dir is made if it does not exist.
+	Dir string `yaml:"dir"`
+	// Addr is host:port with the host by which clients reach the broker, which tells it to them; port 0 picks a free one. A client
+	// that outlives the broker finds it again only at the same address.
+	Addr string `yaml:"addr"`
+}
+
+// DefaultConfig listens where clients look for a broker first.
+func DefaultConfig() Config {
+	return Config{Dir: "headwater-data/kafka", Addr: "127.0.0.1:9092"}
+}
+
+// Validate reports every fault.
+func (c *Config) Validate() (f setting.Faults) {
+	if c.Dir == "" {
+		f.Add([]string{"dir"}, "must name a folder")
+	}
+	host, _, err := net.SplitHostPort(c.Addr)
+	if err != nil {
+		f.Add([]string{"addr"}, "must be host:port, got %q", c.Addr)
+	} else if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		f.Add([]string{"addr"}, "must have a host that clients can connect to, as 127.0.0.1, got %q", c.Addr)
+	}
+	return f
+}
+
+// Broker is a running broker.
+type Broker struct {
+	cluster *kfake.Cluster
+	addr    string
+}
+
+const (
+	segmentBytes = 16 << 20
+	// messageBytes lets a record of 64 MiB through, with what a batch adds to it.
+	messageBytes = 66 << 20
+)
+
+// pinned are the settings of the broker that a client cannot change, by the names brokers have for them.
+var pinned = map[string]string{
+	// Retention would delete fresh records that lie before one with an old timestamp.
+	"log.retention.ms":    "-1",
+	"log.retention.bytes": "-1",
+	// Trimmed records come back after a kill up to a segment, so segments are small.
+	"log.segment.bytes": strconv.Itoa(segmentBytes),
+	"message.max.bytes": strconv.Itoa(messageBytes),
+	// A group that pauses for a week must find its offsets.
+	"offsets.retention.minutes": "2147483647",
+}
+
+// pinnedOfTopics are those that topics have settings of their own for, which are taken out of what clients ask for.
+var pinnedOfTopics = []string{
+	"cleanup.policy", "delete.retention.ms", "retention.ms", "retention.bytes", "segment.bytes", "segment.ms",
+}
+
+// Open starts the broker on what its folder holds. It listens when it returns. The caller closes it.
+func Open(cfg Config, log *slog.Logger) (*Broker, error) {
+	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("making the folder of the embedded Kafka: %w", err)
+	}
+	if err := restore(cfg.Dir, log); err != nil {
+		return nil, fmt.Errorf("reading the log of the embedded Kafka in %s: %w", cfg.Dir, err)
+	}
+	listener, err := net.Listen("tcp", cfg.Addr)
+	if err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return nil, fmt.Errorf("opening the embedded Kafka: %s is taken by another process: stop it or set listen.kafka to another port: %w", cfg.Addr, err)
+		}
+		return nil, fmt.Errorf("opening the embedded Kafka: %w", err)
+	}
+	cluster, err := kfake.NewCluster(
+		kfake.NumBrokers(1),
+		kfake.ListenFn(func(string, string) (net.Listener, error) { return listener, nil }),
+		kfake.DataDir(cfg.Dir),
+		kfake.SyncWrites(),
+		kfake.ClusterID(newID()), // the folder's own wins
+		kfake.AllowAutoTopicCreation(),
+		kfake.DefaultNumPartitions(1),
+		kfake.BrokerConfigs(pinned),
+		kfake.BrokerConfigs(map[string]string{"group.consumer.heartbeat.interval.ms": "500"}),
+		kfake.GroupMinSessionTimeout(time.Second),
+		kfake.WithLogger(brokerLog{log}),
+	)
+	if err != nil {
+		_ = listener.Close()
+		return nil, fmt.Errorf("opening the embedded Kafka on %s: %w", cfg.Dir, err)
+	}
+	b := &Broker{cluster: cluster, addr: listener.Addr().String()}
+	b.control(log)
+	return b, nil
+}
+
+func newID() string {
+	id := make([]byte, 16)
+	_, _ = rand.Read(id) // never fails
+	return base64.RawURLEncoding.EncodeToString(id)
+}
+
+// Addr is where the broker listens, with the port that was picked.
+func (b *Broker) Addr() string { return b.addr }
+
+// Close stops the broker; what was acknowledged is in its folder. Closing twice does nothing.
+func (b *Broker) Close() error {
+	b.cluster.Close()
+	return nil
+}
+
+// control changes requests on their way in, so that one configuration serves a laptop and a cluster: what this broker
+// cannot or must not do is left out of them.
+func (b *Broker) control(log *slog.Logger) {
+	b.cluster.ControlKey(int16(kmsg.CreateTopics), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		req := r.(*kmsg.CreateTopicsRequest)
+		for i := range req.Topics {
+			t := &req.Topics[i]
+			t.Configs = slices.DeleteFunc(t.Configs, func(c kmsg.CreateTopicsRequestTopicConfig) bool { return isPinned(c.Name) })
+			if len(t.ReplicaAssignment) == 0 {
+				t.ReplicationFactor = -1
+			}
+		}
+		return nil, nil, false
+	})
+	b.cluster.ControlKey(int16(kmsg.AlterConfigs), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		req := r.(*kmsg.AlterConfigsRequest)
+		for i := range req.Resources {
+			pinAll(&req.Resources[i])
+		}
+		return nil, nil, false
+	})
+	b.cluster.ControlKey(int16(kmsg.IncrementalAlterConfigs), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		req := r.(*kmsg.IncrementalAlterConfigsRequest)
+		for i := range req.Resources {
+			res := &req.Resources[i]
+			res.Configs = slices.DeleteFunc(res.Configs, func(c kmsg.IncrementalAlterConfigsRequestResourceConfig) bool { return isPinned(c.Name) })
+		}
+		return nil, nil, false
+	})
+	b.cluster.ControlKey(int16(kmsg.InitProducerID), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		req := r.(*kmsg.InitProducerIDRequest)
+		if req.TransactionalID == nil {
+			return nil, nil, false
+		}
+		b.cluster.KeepControl()
+		log.Warn("the embedded Kafka refused a transactional producer: it has no transactions, use one that is only idempotent", "transactional_id", *req.TransactionalID)
+		resp := req.ResponseKind().(*kmsg.InitProducerIDResponse)
+		resp.ErrorCode = kerr.TransactionalIDAuthorizationFailed.Code
+		return resp, nil, true
+	})
+}
+
+func isPinned(name string) bool {
+	_, ofBroker := pinned[name]
+	return ofBroker || slices.Contains(pinnedOfTopics, name) || name == "offset.retention.ms"
+}
+
+// pinAll works on a request that replaces all settings of a resource: those of a broker that it leaves out would be
+// kfake's defaults again.
+func pinAll(res *kmsg.AlterConfigsRequestResource) {
+	res.Configs = slices.DeleteFunc(res.Configs, func(c kmsg.AlterConfigsRequestResourceConfig) bool { return isPinned(c.Name) })
+	if res.ResourceType != kmsg.ConfigResourceTypeBroker {
+		return
+	}
+	for name, value := range pinned {
+		c := kmsg.NewAlterConfigsRequestResourceConfig()
+		c.Name, c.Value = name, &value
+		res.Configs = append(res.Configs, c)
+	}
+}
+
+type brokerLog struct{ log *slog.Logger }
+
+// Logf drops what is not at least a warning: kfake tells of every request below that.
+func (l brokerLog) Logf(level kfake.LogLevel, format string, args ...any) {
+	at := slog.LevelWarn
+	switch level {
+	case kfake.LogLevelError:
+		at = slog.LevelError
+	case kfake.LogLevelWarn:
+	default:
+		return
+	}
+	l.log.Log(context.Background(), at, "embedded kafka: "+fmt.Sprintf(format, args...))
+}
