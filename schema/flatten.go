@@ -8,9 +8,9 @@ import (
 // Renamed is a column whose name is not what its place in the data would give it.
 type Renamed struct {
 	// Path is the place in the data, with dots.
-	Path string `json:"path"`
-	// Name is the column's, in its own struct.
-	Name string `json:"name"`
+	Path string
+	// Column is the place in the table, with dots.
+	Column string
 }
 
 const (
@@ -30,13 +30,13 @@ func PartitionColumns() []string { return []string{"year", "month", "day"} }
 // order and number of fields stay, so that the result can be walked side by side with t.
 func Unique(t Type, reserved []string) (Type, []Renamed) {
 	var renamed []Renamed
-	return unique(t, "", reserved, &renamed), renamed
+	return unique(t, "", "", reserved, &renamed), renamed
 }
 
-func unique(t Type, path string, reserved []string, renamed *[]Renamed) Type {
+func unique(t Type, path, column string, reserved []string, renamed *[]Renamed) Type {
 	switch t.Kind {
 	case List:
-		elem := unique(*t.Elem, path, nil, renamed)
+		elem := unique(*t.Elem, path, column, nil, renamed)
 		return Type{Kind: List, Elem: &elem}
 	case Struct:
 		wanted := make([]string, len(t.Fields))
@@ -46,11 +46,11 @@ func unique(t Type, path string, reserved []string, renamed *[]Renamed) Type {
 		names := apart(wanted, reserved)
 		out := Type{Kind: Struct, Fields: make([]Field, len(t.Fields))}
 		for i, f := range t.Fields {
-			at := join(path, f.Name)
+			at, to := join(path, f.Name), join(column, names[i])
 			if names[i] != f.Name {
-				*renamed = append(*renamed, Renamed{at, names[i]})
+				*renamed = append(*renamed, Renamed{at, to})
 			}
-			out.Fields[i] = Field{names[i], unique(f.Type, at, nil, renamed)}
+			out.Fields[i] = Field{names[i], unique(f.Type, at, to, nil, renamed)}
 		}
 		return out
 	}
@@ -73,8 +73,7 @@ func Flatten(t Type, separator string) (Type, []Renamed) {
 		if names[i] != l.name {
 			renamed = append(renamed, Renamed{l.path, names[i]})
 		}
-		column := unique(l.typ, l.path, nil, &renamed)
-		flat.Fields = append(flat.Fields, Field{names[i], column})
+		flat.Fields = append(flat.Fields, Field{names[i], unique(l.typ, l.path, names[i], nil, &renamed)})
 	}
 	flat.Fields = append(flat.Fields, Field{IngestedAt, Type{Kind: Timestamp}})
 	return flat, renamed

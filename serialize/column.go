@@ -1,0 +1,379 @@
+package serialize
+
+import (
+	"fmt"
+	"math/bits"
+	"strconv"
+
+	"github.com/apache/arrow-go/v18/parquet"
+
+	"headwater/schema"
+)
+
+// decimalWidth is the size of a decimal(38,0): a 128-bit two's complement integer, big-endian.
+const decimalWidth = 16
+
+// column is a place of the documents that the table has something of, as a node of the tree that a record is walked
+// along. def is the definition level of a value there (one less is a null); for a List, def+1 is that of an element's place
+// and rep the repetition level of every element but the first.
+type column struct {
+	kind     schema.Kind
+	def, rep int16
+	// names and fields are a Struct's, by the names in the data; elem is a List's.
+	names  names
+	fields []*column
+	elem   *column
+	// from and to bound the leaves below, among all leaves of the table.
+	from, to int
+	// in is the object that this field was met in last.
+	in uint64
+}
+
+// leafInfo describes a leaf to those who write it.
+type leafInfo struct {
+	kind schema.Kind
+	// nested: repetition levels are written.
+	nested bool
+	// above is how many structs the leaf, or its outermost list, lies in, without the document itself.
+	above int16
+}
+
+// newColumn makes the tree of the type of documents, in which the document itself is always there.
+func newColumn(t schema.Type) (*column, []leafInfo) {
+	root := &column{kind: schema.Struct}
+	var leaves []leafInfo
+	root.grow(t, 0, 0, &leaves)
+	return root, leaves
+}
+
+func (c *column) grow(t schema.Type, rep, above int16, leaves *[]leafInfo) {
+	c.kind, c.rep, c.from = t.Kind, rep, len(*leaves)
+	switch t.Kind {
+	case schema.Struct:
+		if rep == 0 {
+			above++
+		}
+		for _, f := range t.Fields {
+			field := &column{def: c.def + 1}
+			field.grow(f.Type, rep, above, leaves)
+			c.names.add(f.Name)
+			c.fields = append(c.fields, field)
+		}
+	case schema.List:
+		c.rep = rep + 1
+		c.elem = &column{def: c.def + 2}
+		c.elem.grow(*t.Elem, c.rep, above, leaves)
+	default:
+		*leaves = append(*leaves, leafInfo{kind: t.Kind, nested: rep > 0, above: above - 1})
+	}
+	c.to = len(*leaves)
+}
+
+// leaf holds the values and levels of one leaf for the records of a batch.
+type leaf struct {
+	def, rep []int16
+	longs    []int64
+	doubles  []float64
+	bools    []bool
+	// data has strings, which end at ends, or decimals of decimalWidth bytes.
+	data []byte
+	ends []int
+}
+
+func (l *leaf) level(def, rep int16, nested bool) {
+	l.def = append(l.def, def)
+	if nested {
+		l.rep = append(l.rep, rep)
+	}
+}
+
+// batch is a number of whole records, cut into columns.
+type batch struct {
+	leaves []leaf
+	rows   int
+	// bytes is the length of the records' JSON texts.
+	bytes int
+}
+
+func (b *batch) clear() {
+	for i := range b.leaves {
+		l := &b.leaves[i]
+		*l = leaf{
+			def: l.def[:0], rep: l.rep[:0], longs: l.longs[:0], doubles: l.doubles[:0],
+			bools: l.bools[:0], data: l.data[:0], ends: l.ends[:0],
+		}
+	}
+	b.rows, b.bytes = 0, 0
+}
+
+// strings are the leaf's values as the Parquet writer takes them.
+func (l *leaf) strings() []parquet.ByteArray {
+	out := make([]parquet.ByteArray, len(l.ends))
+	from := 0
+	for i, end := range l.ends {
+		out[i] = l.data[from:end:end]
+		from = end
+	}
+	return out
+}
+
+func (l *leaf) decimals() []parquet.FixedLenByteArray {
+	out := make([]parquet.FixedLenByteArray, len(l.data)/decimalWidth)
+	for i := range out {
+		out[i] = l.data[i*decimalWidth:][:decimalWidth]
+	}
+	return out
+}
+
+// shredder walks records along the tree of columns.
+type shredder struct {
+	scan   scanner
+	root   *column
+	leaves []leafInfo
+	out    *batch
+
+	frames  []columnFrame
+	objects uint64
+	key     []byte
+	// lone counts the halves of surrogate pairs that became U+FFFD.
+	lone int64
+}
+
+// columnFrame is an open object or array.
+type columnFrame struct {
+	col    *column
+	object uint64
+	// met is how many of an object's fields have had a value; before is the last of them.
+	met, before int32
+	// rep is the repetition level of the next value: of a list, the list's own after the first element.
+	rep int16
+	// empty: no element of the list has been met.
+	empty bool
+}
+
+// record appends a record to the batch. It must be one that an inferrer took in. An error means that it does not fit the
+// columns, which only another text than the inferrer's can cause.
+func (w *shredder) record(line []byte) error {
+	s := &w.scan
+	s.reset(line)
+	if t := s.next(); t != tokenObject {
+		return w.misfit(t)
+	}
+	w.frames = w.frames[:0]
+	w.open(w.root, 0)
+	for {
+		t := s.next()
+		switch t {
+		case tokenFault:
+			return w.misfit(t)
+		case tokenEnd:
+			w.out.rows++
+			w.out.bytes += len(line)
+			return nil
+		case tokenClose:
+			w.close()
+			continue
+		case tokenKey:
+			if !w.field() && !w.pass() {
+				return w.misfit(tokenFault)
+			}
+			continue
+		}
+		col, rep := w.place()
+		if !w.value(t, col, rep) {
+			return w.misfit(t)
+		}
+	}
+}
+
+func (w *shredder) misfit(t token) error {
+	return fmt.Errorf("at byte %d: token %d %s does not fit the schema inferred from the same record; report this as a fault of headwater",
+		w.scan.pos, t, w.scan.reason)
+}
+
+func (w *shredder) open(c *column, rep int16) {
+	w.objects++
+	w.frames = append(w.frames, columnFrame{col: c, object: w.objects, before: -1, rep: rep, empty: true})
+}
+
+// field finds the column of the key just read; false if the table has none, because nothing was ever seen there that a
+// column could hold.
+func (w *shredder) field() bool {
+	f := &w.frames[len(w.frames)-1]
+	key := w.scan.bytes()
+	if w.scan.escaped {
+		w.key, _ = unescape(w.key[:0], key)
+		key = w.key
+	}
+	i := f.col.names.find(key, f.before)
+	if i < 0 {
+		return false
+	}
+	f.before = i
+	f.met++
+	f.col.fields[i].in = f.object
+	return true
+}
+
+// pass skips the value of a key.
+func (w *shredder) pass() bool {
+	switch w.scan.next() {
+	case tokenFault:
+		return false
+	case tokenObject, tokenArray:
+		return w.scan.skip()
+	}
+	return true
+}
+
+// place is where the value that has just begun belongs.
+func (w *shredder) place() (*column, int16) {
+	f := &w.frames[len(w.frames)-1]
+	if f.col.kind == schema.Struct {
+		return f.col.fields[f.before], f.rep
+	}
+	rep := f.rep
+	f.rep, f.empty = f.col.rep, false
+	return f.col.elem, rep
+}
+
+func (w *shredder) close() {
+	f := &w.frames[len(w.frames)-1]
+	switch {
+	case f.col.kind == schema.List:
+		if f.empty {
+			w.fill(f.col, f.col.def, f.rep)
+		}
+	case int(f.met) < len(f.col.fields):
+		for _, c := range f.col.fields {
+			if c.in != f.object {
+				w.fill(c, c.def-1, f.rep)
+			}
+		}
+	}
+	w.frames = w.frames[:len(w.frames)-1]
+}
+
+// fill says of all leaves below c that there is no value.
+func (w *shredder) fill(c *column, def, rep int16) {
+	for i := c.from; i < c.to; i++ {
+		w.out.leaves[i].level(def, rep, w.leaves[i].nested)
+	}
+}
+
+// value puts the value that begins with t into the column c; false if c is of another kind.
+func (w *shredder) value(t token, c *column, rep int16) bool {
+	if t == tokenNull {
+		w.fill(c, c.def-1, rep)
+		return true
+	}
+	if c.kind == schema.Struct || c.kind == schema.List {
+		w.open(c, rep)
+		return (c.kind == schema.Struct) == (t == tokenObject) && (c.kind == schema.List) == (t == tokenArray)
+	}
+	l := &w.out.leaves[c.from]
+	l.level(c.def, rep, w.leaves[c.from].nested)
+	switch c.kind {
+	case schema.String:
+		return w.text(t, l)
+	case schema.Boolean:
+		l.bools = append(l.bools, t == tokenTrue)
+		return t == tokenTrue || t == tokenFalse
+	}
+	if t != tokenNumber {
+		return false
+	}
+	return number(c.kind, w.scan.bytes(), l)
+}
+
+// text appends a JSON string's characters, or any other value's own text.
+func (w *shredder) text(t token, l *leaf) bool {
+	s := &w.scan
+	switch t {
+	case tokenString:
+		if s.escaped {
+			var lone int
+			l.data, lone = unescape(l.data, s.bytes())
+			w.lone += int64(lone)
+		} else {
+			l.data = append(l.data, s.bytes()...)
+		}
+	case tokenObject, tokenArray:
+		start := s.start
+		if !s.skip() {
+			return false
+		}
+		l.data = compact(l.data, s.data[start:s.pos])
+	default:
+		l.data = append(l.data, s.bytes()...)
+	}
+	l.ends = append(l.ends, len(l.data))
+	return true
+}
+
+func number(kind schema.Kind, text []byte, l *leaf) bool {
+	switch kind {
+	case schema.Long:
+		n, ok := parseLong(text)
+		l.longs = append(l.longs, n)
+		return ok
+	case schema.Double:
+		f, err := strconv.ParseFloat(string(text), 64)
+		l.doubles = append(l.doubles, f)
+		return err == nil
+	case schema.Decimal:
+		l.data = appendDecimal(l.data, text)
+		return true
+	}
+	return false
+}
+
+// parseLong reads an integer; beyond 18 digits it leaves the care for overflow to the library.
+func parseLong(text []byte) (int64, bool) {
+	if len(text) > 18 {
+		n, err := strconv.ParseInt(string(text), 10, 64)
+		return n, err == nil
+	}
+	d := text
+	if d[0] == '-' {
+		d = d[1:]
+	}
+	var n int64
+	for _, c := range d {
+		if c -= '0'; c > 9 {
+			return 0, false
+		}
+		n = n*10 + int64(c)
+	}
+	if len(d) < len(text) {
+		n = -n
+	}
+	return n, true
+}
+
+// appendDecimal appends an integer of at most 38 digits, for which 127 bits are enough.
+func appendDecimal(dst, text []byte) []byte {
+	d := text
+	if d[0] == '-' {
+		d = d[1:]
+	}
+	var high, low uint64
+	for _, c := range d {
+		var carry uint64
+		over, l := bits.Mul64(low, 10)
+		low, carry = bits.Add64(l, uint64(c-'0'), 0)
+		high = high*10 + over + carry
+	}
+	if len(d) < len(text) {
+		var borrow uint64
+		low, borrow = bits.Sub64(0, low, 0)
+		high, _ = bits.Sub64(0, high, borrow)
+	}
+	for shift := 56; shift >= 0; shift -= 8 {
+		dst = append(dst, byte(high>>shift))
+	}
+	for shift := 56; shift >= 0; shift -= 8 {
+		dst = append(dst, byte(low>>shift))
+	}
+	return dst
+}

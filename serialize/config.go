@@ -1,0 +1,82 @@
+package serialize
+
+import (
+	"runtime"
+	"strings"
+
+	"headwater/internal/setting"
+)
+
+// Config is how raw objects become tables.
+type Config struct {
+	// Engine that does the work: native.
+	Engine string `yaml:"engine"`
+	// Flat is about the flat table.
+	Flat FlatConfig `yaml:"flat"`
+	// RowGroupBytes is how many bytes of JSON text go into a row group. Memory grows with it: each of the two files holds one
+	// row group.
+	RowGroupBytes setting.Bytes `yaml:"row_group_bytes"`
+	// RecordBytes is the longest record that is read; longer ones go to quarantine.
+	RecordBytes setting.Bytes `yaml:"record_bytes"`
+	// MaxColumns is how many columns a table may have; a day that needs more is refused.
+	MaxColumns int `yaml:"max_columns"`
+	// Workers is how many goroutines read, and as many encode; 0 means one for each processor.
+	Workers int `yaml:"workers"`
+}
+
+// FlatConfig is how raw_data becomes one level of columns.
+type FlatConfig struct {
+	// Separator joins the names on the way to a field.
+	Separator string `yaml:"separator"`
+	// Arrays are kept as list columns: keep.
+	Arrays string `yaml:"arrays"`
+}
+
+// DefaultConfig is the native engine, with a memory need that suits days of any size.
+func DefaultConfig() Config {
+	return Config{
+		Engine:        "native",
+		Flat:          FlatConfig{Separator: "_", Arrays: "keep"},
+		RowGroupBytes: 256 << 20,
+		RecordBytes:   72 << 20,
+		MaxColumns:    20_000,
+	}
+}
+
+// Validate reports everything that is wrong.
+func (c *Config) Validate() setting.Faults {
+	var faults setting.Faults
+	if c.Engine != "native" {
+		why := "must be native, got %q"
+		if c.Engine == "spark" {
+			why = "%q is not available in this version: use native, or leave the line out"
+		}
+		faults.Add([]string{"engine"}, why, c.Engine)
+	}
+	if s := c.Flat.Separator; s == "" || len(s) > 8 || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
+		faults.Add([]string{"flat", "separator"}, "must be 1 to 8 lower case letters, digits or _, got %q", s)
+	}
+	if c.Flat.Arrays != "keep" {
+		faults.Add([]string{"flat", "arrays"}, "must be keep, got %q", c.Flat.Arrays)
+	}
+	if c.RowGroupBytes < 1<<20 || c.RowGroupBytes > 2<<30 {
+		faults.Add([]string{"row_group_bytes"}, "must be 1MiB to 2GiB, got %s", c.RowGroupBytes)
+	}
+	if c.RecordBytes < 1<<10 || c.RecordBytes > 1<<30 {
+		faults.Add([]string{"record_bytes"}, "must be 1KiB to 1GiB, got %s", c.RecordBytes)
+	}
+	if c.MaxColumns < 1 {
+		faults.Add([]string{"max_columns"}, "must be positive, got %d", c.MaxColumns)
+	}
+	if c.Workers < 0 {
+		faults.Add([]string{"workers"}, "must be 0 (one for each processor) or more, got %d", c.Workers)
+	}
+	return faults
+}
+
+func (c *Config) workers() int {
+	if c.Workers > 0 {
+		return c.Workers
+	}
+	return runtime.GOMAXPROCS(0)
+}

@@ -1,0 +1,321 @@
+package serialize
+
+import (
+	"strconv"
+
+	"headwater/envelope"
+	"headwater/schema"
+)
+
+// The reasons of the quarantine that are not those of JSON itself.
+const (
+	// reasonMalformed: the collector could not read the item as what it should be and said so in metadata.malformed.
+	reasonMalformed = "malformed"
+	// reasonEnvelope: raw_data or ingestion_timestamp is missing.
+	reasonEnvelope = "not-an-envelope"
+	// reasonTimestamp: ingestion_timestamp is not an int64.
+	reasonTimestamp = "timestamp"
+	// reasonDay: ingestion_timestamp lies on another day than the object.
+	reasonDay = "day"
+	// reasonKind: raw_data is a scalar or an array in a source of objects.
+	reasonKind = "kind"
+	// reasonTooLong: the line is longer than a record may be.
+	reasonTooLong = "record-too-long"
+)
+
+// The places of an envelope's own keys among the fields of a root node.
+const (
+	rawData = iota
+	metadata
+	timestamp
+)
+
+var ownKeys = []string{rawData: "raw_data", metadata: "metadata", timestamp: "ingestion_timestamp"}
+
+// class is what raw_data is. The evidence of each class is kept apart until the whole day is known, because bare
+// values count only where there are no objects.
+type class uint8
+
+const (
+	classObject class = iota
+	classNull
+	classBare
+	classes
+)
+
+// node is schema.Evidence as it is gathered.
+type node struct {
+	seen   schema.Seen
+	names  names
+	fields []*node
+	elem   *node
+	// in is the object that this field was met in last.
+	in uint64
+}
+
+// change is what one record added to the evidence, so that it can be taken back if the record turns out to be unfit.
+type change struct {
+	at *node
+	// seen is what at had seen before; with added, at got a field instead.
+	seen  schema.Seen
+	added bool
+}
+
+// inferrer reads records and gathers evidence. A record that goes to quarantine leaves none.
+type inferrer struct {
+	scan scanner
+	// from and to bound the ingestion timestamps of the day, in milliseconds.
+	from, to int64
+
+	roots   [classes]*node
+	class   class // of the last record; the next is probably the same
+	frames  []evidenceFrame
+	undo    []change
+	objects uint64 // numbers the objects met, so that a repeated key is noticed
+	key     []byte
+	// top is the last key of the envelope itself, had which of the own keys it has.
+	top int32
+	had uint8
+}
+
+// evidenceFrame is an open object or array.
+type evidenceFrame struct {
+	node   *node
+	object uint64 // 0 for an array
+	before int32
+}
+
+func newInferrer(from, to int64, limits envelope.Limits) *inferrer {
+	limits.Depth++ // they judge the item, not its envelope
+	w := &inferrer{from: from, to: to, scan: scanner{limits: limits}}
+	for c := range w.roots {
+		root := &node{}
+		for _, key := range ownKeys {
+			root.names.add(key)
+			root.fields = append(root.fields, &node{})
+		}
+		w.roots[c] = root
+	}
+	return w
+}
+
+// record takes one line in. A reason means that it belongs into quarantine.
+func (w *inferrer) record(line []byte) (of class, reason string) {
+	reason, again := w.try(line)
+	if again {
+		w.rollBack()
+		reason, _ = w.try(line)
+	}
+	if reason != "" {
+		w.rollBack()
+	}
+	w.undo = w.undo[:0]
+	return w.class, reason
+}
+
+// try reads the record as one of w.class; again means that it is of another, which w.class is now.
+func (w *inferrer) try(line []byte) (reason string, again bool) {
+	s := &w.scan
+	s.reset(line)
+	switch s.next() {
+	case tokenFault:
+		return s.reason, false
+	case tokenObject:
+	default:
+		return w.rest(envelope.NotAnObject), false
+	}
+	w.top, w.had, w.frames = -1, 0, w.frames[:0]
+	w.push(w.roots[w.class], true)
+	for {
+		t := s.next()
+		switch t {
+		case tokenFault:
+			return s.reason, false
+		case tokenEnd:
+			return w.complete(), false
+		case tokenClose:
+			w.frames = w.frames[:len(w.frames)-1]
+			continue
+		case tokenKey:
+			if !w.field() {
+				return w.rest(envelope.DuplicateKey), false
+			}
+			continue
+		}
+		f := &w.frames[len(w.frames)-1]
+		if len(w.frames) <= 2 {
+			if reason, again := w.own(t); again || reason != "" {
+				return reason, again
+			}
+		}
+		if f.object == 0 {
+			w.value(t, f.node.elem)
+		} else {
+			w.value(t, f.node.fields[f.before])
+		}
+	}
+}
+
+// rest reads on, because text that is no JSON is the more telling reason.
+func (w *inferrer) rest(reason string) string {
+	for {
+		switch w.scan.next() {
+		case tokenFault:
+			return w.scan.reason
+		case tokenEnd:
+			return reason
+		}
+	}
+}
+
+func (w *inferrer) complete() string {
+	if w.had&(1<<rawData) == 0 || w.had&(1<<timestamp) == 0 {
+		return reasonEnvelope
+	}
+	return ""
+}
+
+func (w *inferrer) push(n *node, object bool) {
+	f := evidenceFrame{node: n, before: -1}
+	if object {
+		w.objects++
+		f.object = w.objects
+	}
+	w.frames = append(w.frames, f)
+}
+
+// field finds or adds the field of the key just read; false if the object has had it already.
+func (w *inferrer) field() bool {
+	f := &w.frames[len(w.frames)-1]
+	key := w.scan.bytes()
+	if w.scan.escaped {
+		w.key, _ = unescape(w.key[:0], key)
+		key = w.key
+	}
+	i := f.node.names.find(key, f.before)
+	if i < 0 {
+		i = f.node.names.add(string(key))
+		f.node.fields = append(f.node.fields, &node{})
+		w.undo = append(w.undo, change{at: f.node, added: true})
+	}
+	n := f.node.fields[i]
+	if n.in == f.object {
+		return false
+	}
+	n.in, f.before = f.object, i
+	if len(w.frames) == 1 {
+		w.top = i
+		if i <= timestamp {
+			w.had |= 1 << i
+		}
+	}
+	return true
+}
+
+// own looks at the values that the envelope itself gives a meaning.
+func (w *inferrer) own(t token) (reason string, again bool) {
+	if len(w.frames) == 2 {
+		if w.top == metadata && t == tokenString && w.frames[1].object != 0 && w.scan.end > w.scan.start && w.keyIs("malformed") {
+			return w.rest(reasonMalformed), false
+		}
+		return "", false
+	}
+	switch w.top {
+	case rawData:
+		of := classBare
+		switch t {
+		case tokenObject:
+			of = classObject
+		case tokenNull:
+			of = classNull
+		}
+		again = of != w.class
+		w.class = of
+		return "", again
+	case timestamp:
+		return w.checkTime(t), false
+	}
+	return "", false
+}
+
+func (w *inferrer) keyIs(name string) bool {
+	f := w.frames[1]
+	return f.node.names.list[f.before] == name
+}
+
+func (w *inferrer) checkTime(t token) string {
+	if t != tokenNumber {
+		return reasonTimestamp
+	}
+	ms, err := strconv.ParseInt(string(w.scan.bytes()), 10, 64)
+	switch {
+	case err != nil:
+		return reasonTimestamp
+	case ms < w.from || ms >= w.to:
+		return reasonDay
+	}
+	return ""
+}
+
+// value notes what t says of the place n.
+func (w *inferrer) value(t token, n *node) {
+	var seen schema.Seen
+	switch t {
+	case tokenNull:
+		seen = schema.SeenNull
+	case tokenTrue, tokenFalse:
+		seen = schema.SeenBool
+	case tokenNumber:
+		seen = schema.SeenOfNumber(w.scan.bytes())
+	case tokenString:
+		seen = schema.SeenString
+	case tokenObject:
+		seen = schema.SeenObject
+		w.push(n, true)
+	case tokenArray:
+		seen = schema.SeenArray
+		if n.elem == nil {
+			n.elem = &node{} // without values it says nothing, so it need not be taken back
+		}
+		w.push(n, false)
+	}
+	if n.seen&seen == 0 {
+		w.undo = append(w.undo, change{at: n, seen: n.seen})
+		n.seen |= seen
+	}
+}
+
+func (w *inferrer) rollBack() {
+	for i := len(w.undo) - 1; i >= 0; i-- {
+		c := w.undo[i]
+		if !c.added {
+			c.at.seen = c.seen
+			continue
+		}
+		c.at.names.removeLast()
+		c.at.fields = c.at.fields[:len(c.at.fields)-1]
+	}
+	w.undo = w.undo[:0]
+}
+
+// evidence is what has been gathered for each class. The inferrer must not be used afterwards.
+func (w *inferrer) evidence() (out [classes]*schema.Evidence) {
+	for c, root := range w.roots {
+		out[c] = root.evidence()
+	}
+	return out
+}
+
+func (n *node) evidence() *schema.Evidence {
+	e := &schema.Evidence{Seen: n.seen}
+	if n.elem != nil {
+		e.Elem = n.elem.evidence()
+	}
+	if len(n.fields) > 0 {
+		e.Fields = make(map[string]*schema.Evidence, len(n.fields))
+		for i, f := range n.fields {
+			e.Fields[n.names.list[i]] = f.evidence()
+		}
+	}
+	return e
+}

@@ -1,0 +1,252 @@
+package serialize
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/klauspost/compress/flate"
+	"github.com/klauspost/compress/gzip"
+	"golang.org/x/sync/errgroup"
+
+	"headwater/internal/retry"
+	"headwater/lake"
+	"headwater/table"
+)
+
+// tailReaders bounds how many tails are read at a time.
+const tailReaders = 16
+
+// input is one raw object of the day, as the listing had it.
+type input struct {
+	lake.Object
+	name lake.RawName
+	// tail is what the object says of itself; the real connector's say nothing, and told is false.
+	tail lake.Tail
+	told bool
+}
+
+// dataError is an error that only other data can cure.
+func dataError(format string, args ...any) error {
+	return retry.Stop(fmt.Errorf("%w: "+format, append([]any{ErrData}, args...)...))
+}
+
+func (z *Serializer) topicPrefix(topic string) string {
+	if z.TopicsDir == "" {
+		return topic + "/date="
+	}
+	return z.TopicsDir + "/" + topic + "/date="
+}
+
+// list pins the day's objects, in order of Kafka partition and offset, and reads what each says of itself.
+func (z *Serializer) list(ctx context.Context, topic string, day table.Day) ([]input, error) {
+	prefix := z.topicPrefix(topic) + day.String() + "/"
+	var inputs []input
+	for o, err := range z.Raw.List(ctx, prefix, "") {
+		if err != nil {
+			return nil, fmt.Errorf("listing %s: %w", prefix, err)
+		}
+		if base := path.Base(o.Key); base[0] == '_' || base[0] == '.' {
+			continue // markers and files in the making, as every reader of such folders has it
+		}
+		name, err := lake.ParseRawKey(o.Key)
+		if err != nil {
+			return nil, dataError("%w; move it out of the day's folder", err)
+		}
+		inputs = append(inputs, input{Object: o, name: name})
+	}
+	slices.SortFunc(inputs, compareInputs)
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(tailReaders)
+	for i := range inputs {
+		g.Go(func() (err error) {
+			inputs[i].tail, inputs[i].told, err = lake.ReadTail(gctx, z.Raw, inputs[i].Object)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return inputs, checkOverlap(inputs)
+}
+
+func compareInputs(a, b input) int {
+	return cmp.Or(
+		cmp.Compare(a.name.Partition, b.name.Partition),
+		cmp.Compare(a.name.Generation, b.name.Generation),
+		cmp.Compare(a.name.Offset, b.name.Offset),
+		strings.Compare(a.Key, b.Key),
+	)
+}
+
+// checkOverlap refuses objects that hold the same records: their rows would be doubled. inputs are in order.
+func checkOverlap(inputs []input) error {
+	last := map[string]input{} // of each log's Kafka partition, the object that ends last
+	for _, in := range inputs {
+		log := fmt.Sprint(in.name.Partition, in.name.Generation)
+		if in.told {
+			log = fmt.Sprint(in.name.Partition, in.tail.Log)
+		}
+		before, found := last[log]
+		switch {
+		case found && (in.name.Offset == before.name.Offset || in.told && before.told && in.tail.First < before.tail.Next):
+			return dataError("%s and %s cover the same offsets of Kafka partition %d; move one of them away",
+				before.Key, in.Key, in.name.Partition)
+		case found && before.told && before.tail.Next > in.tail.Next:
+		default:
+			last[log] = in
+		}
+	}
+	return nil
+}
+
+// footerInputs is what the tables' footers say of the inputs.
+func footerInputs(inputs []input) []table.Input {
+	out := make([]table.Input, len(inputs))
+	for i, in := range inputs {
+		out[i] = table.Input{Key: in.Key, Size: in.Size}
+		if in.told {
+			out[i].Log, out[i].First, out[i].Next, out[i].Count = in.tail.Log, in.tail.First, in.tail.Next, in.tail.Count
+		} else {
+			out[i].First = in.name.Offset
+		}
+	}
+	return out
+}
+
+// offset is that of the object's record number n, from 0, if the tail tells it exactly.
+func (in *input) offset(n int64) (int64, bool) {
+	var places int64
+	at := int64(-1)
+	for _, r := range in.tail.Runs {
+		length := r.Last - r.First + 1
+		if at < 0 && n < places+length {
+			at = r.First + n - places
+		}
+		places += length
+	}
+	if len(in.tail.Runs) == 0 && in.told {
+		places, at = in.tail.Next-in.tail.First, in.tail.First+n
+	}
+	return at, in.told && places == in.tail.Count && at >= 0
+}
+
+// line is one record of an object.
+type line struct {
+	// number counts the object's lines from 1, record its records from 0: blank lines are none.
+	number, record int64
+	// text is valid until the next line is read. Of a line that is too long it is empty.
+	text    []byte
+	tooLong bool
+}
+
+// lines reads the records of an object. It ends at the first error, which names the object.
+func (z *Serializer) lines(ctx context.Context, in input) iter.Seq2[line, error] {
+	return func(yield func(line, error) bool) {
+		body, o, err := z.Raw.Get(ctx, in.Key, 0, -1)
+		if err != nil {
+			yield(line{}, fmt.Errorf("reading %s: %w", in.Key, err))
+			return
+		}
+		defer body.Close()
+		if o.Version != in.Version {
+			yield(line{}, fmt.Errorf("reading %s: it was replaced since the day was listed: %w; run again", in.Key, lake.ErrChanged))
+			return
+		}
+		source := &broken{r: body}
+		text, err := unpack(source)
+		r := lineReader{r: bufio.NewReaderSize(text, 256<<10), longest: int(z.Config.RecordBytes)}
+		for l := (line{}); err == nil; {
+			l.text, l.tooLong, err = r.next()
+			l.number++
+			if err == nil && l.number%1024 == 0 {
+				err = ctx.Err()
+			}
+			if err != nil {
+				break
+			}
+			if len(bytes.TrimSpace(l.text)) == 0 && !l.tooLong {
+				continue
+			}
+			if !yield(l, nil) {
+				return
+			}
+			l.record++
+		}
+		if err != io.EOF {
+			yield(line{}, source.explain(in.Key, err))
+		}
+	}
+}
+
+// unpack recognises gzip by its first bytes; the real connector can be told to write plain text.
+func unpack(r io.Reader) (io.Reader, error) {
+	b := bufio.NewReaderSize(r, 256<<10)
+	if head, _ := b.Peek(2); len(head) < 2 || head[0] != 0x1f || head[1] != 0x8b {
+		return b, nil
+	}
+	return gzip.NewReader(b)
+}
+
+// broken tells an object that is damaged from a store that fails: it keeps the store's error.
+type broken struct {
+	r   io.Reader
+	err error
+}
+
+func (b *broken) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if err != nil && err != io.EOF {
+		b.err = err
+	}
+	return n, err
+}
+
+func (b *broken) explain(key string, err error) error {
+	if b.err != nil {
+		return fmt.Errorf("reading %s: %w", key, b.err)
+	}
+	_, corrupt := errors.AsType[flate.CorruptInputError](err)
+	if corrupt || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, gzip.ErrChecksum) || errors.Is(err, gzip.ErrHeader) {
+		return dataError("%s is damaged or cut short (%w); restore it from a copy or from the topic", key, err)
+	}
+	return fmt.Errorf("reading %s: %w", key, err)
+}
+
+// lineReader reads lines of any length in bounded memory.
+type lineReader struct {
+	r       *bufio.Reader
+	longest int
+	buf     []byte
+}
+
+// next is a line without its end, io.EOF after the last. The last line need not end in a line feed.
+func (l *lineReader) next() (text []byte, tooLong bool, err error) {
+	text, err = l.r.ReadSlice('\n')
+	if err == nil && len(text) <= l.longest {
+		return text, false, nil
+	}
+	l.buf = append(l.buf[:0], text...)
+	for err == bufio.ErrBufferFull {
+		text, err = l.r.ReadSlice('\n')
+		if tooLong = tooLong || len(l.buf)+len(text) > l.longest; !tooLong {
+			l.buf = append(l.buf, text...)
+		}
+	}
+	tooLong = tooLong || len(l.buf) > l.longest
+	if err == io.EOF && len(l.buf) > 0 {
+		err = nil
+	}
+	if tooLong {
+		l.buf = l.buf[:0]
+	}
+	return l.buf, tooLong, err
+}

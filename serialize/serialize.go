@@ -1,0 +1,338 @@
+// Package serialize turns the raw objects of a source's day into two Parquet files and publishes them: the raw table,
+// the envelopes as they are, and the flat table, one level of columns made of raw_data. Format: docs/format/tables.md.
+//
+// What enters: the objects under <topics.dir>/<topic>/date=<day>/, gzip or plain, one JSON record a line. What leaves: a
+// file per table, by way of package table, and the day's file in quarantine.
+//
+// Invariants:
+//  1. Every record is read, never a sample, and read twice: the first pass gathers the schema and decides which
+//     records go to quarantine, the second writes the others.
+//  2. rows + quarantined = records, and the records of an object are as many as its tail says. Nothing else is published.
+//  3. What is left out is in quarantine before the tables are published without it.
+//  4. Equal objects and settings give equal bytes, whatever the number of workers.
+//  5. A run looks at the table partitions before it lists the objects, and publishes only over what it saw.
+//  6. Nothing recurses on the depth of a document; only types recurse, which are at most schema.DeepestColumn deep and a
+//     little, and evidence, which is as deep as the limit of a document.
+//
+// Goroutines: Run starts at most Config.Workers that read objects and as many that encode columns; all have ended when it returns.
+package serialize
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"headwater/envelope"
+	"headwater/internal/crash"
+	"headwater/lake"
+	"headwater/schema"
+	"headwater/table"
+)
+
+var (
+	// ErrData is returned for objects that cannot be made into a table as they are: damaged, doubled, or with more columns
+	// than a table may have. Trying again gives the same error.
+	ErrData = errors.New("bad data")
+	// ErrNoInput is returned for a day that has no objects. What the tables hold of the day stays.
+	ErrNoInput = errors.New("there are no objects for the day")
+)
+
+// Options are what a Serializer works with.
+type Options struct {
+	Config Config
+	// Raw has the objects, Tables the Parquet files.
+	Raw, Tables lake.Store
+	Catalog     table.Catalog
+	Quarantine  lake.Quarantine
+	// TopicsDir is the first segment of the objects' keys; it may be empty.
+	TopicsDir string
+	// Location decides where a day begins and ends; nil is UTC.
+	Location *time.Location
+	// Temp is the folder for the files in the making; empty is the system's.
+	Temp   string
+	Logger *slog.Logger
+}
+
+// Serializer makes tables of raw objects. It keeps nothing between runs.
+type Serializer struct{ Options }
+
+// New makes a Serializer; it touches nothing yet.
+func New(o Options) *Serializer {
+	if o.Location == nil {
+		o.Location = time.UTC
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Serializer{o}
+}
+
+// Job is one day of one source.
+type Job struct {
+	Source, Topic string
+	// Raw and Flat are the tables.
+	Raw, Flat table.Name
+	Day       table.Day
+	// Full makes the files anew even if the tables have been made from the same objects.
+	Full bool
+	// AllowShrink lets the tables end with fewer rows than they have.
+	AllowShrink bool
+}
+
+// Result is what a run did, or, if NoOp, what an earlier one had done.
+type Result struct {
+	// Rows is how many each of the two tables has of the day; Rows + Quarantined is how many records there are.
+	Rows, Quarantined int64
+	// Objects and Bytes are how much was read, compressed.
+	Objects int
+	Bytes   int64
+	// NoOp: the tables had been made from these objects and settings already.
+	NoOp bool
+	// Reasons counts the quarantined records; it is nil if NoOp.
+	Reasons map[string]int64
+	// LoneSurrogates counts escapes that stand for half a character and became U+FFFD in string columns.
+	LoneSurrogates int64
+	// RenamedRaw and RenamedFlat have the columns whose names collided, and the place of their values in the data.
+	RenamedRaw, RenamedFlat map[string]string
+	Raw, Flat               table.Result
+}
+
+// Run serializes the day. It may be repeated, and killed at any line. Errors that a caller tells apart: ErrData,
+// ErrNoInput, table.ErrShrink, table.ErrOutdated; others may pass by themselves.
+func (z *Serializer) Run(ctx context.Context, job Job) (Result, error) {
+	r := &run{Serializer: z, job: job}
+	result, err := r.do(ctx)
+	if err != nil {
+		return Result{}, fmt.Errorf("serializing %s, %s: %w", job.Source, job.Day, err)
+	}
+	return result, nil
+}
+
+// Days lists the days that the topic has objects of, in order.
+func (z *Serializer) Days(ctx context.Context, topic string) ([]table.Day, error) {
+	prefix := z.topicPrefix(topic)
+	var days []table.Day
+	for after := ""; ; {
+		key, err := z.firstKey(ctx, prefix, after)
+		if err != nil || key == "" {
+			return days, err
+		}
+		text, _, _ := strings.Cut(key[len(prefix):], "/")
+		if day, err := table.ParseDay(text); err == nil {
+			days = append(days, day)
+		} else {
+			z.Logger.Warn("ignoring a folder whose name is no day", "folder", prefix+text)
+		}
+		after = prefix + text + "/\xff" // on to the next folder, however many objects this one has
+	}
+}
+
+func (z *Serializer) firstKey(ctx context.Context, prefix, after string) (string, error) {
+	for o, err := range z.Raw.List(ctx, prefix, after) {
+		if err != nil {
+			return "", fmt.Errorf("listing %s: %w", prefix, err)
+		}
+		return o.Key, nil
+	}
+	return "", nil
+}
+
+// Stale reports whether a Run without Full would have something to do: the day has objects, and one of the tables was not
+// made from them.
+func (z *Serializer) Stale(ctx context.Context, job Job) (bool, error) {
+	r := &run{Serializer: z, job: job}
+	if err := r.look(ctx); err != nil {
+		return false, fmt.Errorf("comparing %s, %s: %w", job.Source, job.Day, err)
+	}
+	return len(r.inputs) > 0 && !(r.raw.upToDate() && r.flat.upToDate()), nil
+}
+
+// run is one Run.
+type run struct {
+	*Serializer
+	job    Job
+	inputs []input
+	raw    *output
+	flat   *output
+}
+
+// output is one of the two tables on its way.
+type output struct {
+	name   table.Name
+	seen   table.Seen
+	footer table.Footer
+	// sources feed the file's columns.
+	sources []source
+	// file is nil if the table partition need not be written.
+	file *tempParquet
+}
+
+// upToDate: what the table partition holds was made from the same inputs by the same settings.
+func (o *output) upToDate() bool { return o.seen.Exists && o.seen.Footer.Run == o.footer.Run }
+
+// look finds out what there is: first the tables (invariant 5), then the objects.
+func (r *run) look(ctx context.Context) (err error) {
+	r.raw, r.flat = &output{name: r.job.Raw}, &output{name: r.job.Flat}
+	for _, o := range []*output{r.raw, r.flat} {
+		if o.seen, err = table.Look(ctx, r.Tables, o.name, r.job.Day); err != nil {
+			return err
+		}
+	}
+	if r.inputs, err = r.list(ctx, r.job.Topic, r.job.Day); err != nil {
+		return err
+	}
+	settings := map[string]string{"dialect": "headwater", "timezone": r.Location.String()}
+	for _, o := range []*output{r.raw, r.flat} {
+		o.footer = table.Footer{
+			Table: o.name.String(), Day: r.job.Day.String(), Inputs: footerInputs(r.inputs), Engine: "native", Settings: settings,
+		}
+	}
+	r.flat.footer.Settings = map[string]string{
+		"dialect": "headwater", "timezone": r.Location.String(), "flat.separator": r.Config.Flat.Separator,
+	}
+	r.raw.footer.Run, r.flat.footer.Run = r.raw.footer.Digest(), r.flat.footer.Digest()
+	return nil
+}
+
+func (r *run) do(ctx context.Context) (Result, error) {
+	if err := r.look(ctx); err != nil {
+		return Result{}, err
+	}
+	result := Result{Objects: len(r.inputs)}
+	for _, in := range r.inputs {
+		result.Bytes += in.Size
+	}
+	if len(r.inputs) == 0 {
+		return result, fmt.Errorf("%w under %s%s/; what the tables hold of it stays", ErrNoInput, r.topicPrefix(r.job.Topic), r.job.Day)
+	}
+	if !r.job.Full && r.raw.upToDate() && r.flat.upToDate() {
+		return r.repeat(ctx, result)
+	}
+	scanned, err := r.infer(ctx)
+	if err != nil {
+		return result, err
+	}
+	if err := r.plan(scanned); err != nil {
+		return result, err
+	}
+	if err := r.quarantine(ctx, scanned); err != nil {
+		return result, err
+	}
+	result.LoneSurrogates, err = r.write(ctx, scanned)
+	defer r.discard()
+	if err != nil {
+		return result, err
+	}
+	crash.Point("serialize.after-write")
+	result.Rows, result.Quarantined, result.Reasons = r.raw.footer.Rows, r.raw.footer.Quarantined, scanned.reasons
+	result.RenamedRaw, result.RenamedFlat = r.raw.footer.Renamed, r.flat.footer.Renamed
+	if result.Raw, err = r.publish(ctx, r.raw); err != nil {
+		return result, err
+	}
+	crash.Point("serialize.between-tables")
+	result.Flat, err = r.publish(ctx, r.flat)
+	return result, err
+}
+
+// repeat makes sure of the registration of what an earlier run published; it may have been killed before it.
+func (r *run) repeat(ctx context.Context, result Result) (_ Result, err error) {
+	result.NoOp = true
+	for _, o := range []*output{r.raw, r.flat} {
+		o.footer = o.seen.Footer
+	}
+	result.Rows, result.Quarantined = r.raw.footer.Rows, r.raw.footer.Quarantined
+	result.RenamedRaw, result.RenamedFlat = r.raw.footer.Renamed, r.flat.footer.Renamed
+	if result.Raw, err = r.publish(ctx, r.raw); err != nil {
+		return result, err
+	}
+	result.Flat, err = r.publish(ctx, r.flat)
+	return result, err
+}
+
+func (r *run) publish(ctx context.Context, o *output) (table.Result, error) {
+	p := table.Publication{
+		Tables: r.Tables, Catalog: r.Catalog, Name: o.name, Day: r.job.Day,
+		Footer: o.footer, Seen: o.seen, AllowShrink: r.job.AllowShrink,
+	}
+	if o.file != nil {
+		body, err := o.file.reader()
+		if err != nil {
+			return table.Result{}, err
+		}
+		p.File = body
+	}
+	return table.Publish(ctx, p)
+}
+
+func (r *run) discard() {
+	for _, o := range []*output{r.raw, r.flat} {
+		if o.file != nil {
+			o.file.discard()
+		}
+	}
+}
+
+// plan decides the tables' columns from the evidence of the whole day.
+func (r *run) plan(s *scanned) error {
+	record := s.recordType()
+	if _, leaves := newColumn(record); len(leaves) > r.Config.MaxColumns {
+		return dataError("the day needs %d columns, more than max_columns, %d: its objects probably have ids for keys; raise the limit or "+
+			"have the source send them as arrays", len(leaves), r.Config.MaxColumns)
+	}
+	s.record = record
+	for _, o := range []*output{r.raw, r.flat} {
+		o.footer.Rows, o.footer.Quarantined = s.rows, s.quarantined
+	}
+	var renamed []schema.Renamed
+	r.raw.footer.Schema, renamed = schema.Unique(record, schema.PartitionColumns())
+	r.raw.footer.Renamed = byColumn(renamed)
+	r.flat.footer.Schema, renamed = schema.Flatten(fieldType(record, envelope.KeyRawData), r.Config.Flat.Separator)
+	r.flat.footer.Renamed = byColumn(renamed)
+	r.raw.sources, r.flat.sources = feeds(record)
+	return nil
+}
+
+func byColumn(renamed []schema.Renamed) map[string]string {
+	if len(renamed) == 0 {
+		return nil
+	}
+	out := map[string]string{}
+	for _, n := range renamed {
+		out[n.Column] = n.Path
+	}
+	return out
+}
+
+func fieldType(t schema.Type, name string) schema.Type {
+	for _, f := range t.Fields {
+		if f.Name == name {
+			return f.Type
+		}
+	}
+	return schema.Type{}
+}
+
+// feeds says which leaf of a record goes into which column of the two files. The flat file has the leaves of raw_data,
+// in the same order, and the time of ingestion.
+func feeds(record schema.Type) (raw, flat []source) {
+	root, leaves := newColumn(record)
+	for i := range leaves {
+		raw = append(raw, source{leaf: i})
+	}
+	time := -1
+	for i, f := range record.Fields {
+		c := root.fields[i]
+		switch f.Name {
+		case envelope.KeyRawData:
+			for leaf := c.from; leaf < c.to; leaf++ {
+				flat = append(flat, source{leaf: leaf, above: leaves[leaf].above})
+			}
+		case envelope.KeyTimestamp:
+			time = c.from
+		}
+	}
+	return raw, append(flat, source{leaf: time, micros: true})
+}
