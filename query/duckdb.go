@@ -80,6 +80,9 @@ func (d *duckDB) describe(sql string) (description, error) {
 	if state == duckdb.StateError {
 		return description{}, statementFault(errors.New(duckdb.PrepareError(one)))
 	}
+	if n := duckdb.NParams(one); n > 0 {
+		return description{}, fmt.Errorf("%w: it has %d parameters, write the values into it", ErrSQL, n)
+	}
 	var out description
 	switch duckdb.PreparedStatementType(one) {
 	case duckdb.StatementTypeSelect:
@@ -207,11 +210,15 @@ func numeric(t duckdb.LogicalType) bool {
 
 // statementFault marks an error of DuckDB as the statement's, unless it is one that the statement cannot help.
 func statementFault(err error) error {
-	text := err.Error()
+	text, _, _ := strings.Cut(err.Error(), "\n\nStack Trace:")
+	err = errors.New(text)
 	for _, prefix := range []string{"IO Error", "INTERNAL Error", "FATAL Error", "Fatal Error", "Serialization Error", "INTERRUPT Error"} {
 		if strings.HasPrefix(text, prefix) {
 			return err
 		}
+	}
+	if strings.HasPrefix(text, "Invalid Input Error") && strings.Contains(text, ".parquet'") {
+		return fmt.Errorf("a table's file is damaged: %w", err)
 	}
 	if strings.HasPrefix(text, "Out of Memory Error") {
 		return fmt.Errorf("%w (raise query.memory, or ask for less)", err)

@@ -11,6 +11,7 @@ import (
 	"io"
 	"regexp"
 	"strings"
+	"time"
 )
 
 const hasDuckDB = true
@@ -49,20 +50,39 @@ func answer(ctx context.Context, s spec, stdout io.Writer) error {
 		return err
 	}
 	defer db.close()
-	stop := context.AfterFunc(ctx, db.interrupt)
-	defer stop()
-	if err := prepare(db, s); err != nil {
-		return err
-	}
+	defer interruptWith(ctx, db)()
 	out := bufio.NewWriterSize(stdout, 1<<16)
-	err = ask(db, s, out)
+	if err = prepare(db, s); err == nil {
+		err = ask(db, s, out)
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if flushErr := out.Flush(); err == nil {
-		err = flushErr
-	}
-	return err
+	return errors.Join(err, out.Flush())
+}
+
+// interruptWith interrupts db from when ctx ends until the returned function is called. Once is not enough: DuckDB forgets an
+// interrupt that comes between two statements.
+func interruptWith(ctx context.Context, db *duckDB) (stop func()) {
+	done, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		select {
+		case <-done:
+			return
+		case <-ctx.Done():
+		}
+		for tick := time.NewTicker(20 * time.Millisecond); ; {
+			db.interrupt()
+			select {
+			case <-done:
+				tick.Stop()
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+	return func() { close(done); <-stopped }
 }
 
 // prepare makes the views and then closes the doors.
@@ -94,7 +114,7 @@ func prepare(db *duckDB, s spec) error {
 }
 
 // explained finds what an EXPLAIN explains.
-var explained = regexp.MustCompile(`(?is)^\s*explain\s+(analyze\s+)?(\([^()]*\)\s*)?`)
+var explained = regexp.MustCompile(`(?is)^\s*explain\s+(analyze\s+|\([^()]*\)\s*)?`)
 
 // ask checks the statement and writes its answer. It does not execute the statement itself but a SELECT over it that turns every
 // value into text, so that no type and no digit is lost between DuckDB and here.
@@ -106,10 +126,7 @@ func ask(db *duckDB, s spec, out *bufio.Writer) error {
 	statement := s.SQL
 	switch types.kind {
 	case selects:
-		if err := db.exec(answerView(s.SQL, types.shapes)); err != nil {
-			return statementFault(err)
-		}
-		statement = answerSQL(types.shapes, s.Format == "json")
+		statement = answerSQL(s.SQL, types.shapes, s.Format == "json")
 	case explains:
 		// EXPLAIN ANALYZE executes what it explains.
 		inner, err := db.describe(explained.ReplaceAllString(s.SQL, ""))
@@ -130,22 +147,14 @@ func ask(db *duckDB, s spec, out *bufio.Writer) error {
 	return w.end()
 }
 
-// answerView names the statement's columns by number, since its own names may repeat.
-func answerView(sql string, shapes []shape) string {
-	names := make([]string, len(shapes))
-	for i := range shapes {
-		names[i] = fmt.Sprintf("c%d", i)
-	}
-	return fmt.Sprintf("CREATE TEMP VIEW headwater_answer(%s) AS %s", strings.Join(names, ", "), sql)
-}
-
-func answerSQL(shapes []shape, asJSON bool) string {
-	items := make([]string, len(shapes))
+// answerSQL names the statement's columns by number, since its own names may repeat.
+func answerSQL(sql string, shapes []shape, asJSON bool) string {
+	names, items := make([]string, len(shapes)), make([]string, len(shapes))
 	for i, s := range shapes {
-		name := fmt.Sprintf("c%d", i)
-		if items[i] = s.plainText(name); asJSON {
-			items[i] = s.jsonText(name, false, 0)
+		names[i] = fmt.Sprintf("c%d", i)
+		if items[i] = s.plainText(names[i]); asJSON {
+			items[i] = s.jsonText(names[i], false, 0)
 		}
 	}
-	return "SELECT " + strings.Join(items, ", ") + " FROM temp.headwater_answer"
+	return fmt.Sprintf("SELECT %s FROM query(%s) AS answer(%s)", strings.Join(items, ", "), literal(sql), strings.Join(names, ", "))
 }
