@@ -28,6 +28,8 @@ import (
 	"headwater/internal/setting"
 	"headwater/kafka"
 	"headwater/land"
+	"headwater/query"
+	"headwater/serialize"
 )
 
 // Pipeline is a valid pipeline file. Its paths are absolute.
@@ -47,9 +49,11 @@ type Pipeline struct {
 	Lake     Lake   `yaml:"lake"`
 	Listen   Listen `yaml:"listen"`
 	// Kafka without brokers means the embedded one.
-	Kafka   kafka.Config   `yaml:"kafka"`
-	Collect collect.Config `yaml:"collect"`
-	Land    land.Config    `yaml:"land"`
+	Kafka     kafka.Config     `yaml:"kafka"`
+	Collect   collect.Config   `yaml:"collect"`
+	Land      land.Config      `yaml:"land"`
+	Serialize serialize.Config `yaml:"serialize"`
+	Query     query.Limits     `yaml:"query"`
 	// Sources are in the file's order.
 	Sources []Source `yaml:"-"`
 }
@@ -85,13 +89,15 @@ func (a *Address) UnmarshalText(text []byte) error {
 
 func defaultPipeline() Pipeline {
 	return Pipeline{
-		Timezone: "UTC",
-		DataDir:  "headwater-data",
-		Embedded: true,
-		Listen:   Listen{HTTP: Address{Addr: "127.0.0.1:8080"}, Kafka: Address{Addr: "127.0.0.1:9092"}},
-		Kafka:    kafka.DefaultConfig(),
-		Collect:  collect.DefaultConfig(),
-		Land:     land.DefaultConfig(),
+		Timezone:  "UTC",
+		DataDir:   "headwater-data",
+		Embedded:  true,
+		Listen:    Listen{HTTP: Address{Addr: "127.0.0.1:8080"}, Kafka: Address{Addr: "127.0.0.1:9092"}},
+		Kafka:     kafka.DefaultConfig(),
+		Collect:   collect.DefaultConfig(),
+		Land:      land.DefaultConfig(),
+		Serialize: serialize.DefaultConfig(),
+		Query:     query.DefaultLimits(),
 	}
 }
 
@@ -198,6 +204,8 @@ func (f *file) validateStages() setting.Faults {
 	faults.Under(f.Kafka.Validate(), "kafka")
 	faults.Under(f.Collect.Validate(), "collect")
 	faults.Under(f.Land.Validate(), "land")
+	faults.Under(f.Serialize.Validate(), "serialize")
+	faults.Under(f.Query.Validate(), "query")
 	if !f.Embedded && len(f.Kafka.Brokers) == 0 {
 		faults.Add([]string{"kafka", "brokers"}, "is missing, and embedded is false: name the brokers as [\"kafka:9092\"], or write embedded: true")
 	}

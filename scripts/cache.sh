@@ -1,0 +1,23 @@
+# Sourced by the scripts beside it: the cache folder, one process at a time, and several tries.
+
+scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${HEADWATER_CACHE:-$(dirname "$scripts")/.cache}
+mkdir -p "$cache"
+cache=$(cd "$cache" && pwd)
+
+# lock NAME waits until no other process holds NAME and holds it until this one ends, however it ends.
+lock() {
+	exec 9>"$cache/$1.lock"
+	if command -v flock >/dev/null; then flock 9; fi
+}
+
+# try COMMAND... runs it up to three times. Its output goes to stderr: stdout is for the script's answer.
+try() {
+	local n
+	for n in 1 2 3; do
+		if "$@" >&2; then return; fi
+		echo "try $n of 3 failed: $*" >&2
+		sleep $((n * 3))
+	done
+	return 1
+}
