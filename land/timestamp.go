@@ -2,6 +2,7 @@ package land
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"regexp"
@@ -24,7 +25,7 @@ type extractor struct {
 	loc   *time.Location
 }
 
-// millis is the record's time in milliseconds since 1970. An error is a reason for quarantine.
+// millis is the record's time in milliseconds since 1970. An error is a reason for quarantine, with no data in it.
 func (e *extractor) millis(value []byte, kafka time.Time) (int64, error) {
 	millis := kafka.UnixMilli()
 	if e.field != nil {
@@ -36,11 +37,11 @@ func (e *extractor) millis(value []byte, kafka time.Time) (int64, error) {
 			return 0, fmt.Errorf("field %s is missing", strings.Join(e.field, "."))
 		}
 		if millis, err = parseTime(raw, e.loc); err != nil {
-			return 0, fmt.Errorf("field %s: %w", strings.Join(e.field, "."), err)
+			return 0, fmt.Errorf("field %s %w", strings.Join(e.field, "."), err)
 		}
 	}
 	if millis < firstMilli || millis > lastMilli {
-		return 0, fmt.Errorf("time %d ms is outside the years 1 to 9999", millis)
+		return 0, errors.New("it is outside the years 1 to 9999")
 	}
 	return millis, nil
 }
@@ -57,24 +58,24 @@ func parseTime(raw []byte, loc *time.Location) (int64, error) {
 	if len(raw) > 0 && (raw[0] == '-' || (raw[0] >= '0' && raw[0] <= '9')) {
 		f, err := strconv.ParseFloat(string(raw), 64)
 		if err != nil || math.Abs(f) >= 1<<63 {
-			return 0, fmt.Errorf("%s is not a number of milliseconds", shorten(raw))
+			return 0, errors.New("is not a number of milliseconds")
 		}
 		return int64(f), nil
 	}
 	var text string
 	if len(raw) == 0 || raw[0] != '"' || json.Unmarshal(raw, &text) != nil {
-		return 0, fmt.Errorf("%s is neither milliseconds nor a time", shorten(raw))
+		return 0, errors.New("is neither milliseconds nor a time")
 	}
 	if epochText.MatchString(text) {
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
-			return 0, fmt.Errorf("%s is not a number of milliseconds", shorten(raw))
+			return 0, errors.New("is not a number of milliseconds")
 		}
 		return n, nil
 	}
-	t, err := parseISO(text, loc)
-	if err != nil {
-		return 0, fmt.Errorf("%s is not a time as 2026-07-05T12:00:00Z", shorten(raw))
+	t, ok := parseISO(text, loc)
+	if !ok {
+		return 0, errors.New("is not a time as 2026-07-05T12:00:00Z")
 	}
 	return t.UnixMilli(), nil
 }
@@ -84,10 +85,10 @@ var isoTime = regexp.MustCompile(`^(\d{4})(?:-(\d\d?)(?:-(\d\d?))?)?(?:T(?:(\d\d
 
 // parseISO reads dates and times with T between them. A text without a zone is in loc; ordinal dates and week dates are
 // not read.
-func parseISO(text string, loc *time.Location) (time.Time, error) {
+func parseISO(text string, loc *time.Location) (t time.Time, ok bool) {
 	m := isoTime.FindStringSubmatch(text)
 	if m == nil {
-		return time.Time{}, fmt.Errorf("not ISO 8601")
+		return time.Time{}, false
 	}
 	field := func(i, missing int) int {
 		if m[i] == "" {
@@ -106,24 +107,16 @@ func parseISO(text string, loc *time.Location) (time.Time, error) {
 		}
 		offset, err := time.Parse("-0700", zone[:1]+hours+minutes)
 		if err != nil {
-			return time.Time{}, err
+			return time.Time{}, false
 		}
 		loc = offset.Location()
 	}
 	month, day, hour, minute, second := field(2, 1), field(3, 1), field(4, 0), field(5, 0), field(6, 0)
 	fraction, _ := strconv.Atoi((m[7] + "000000000")[:9])
-	t := time.Date(field(1, 0), time.Month(month), day, hour, minute, second, fraction, loc)
+	t = time.Date(field(1, 0), time.Month(month), day, hour, minute, second, fraction, loc)
 	// time.Date turns the 31st of February into the 3rd of March; such a text is refused instead.
 	if t.Day() != day || int(t.Month()) != month || hour > 23 || minute > 59 || second > 59 {
-		return time.Time{}, fmt.Errorf("no such day or hour")
+		return time.Time{}, false
 	}
-	return t, nil
-}
-
-// shorten is the beginning of a value, for a message.
-func shorten(raw []byte) string {
-	if len(raw) > 60 {
-		return string(raw[:60]) + "..."
-	}
-	return string(raw)
+	return t, true
 }

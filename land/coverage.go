@@ -1,0 +1,230 @@
+package land
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"headwater/internal/retry"
+	"headwater/kafka"
+	"headwater/lake"
+)
+
+// coverage is which records of one path are in objects already.
+type coverage struct {
+	floor int64       // everything below, on a fresh start
+	tails []lake.Tail // of objects that end beyond the offset landing began at, ascending
+}
+
+func (c *coverage) has(offset int64) bool {
+	for len(c.tails) > 0 && c.tails[0].Next <= offset {
+		c.tails = c.tails[1:]
+	}
+	return offset < c.floor || slices.ContainsFunc(c.tails, func(t lake.Tail) bool { return t.Has(offset) })
+}
+
+// foundObject is an entry of a listing with its offset.
+type foundObject struct {
+	lake.Object
+	offset int64
+}
+
+// list finds this Kafka partition's objects below a prefix, by path and in order of their offsets. Files that are not
+// named as raw objects are none of ours.
+func (p *partition) list(ctx context.Context, prefix string) (map[string][]foundObject, error) {
+	found := map[string][]foundObject{}
+	err := p.insist(ctx, "listing "+prefix, func() error {
+		clear(found)
+		for o, err := range p.opts.Store.List(ctx, prefix, "") {
+			if err != nil {
+				return fmt.Errorf("listing %s: %w", prefix, err)
+			}
+			name, err := lake.ParseRawKey(o.Key)
+			if err == nil && name.Topic == p.topic && name.Partition == p.partition {
+				found[name.Path] = append(found[name.Path], foundObject{o, name.Offset})
+			}
+		}
+		return nil
+	})
+	for _, objects := range found {
+		slices.SortFunc(objects, func(a, b foundObject) int { return int(max(-1, min(1, a.offset-b.offset))) })
+	}
+	return found, err
+}
+
+// survey looks at the whole topic where the commit does not say all: on a fresh start, and after a change of the
+// configuration that moves records to other folders.
+func (p *partition) survey(ctx context.Context) error {
+	switch {
+	case p.from.fresh:
+		return p.surveyFresh(ctx)
+	case p.from.before != nil:
+		return p.surveyMoved(ctx)
+	}
+	return nil
+}
+
+// surveyFresh remembers the last object of each path, and looks at the newest of all to see whether it is of this log.
+func (p *partition) surveyFresh(ctx context.Context) error {
+	found, err := p.list(ctx, topicPrefix(p.conf.TopicsDir, p.topic))
+	if err != nil {
+		return err
+	}
+	p.newest = map[string]foundObject{}
+	var newest *foundObject
+	for path, objects := range found {
+		o := objects[len(objects)-1]
+		p.newest[path] = o
+		if newest == nil || o.offset > newest.offset {
+			newest = &o
+		}
+	}
+	if newest == nil {
+		return nil
+	}
+	_, exists, err := p.tailOf(ctx, *newest)
+	if err == nil && !exists {
+		return p.noTail(*newest)
+	}
+	return err
+}
+
+// surveyMoved finds what objects of the earlier configuration have beyond the commit, and notes the new configuration
+// with the commit before anything is written under it: after a crash either configuration would survey again.
+func (p *partition) surveyMoved(ctx context.Context) error {
+	found, err := p.list(ctx, topicPrefix(p.from.before.Dir, p.topic))
+	if err != nil {
+		return err
+	}
+	for _, path := range slices.Sorted(maps.Keys(found)) {
+		tails, err := p.tailsBeyond(ctx, found[path])
+		if err != nil {
+			return err
+		}
+		for _, t := range tails {
+			if len(t.Runs) == 0 && t.Count != t.Next-t.First {
+				return retry.Stop(fmt.Errorf("landing topic %s partition %d: an object in %s has some of the offsets %d to %d, which are not committed, and does not say which. "+
+					"Start once with the former path.format, timezone and timestamp settings, and change them when it has committed", p.topic, p.partition, path, t.First, t.Next-1))
+			}
+			p.hold = max(p.hold, t.Next)
+			p.elsewhere.tails = append(p.elsewhere.tails, t)
+		}
+	}
+	slices.SortFunc(p.elsewhere.tails, func(a, b lake.Tail) int { return int(max(-1, min(1, a.Next-b.Next))) })
+	return p.commitOffset(ctx, p.cut)
+}
+
+// covered is what exists of a path, found out when the path is first met.
+func (p *partition) covered(ctx context.Context, path string) (*coverage, error) {
+	if c := p.coverages[path]; c != nil {
+		return c, nil
+	}
+	if len(p.coverages) >= 10_000 {
+		clear(p.coverages) // finding out again is only slower
+	}
+	c, err := p.findCoverage(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	p.coverages[path] = c
+	return c, nil
+}
+
+func (p *partition) findCoverage(ctx context.Context, path string) (*coverage, error) {
+	c := &coverage{}
+	if p.from.fresh {
+		o, exists := p.newest[path]
+		if !exists {
+			return c, nil
+		}
+		t, found, err := p.tailOf(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		if !found {
+			return nil, p.noTail(o)
+		}
+		c.floor = t.Next
+		p.hold = max(p.hold, t.Next)
+		return c, nil
+	}
+	prefix := strings.TrimSuffix(lake.RawKey(p.conf.TopicsDir, p.topic, path, p.partition, 0), "0000000000.json.gz")
+	found, err := p.list(ctx, prefix)
+	if err != nil {
+		return nil, err
+	}
+	if c.tails, err = p.tailsBeyond(ctx, found[path]); err != nil {
+		return nil, err
+	}
+	for _, t := range c.tails {
+		p.hold = max(p.hold, t.Next)
+	}
+	return c, nil
+}
+
+// tailsBeyond reads the tails of objects that may reach beyond the offset landing began at. Objects of a path do not
+// overlap, so that of those that begin before it only the last one can.
+func (p *partition) tailsBeyond(ctx context.Context, objects []foundObject) (tails []lake.Tail, err error) {
+	before, _ := slices.BinarySearchFunc(objects, p.from.offset, func(o foundObject, offset int64) int { return int(max(-1, min(1, o.offset-offset))) })
+	for _, o := range objects[max(0, before-1):] {
+		t, found, err := p.tailOf(ctx, o)
+		switch {
+		case err != nil:
+			return nil, err
+		case !found && o.offset >= p.from.offset:
+			return nil, p.noTail(o)
+		case found && t.Next > p.from.offset:
+			tails = append(tails, t)
+		}
+	}
+	return tails, nil
+}
+
+// tailOf reads an object's tail and refuses one that cannot be of this log.
+func (p *partition) tailOf(ctx context.Context, o foundObject) (t lake.Tail, found bool, err error) {
+	err = p.insist(ctx, "reading the tail of "+o.Key, func() (err error) {
+		t, found, err = lake.ReadTail(ctx, p.opts.Store, o.Object)
+		return err
+	})
+	if err != nil || !found {
+		return t, found, err
+	}
+	if t.Log != p.from.log {
+		return t, found, retry.Stop(fmt.Errorf("landing topic %s partition %d: object %s was made from log %s, but the topic is now log %s: it was deleted and made anew, or this is another cluster. "+
+			"Land it under another topic name, or move the old log's objects out of topics.dir", p.topic, p.partition, o.Key, t.Log, p.from.log))
+	}
+	return t, found, p.checkEnd(ctx, o, t)
+}
+
+// checkEnd refuses an object that ends beyond the log: the offsets that are missing would be given to other records,
+// and these would be taken for landed.
+func (p *partition) checkEnd(ctx context.Context, o foundObject, t lake.Tail) error {
+	if t.Next <= p.from.end {
+		return nil
+	}
+	err := p.insist(ctx, "asking Kafka for the end offset", func() error {
+		ends, err := kafka.EndOffsets(ctx, p.cl, p.topic)
+		p.from.end = max(p.from.end, ends[p.topic][p.partition])
+		return err
+	})
+	if err != nil || t.Next <= p.from.end {
+		return err
+	}
+	return retry.Stop(fmt.Errorf("landing topic %s partition %d: object %s reaches to offset %d, beyond the end %d of the log, which has lost records. "+
+		"Land the topic under another name, or move the object out of topics.dir", p.topic, p.partition, o.Key, t.Next-1, p.from.end))
+}
+
+func (p *partition) noTail(o foundObject) error {
+	return retry.Stop(fmt.Errorf("landing topic %s partition %d: object %s does not say which offsets it has, as objects of Kafka Connect do not, and offsets from %d on are not committed. "+
+		"Commit for group %s the offset up to which Kafka Connect has landed, and start again", p.topic, p.partition, o.Key, p.from.offset, p.opts.Group))
+}
+
+// topicPrefix is the beginning of all keys of a topic.
+func topicPrefix(dir, topic string) string {
+	if dir == "" {
+		return topic + "/"
+	}
+	return dir + "/" + topic + "/"
+}

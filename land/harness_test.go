@@ -1,0 +1,267 @@
+package land
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"headwater/kafka"
+	"headwater/lake"
+	"headwater/lake/mem"
+)
+
+// bench is a broker, a store and what was produced: what survives when a Lander is dropped.
+type rig struct {
+	t      testing.TB
+	config kafka.Config
+	store  *mem.Store
+	cl     *kgo.Client
+	made   map[string]map[int32]int64 // end offsets
+}
+
+func newRig(t testing.TB, partitions int32, topics ...string) *rig {
+	t.Helper()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(partitions, topics...),
+		kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	r := &rig{t: t, config: kafka.DefaultConfig(), store: mem.New(), made: map[string]map[int32]int64{}}
+	r.config.Brokers = cluster.ListenAddrs()
+	if r.cl, err = kafka.NewClient(r.config, kgo.RecordPartitioner(kgo.ManualPartitioner())); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.cl.Close)
+	for _, topic := range topics {
+		r.made[topic] = map[int32]int64{}
+		for p := range partitions {
+			r.made[topic][p] = 0
+		}
+	}
+	return r
+}
+
+// produce appends values in their order.
+func (r *rig) produce(topic string, partition int32, values ...string) {
+	r.t.Helper()
+	var records []*kgo.Record
+	for _, v := range values {
+		record := &kgo.Record{Topic: topic, Partition: partition, Value: []byte(v), Timestamp: time.UnixMilli(1751700000000)}
+		if v == "" {
+			record.Value = nil
+		}
+		records = append(records, record)
+	}
+	if err := r.cl.ProduceSync(context.Background(), records...).FirstErr(); err != nil {
+		r.t.Fatal(err)
+	}
+	if r.made[topic] == nil {
+		r.made[topic] = map[int32]int64{}
+	}
+	r.made[topic][partition] += int64(len(values))
+}
+
+// at is a record whose text names it.
+func at(id string, clock string) string {
+	t, err := time.Parse("2006-01-02T15:04:05", clock)
+	if err != nil {
+		panic(err)
+	}
+	return fmt.Sprintf(`{"raw_data":%q,"ingestion_timestamp":%d}`, id, t.UnixMilli())
+}
+
+func (r *rig) lander(change func(*Options)) *Lander {
+	r.t.Helper()
+	o := Options{
+		Config: DefaultConfig(), Kafka: r.config, Store: r.store, Quarantine: lake.Quarantine{Store: r.store, Dir: r.t.TempDir()},
+		Spool: r.t.TempDir(), Logger: slog.New(slog.NewTextHandler(r.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}
+	if change != nil {
+		change(&o)
+	}
+	l, err := New(o)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return l
+}
+
+// land runs a Lander over everything that was produced.
+func (r *rig) land(change func(*Options)) *Lander {
+	r.t.Helper()
+	l := r.lander(change)
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	if err := l.RunTo(ctx, r.made); err != nil {
+		r.t.Fatal(err)
+	}
+	return l
+}
+
+// object is what a raw object holds.
+type object struct {
+	tail  lake.Tail
+	lines []string
+}
+
+func (r *rig) objects(prefix string) map[string]object {
+	r.t.Helper()
+	all := map[string]object{}
+	for o, err := range r.store.List(context.Background(), prefix, "") {
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		body, _, err := r.store.Get(context.Background(), o.Key, 0, -1)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		packed, err := io.ReadAll(body)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		tail, found, err := lake.ParseTail(packed)
+		if err != nil || !found {
+			r.t.Fatalf("%s has no tail: %v", o.Key, err)
+		}
+		all[o.Key] = object{tail, lines(r.t, packed)}
+	}
+	return all
+}
+
+func lines(t testing.TB, packed []byte) (all []string) {
+	t.Helper()
+	zip, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := bufio.NewReader(zip)
+	for {
+		line, err := in.ReadString('\n')
+		if err == io.EOF && line == "" {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, strings.TrimSuffix(line, "\n"))
+	}
+}
+
+// files are the objects' keys without the part they share, with the ids of their records.
+func (r *rig) files() map[string]string {
+	r.t.Helper()
+	all := map[string]string{}
+	for key, o := range r.objects("topics/") {
+		var ids []string
+		for _, line := range o.lines {
+			var v struct {
+				Data string `json:"raw_data"`
+			}
+			if err := json.Unmarshal([]byte(line), &v); err != nil {
+				r.t.Fatalf("%s: %v", line, err)
+			}
+			ids = append(ids, v.Data)
+		}
+		all[strings.TrimSuffix(strings.TrimPrefix(key, "topics/"), ".json.gz")] = strings.Join(ids, " ")
+	}
+	return all
+}
+
+// exactlyOnce checks that every record produced is in one object or in quarantine, once, and that the tails are true.
+// Records have their topic, Kafka partition and offset as raw_data.
+func (r *rig) exactlyOnce() {
+	r.t.Helper()
+	seen := map[string]int{}
+	for key, o := range r.objects("topics/") {
+		name, err := lake.ParseRawKey(key)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if int64(len(o.lines)) != o.tail.Count || o.tail.First != name.Offset {
+			r.t.Errorf("%s has %d lines, its tail says %+v", key, len(o.lines), o.tail)
+		}
+		for _, line := range o.lines {
+			var v struct {
+				Data string `json:"raw_data"`
+			}
+			if err := json.Unmarshal([]byte(line), &v); err != nil {
+				r.t.Fatal(err)
+			}
+			seen[v.Data]++
+			var offset int64
+			if _, err := fmt.Sscanf(v.Data[strings.LastIndex(v.Data, "+")+1:], "%d", &offset); err != nil || !o.tail.Has(offset) {
+				r.t.Errorf("%s holds %s, its tail says %+v", key, v.Data, o.tail)
+			}
+		}
+	}
+	total := 0
+	for topic, partitions := range r.made {
+		for p, end := range partitions {
+			total += int(end)
+			for offset := range end {
+				if id := lake.LandID(topic, p, offset); seen[id] != 1 {
+					r.t.Errorf("record %s is landed %d times", id, seen[id])
+				}
+			}
+		}
+	}
+	if len(seen) != total {
+		r.t.Errorf("%d records are landed, %d were produced", len(seen), total)
+	}
+}
+
+// produceMany appends n records that name themselves, whose times jump between two days.
+func (r *rig) produceMany(topic string, partition int32, n int) {
+	r.t.Helper()
+	var values []string
+	for i := range n {
+		offset := r.made[topic][partition] + int64(i)
+		clock := "2026-07-05T23:59:00"
+		if offset%7 > 4 {
+			clock = "2026-07-06T00:00:01"
+		}
+		values = append(values, at(lake.LandID(topic, partition, offset), clock))
+	}
+	r.produce(topic, partition, values...)
+}
+
+func (r *rig) committed(topic string, partition int32) int64 {
+	r.t.Helper()
+	all, err := kadm.NewClient(r.cl).FetchOffsets(context.Background(), DefaultGroup)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if o, found := all.Lookup(topic, partition); found {
+		return o.At
+	}
+	return -1
+}
+
+// eventually waits for something that another goroutine brings about.
+func eventually(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for range 6000 {
+		if is() {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Fatalf("waited in vain until %s", what)
+}
+
+func keys(m map[string]string) string { return strings.Join(slices.Sorted(maps.Keys(m)), " ") }

@@ -1,0 +1,203 @@
+// Package land brings the records of topics into raw objects, each exactly once.
+//
+// What enters: the topics that topics.regex or Options.Topics name. What leaves: gzip objects of JSON lines, named by topic, folder
+// of the record's time, Kafka partition and first offset, as the Kafka Connect S3 sink names them, with a tail that says which
+// offsets they cover; what is no JSON or has no time goes to quarantine. Rules and commit protocol: docs/format/rotation.md.
+//
+// Invariants:
+//  1. An offset is committed only when every record below it is in an object or in quarantine.
+//  2. Objects are created, never replaced. Where one exists already, its tail says which records it has, and these are skipped;
+//     if it is not what was about to be written, everything that is not committed is forgotten and read again.
+//  3. An open object never spans a range of offsets that an object of its path covers: it is closed there.
+//  4. What cannot be told from the data (another log under the same name, an object without a tail where one matters, a committed
+//     offset that the log does not have) stops that Kafka partition, and no other, until a person has decided.
+//  5. While an object is known that ends at an offset, no smaller one is committed.
+//
+// Neighbours: kafka makes the client, lake keeps the objects and the quarantine; serialize reads the objects.
+//
+// Goroutines: Run and RunTo poll in the caller's. One per assigned Kafka partition writes its objects and ends when the Kafka
+// partition is revoked, lost or stopped, or Run ends. The Kafka client has its own, heartbeats among them, so that a slow store
+// does not cost the group membership.
+package land
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"headwater/internal/retry"
+	"headwater/kafka"
+	"headwater/lake"
+)
+
+// DefaultGroup is the consumer group whose offsets are committed.
+const DefaultGroup = "headwater-land"
+
+// Options are what a Lander works with.
+type Options struct {
+	Config Config
+	Kafka  kafka.Config
+	// Group is the consumer group; empty for DefaultGroup. Its members share the Kafka partitions.
+	Group string
+	// Topics are landed too, whatever topics.regex says.
+	Topics []string
+	// Source names the source of a topic in quarantine; nil for kafka.SourceOf.
+	Source func(topic string) string
+	// Store is the raw layer.
+	Store      lake.Store
+	Quarantine lake.Quarantine
+	// Spool is an existing folder of this Lander alone. Run deletes what is in it.
+	Spool string
+	// Location is the pipeline's timezone, for what Config leaves open; nil for UTC.
+	Location *time.Location
+	Logger   *slog.Logger
+	// clientOptions come last; tests set them.
+	clientOptions []kgo.Opt
+}
+
+// Lander lands topics. Its methods may be called from several goroutines, Run and RunTo one at a time.
+type Lander struct {
+	opts    Options
+	conf    Config
+	path    pathFormat
+	zone    *time.Location
+	field   []string
+	topics  *regexp.Regexp
+	layout  string
+	running sync.Mutex
+
+	mu       sync.Mutex // guards what follows
+	progress map[topicPartition]*PartitionStatus
+	lastErr  string
+}
+
+type topicPartition struct {
+	topic     string
+	partition int32
+}
+
+// New checks the options. It opens nothing.
+func New(o Options) (*Lander, error) {
+	if faults := o.Config.Validate(); len(faults) > 0 {
+		return nil, retry.Stop(fmt.Errorf("configuring land: %s: %s", strings.Join(faults[0].Path, "."), faults[0].Text))
+	}
+	if o.Group == "" {
+		o.Group = DefaultGroup
+	}
+	if o.Source == nil {
+		o.Source = kafka.SourceOf
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	l := &Lander{opts: o, conf: o.Config, zone: o.Location, progress: map[topicPartition]*PartitionStatus{}}
+	if l.zone == nil {
+		l.zone = time.UTC
+	}
+	var err error
+	if l.conf.Timezone != "" {
+		if l.zone, err = loadZone(l.conf.Timezone); err != nil {
+			return nil, fmt.Errorf("loading land.timezone: %w", err)
+		}
+	}
+	if l.path, err = parsePathFormat(l.conf.PathFormat); err != nil {
+		return nil, fmt.Errorf("reading land.path.format: %w", err)
+	}
+	if l.topics, err = compileTopics(l.conf.TopicsRegex); err != nil {
+		return nil, fmt.Errorf("reading land.topics.regex: %w", err)
+	}
+	if simpleName(l.conf.TimestampExtractor) == "RecordField" {
+		l.field = strings.Split(l.conf.TimestampField, ".")
+	}
+	l.layout = l.conf.layout(l.zone)
+	return l, nil
+}
+
+// Lands says whether a topic is one of those that this Lander reads.
+func (l *Lander) Lands(topic string) bool {
+	for _, t := range l.opts.Topics {
+		if t == topic {
+			return true
+		}
+	}
+	return l.topics.MatchString(topic)
+}
+
+// drainTime bounds how long open objects may take to be closed and committed when this process has to let go of them.
+// It must stay under Kafka's rebalance timeout, here a minute.
+const drainTime = 30 * time.Second
+
+// Run lands until ctx ends. It then closes and commits the open objects, unless flush.on.stop is false; what cannot be
+// closed in half a minute is read again at the next start. Faults of a Kafka partition do not end Run: they are logged,
+// shown in Status and tried again, or stop that Kafka partition (Invariant 4).
+func (l *Lander) Run(ctx context.Context) error { return l.run(ctx, nil, l.conf.FlushOnStop) }
+
+// RunTo lands every Kafka partition of ends up to its end offset and nothing after it, closes all open objects whatever
+// the rotation says, commits, and returns. Other members of the group may do part of it. An error means that something
+// was left: ctx ended, or a Kafka partition had to be stopped.
+func (l *Lander) RunTo(ctx context.Context, ends map[string]map[int32]int64) error {
+	for topic := range ends {
+		if !l.Lands(topic) {
+			return retry.Stop(fmt.Errorf("landing topic %s: topics.regex %s does not match it and no source names it", topic, l.conf.TopicsRegex))
+		}
+	}
+	if ends == nil {
+		ends = map[string]map[int32]int64{}
+	}
+	return l.run(ctx, ends, true)
+}
+
+func (l *Lander) run(ctx context.Context, ends map[string]map[int32]int64, flush bool) error {
+	if !l.running.TryLock() {
+		return errors.New("landing: this Lander is running already")
+	}
+	defer l.running.Unlock()
+	spool, err := newSpool(l.opts.Spool, l.conf.CompressionLevel, int64(l.conf.MaxMemory))
+	if err != nil {
+		return err
+	}
+	s := &session{Lander: l, spool: spool, parts: map[topicPartition]*partition{}, ends: ends, room: make(chan struct{}, 1)}
+	// The writers outlive ctx: they close their objects after it has ended.
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	if s.cl, err = kafka.NewClient(l.opts.Kafka, s.clientOptions(work)...); err != nil {
+		return err
+	}
+	defer s.cl.CloseAllowingRebalance()
+	err = s.poll(ctx, work)
+	if flush {
+		s.drain(s.takeAll())
+	}
+	stop()
+	s.writers.Wait()
+	return err
+}
+
+func (l *Lander) group() []kgo.Opt {
+	expressions := []string{wholeName(l.conf.TopicsRegex)}
+	for _, t := range l.opts.Topics {
+		expressions = append(expressions, wholeName(regexp.QuoteMeta(t)))
+	}
+	return []kgo.Opt{
+		kgo.ConsumerGroup(l.opts.Group),
+		kgo.ConsumeRegex(),
+		kgo.ConsumeTopics(expressions...),
+		kgo.DisableAutoCommit(),
+		// A batch that was polled is handed to the writers before a rebalance can take its Kafka partition away.
+		kgo.BlockRebalanceOnPoll(),
+		// The last offset of a topic with transactions is a marker; without it the end would never be reached.
+		kgo.KeepControlRecords(),
+		kgo.MetadataMinAge(250 * time.Millisecond),
+		kgo.MetadataMaxAge(3 * time.Second),
+		kgo.SessionTimeout(15 * time.Second),
+		kgo.RebalanceTimeout(2 * drainTime),
+		kafka.Logged(l.opts.Logger),
+	}
+}

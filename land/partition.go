@@ -1,0 +1,444 @@
+package land
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"headwater/envelope"
+	"headwater/internal/crash"
+	"headwater/internal/retry"
+	"headwater/lake"
+)
+
+// errConflict: another writer has made other objects of the same records. Everything that is not committed is forgotten
+// and read again, and what the other has written is then found.
+var errConflict = errors.New("another writer has landed the same records")
+
+// errLetGo: the Kafka partition was to be let go of while nothing of it was open.
+var errLetGo = errors.New("the Kafka partition is let go of")
+
+// partition writes the objects of one Kafka partition. All of it belongs to the goroutine of run, but for what the first
+// group of fields is for.
+type partition struct {
+	*session
+	topicPartition
+	cancel   context.CancelFunc // ends run without another write
+	letGo    chan struct{}      // closed: close and commit what is open, then end
+	done     chan struct{}      // closed when run has ended
+	queue    queue
+	blocked  atomic.Bool // the store does not answer: do not fetch more
+	finished atomic.Bool // the end offset of RunTo is reached and committed
+
+	from      start
+	end       int64 // RunTo's end offset; only records below it are landed
+	cut       int64 // every record below it is in an object, open or put, or in quarantine
+	committed int64
+	hold      int64 // Invariant 5: the greatest end of an object that was found
+	seq       int64 // numbers the records that were looked at
+	rotation  rotation
+	extractor extractor
+	folders   partitioner
+	limits    envelope.Limits
+	line      []byte
+	wait      retry.Backoff // between one run and the next, after errors
+
+	objects []*openObject // in order of opening; some may be closed, but are not put yet
+	open    map[string]*openObject
+
+	coverages map[string]*coverage
+	newest    map[string]foundObject // fresh start only
+	elsewhere coverage               // in folders of an earlier configuration
+}
+
+func newPartition(s *session, tp topicPartition, from start) *partition {
+	p := &partition{
+		session: s, topicPartition: tp,
+		letGo: make(chan struct{}), done: make(chan struct{}), queue: queue{ready: make(chan struct{}, 1)},
+		from: from, end: -1, cut: from.offset, committed: from.committed,
+		rotation: rotation{
+			flush:    s.conf.FlushSize,
+			interval: time.Duration(s.conf.RotateIntervalMs) * time.Millisecond,
+			schedule: time.Duration(s.conf.RotateScheduleIntervalMs) * time.Millisecond,
+			loc:      s.zone,
+		},
+		extractor: extractor{field: s.field, loc: s.zone},
+		folders:   partitioner{format: s.path, duration: s.conf.PartitionDurationMs, loc: s.zone},
+		limits:    envelope.DefaultLimits,
+		open:      map[string]*openObject{}, coverages: map[string]*coverage{},
+	}
+	p.limits.Depth++ // the limit is the item's, and the envelope is around it
+	p.report(func(st *PartitionStatus) {
+		st.Assigned, st.Stopped, st.Position, st.Committed, st.End = true, false, from.offset, from.committed, from.end
+	})
+	return p
+}
+
+func (tp topicPartition) set() map[string][]int32 {
+	return map[string][]int32{tp.topic: {tp.partition}}
+}
+
+func (p *partition) report(change func(*PartitionStatus)) { p.update(p.topicPartition, change) }
+
+func (p *partition) stopped() bool { return p.statusOf(p.topicPartition).Stopped }
+
+// run lands what is queued until letGo is closed or the end offset is reached, and then closes and commits what is open.
+// An error forgets everything that is not committed.
+func (p *partition) run(ctx context.Context) error {
+	defer p.forget()
+	if p.from.stop != nil {
+		return p.from.stop
+	}
+	if p.from.lost != "" {
+		p.opts.Logger.Error("records were deleted from Kafka before they were landed; landing goes on behind them", "topic", p.topic, "partition", p.partition, "lost", p.from.lost)
+		p.report(func(st *PartitionStatus) { st.LastError = p.from.lost })
+	}
+	if err := p.survey(ctx); err != nil {
+		return err
+	}
+	p.rotation.start(time.Now())
+	for {
+		select {
+		case <-p.letGo:
+			return p.rotate(ctx)
+		default:
+		}
+		if p.end >= 0 && p.cut >= p.end {
+			return p.finish(ctx)
+		}
+		some, err := p.landQueued(ctx)
+		if err != nil {
+			return err
+		}
+		if !some {
+			if err := p.sleep(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// landQueued lands what waits in the queue and rotates if the clock says so.
+func (p *partition) landQueued(ctx context.Context) (some bool, err error) {
+	records, freed, resume, err := p.queue.take()
+	p.count(-freed)
+	if resume {
+		p.cl.ResumeFetchPartitions(p.set())
+	}
+	if err != nil {
+		return false, err
+	}
+	for _, r := range records {
+		if p.end >= 0 && r.Offset >= p.end {
+			p.cut = max(p.cut, p.end) // what lies between was deleted or never a record
+			break
+		}
+		if err := p.land(ctx, r); err != nil {
+			return false, err
+		}
+	}
+	if p.rotation.due(time.Now()) {
+		err = p.rotate(ctx)
+	}
+	p.report(func(st *PartitionStatus) { st.Position, st.OpenObjects = p.cut, len(p.objects) })
+	return len(records) > 0, err
+}
+
+// sleep waits for records, for the rotation's next look at the clock, or for the end.
+func (p *partition) sleep(ctx context.Context) error {
+	var clock <-chan time.Time
+	if wake := p.rotation.wake(); !wake.IsZero() {
+		t := time.NewTimer(time.Until(wake))
+		defer t.Stop()
+		clock = t.C
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-p.letGo:
+	case <-p.queue.ready:
+	case <-clock:
+	}
+	return nil
+}
+
+// land brings one record into an open object, or into quarantine, or finds that it is landed already.
+func (p *partition) land(ctx context.Context, r *kgo.Record) error {
+	if r.Offset < p.cut {
+		return nil // a fetch may begin before the offset that was asked for
+	}
+	if r.Attrs.IsControl() {
+		return p.passed(ctx, r)
+	}
+	p.seq++
+	millis, reason := p.read(r)
+	if reason != "" {
+		if err := p.quarantine(ctx, r, reason); err != nil {
+			return err
+		}
+		return p.passed(ctx, r)
+	}
+	path := p.folders.encode(millis)
+	c, err := p.covered(ctx, path)
+	if err != nil {
+		return err
+	}
+	if c.has(r.Offset) || p.elsewhere.has(r.Offset) {
+		delete(p.open, path) // Invariant 3
+		p.report(func(st *PartitionStatus) { st.Skipped++ })
+		return p.passed(ctx, r)
+	}
+	now := time.Now()
+	if p.rotation.before(millis, now) {
+		if err := p.rotate(ctx); err != nil {
+			return err
+		}
+	}
+	if err := p.write(path, r.Offset); err != nil {
+		return err
+	}
+	p.cut = r.Offset + 1
+	if p.rotation.wrote(millis, now) {
+		return p.rotate(ctx)
+	}
+	return nil
+}
+
+// passed counts a record that goes into no object of this run.
+func (p *partition) passed(ctx context.Context, r *kgo.Record) error {
+	p.cut = r.Offset + 1
+	if p.rotation.skip(time.Now()) {
+		return p.rotate(ctx)
+	}
+	return nil
+}
+
+// read makes p.line from a record's value and finds its time. A reason sends the record to quarantine.
+func (p *partition) read(r *kgo.Record) (millis int64, reason string) {
+	switch {
+	case r.Value == nil:
+		return 0, "null value"
+	case int64(len(r.Value)) > int64(p.conf.MaxRecordBytes):
+		return 0, "too large"
+	}
+	var err error
+	if p.line, err = envelope.Compact(p.line[:0], r.Value, p.limits); err != nil {
+		if syntax, ok := errors.AsType[*envelope.SyntaxError](err); ok {
+			return 0, "no JSON: " + syntax.Reason
+		}
+		return 0, "no JSON"
+	}
+	if millis, err = p.extractor.millis(p.line, r.Timestamp); err != nil {
+		return 0, "no time: " + err.Error()
+	}
+	p.line = append(p.line, '\n')
+	return millis, ""
+}
+
+func (p *partition) quarantine(ctx context.Context, r *kgo.Record, reason string) error {
+	id := lake.LandID(r.Topic, r.Partition, r.Offset)
+	day := r.Timestamp
+	if ms := day.UnixMilli(); ms < firstMilli || ms > lastMilli {
+		day = time.Unix(0, 0)
+	}
+	entry := lake.Entry{Reason: reason, Data: r.Value, Record: &lake.RecordPosition{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}}
+	err := p.insist(ctx, "quarantining "+id, func() error {
+		return p.opts.Quarantine.Create(ctx, "land", p.opts.Source(r.Topic), day.In(p.zone).Format(time.DateOnly), id, lake.Entries(entry))
+	})
+	if err == nil {
+		p.report(func(st *PartitionStatus) { st.Quarantined++ })
+	}
+	return err
+}
+
+// write adds p.line to the open object of its path.
+func (p *partition) write(path string, offset int64) error {
+	o := p.open[path]
+	if o == nil {
+		o = &openObject{path: path}
+		p.open[path] = o
+		p.objects = append(p.objects, o)
+	}
+	o.covers(offset, p.seq)
+	o.bytes += int64(len(p.line))
+	return p.spool.add(o, p.line)
+}
+
+// rotate closes every open object, puts them into the store in order of opening, and commits. An object that is put and
+// not committed is found by whoever reads these records next.
+func (p *partition) rotate(ctx context.Context) error {
+	for i, o := range p.objects {
+		if err := p.put(ctx, o); err != nil {
+			return err
+		}
+		p.spool.drop(o)
+		p.objects[i] = nil
+		p.report(func(st *PartitionStatus) { st.Objects++; st.Records += o.count; st.Bytes += o.bytes })
+	}
+	p.objects = p.objects[:0]
+	clear(p.open)
+	p.rotation.rotated(time.Now())
+	if p.cut < p.hold || p.cut == p.committed {
+		return nil // Invariant 5
+	}
+	crash.Point("land.before-commit")
+	if err := p.commitOffset(ctx, p.cut); err != nil {
+		return err
+	}
+	crash.Point("land.after-commit")
+	p.wait.Reset()
+	return nil
+}
+
+func (p *partition) finish(ctx context.Context) error {
+	if err := p.rotate(ctx); err != nil {
+		return err
+	}
+	p.report(func(st *PartitionStatus) { st.Position = p.cut })
+	p.finished.Store(true)
+	p.wake()
+	return nil
+}
+
+// put makes an object, once. Invariant 2.
+func (p *partition) put(ctx context.Context, o *openObject) error {
+	crash.Point("land.before-put")
+	body, err := p.spool.seal(o, p.from.log)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	key := lake.RawKey(p.conf.TopicsDir, p.topic, o.path, p.partition, o.first)
+	err = p.insist(ctx, "putting "+key, func() error {
+		if _, err := body.Seek(0, 0); err != nil {
+			return fmt.Errorf("reading the spool: %w", err)
+		}
+		_, err := p.opts.Store.Put(ctx, key, body, lake.Condition{IfAbsent: true})
+		if errors.Is(err, lake.ErrExists) {
+			return p.compare(ctx, key, o)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	crash.Point("land.after-put")
+	return nil
+}
+
+// compare looks at an object that exists where one was to be made. If it covers the same offsets it has the same
+// records: it is our own, the reply to whose put was lost, or as good.
+func (p *partition) compare(ctx context.Context, key string, o *openObject) error {
+	t, found, err := lake.ReadTail(ctx, p.opts.Store, lake.Object{Key: key})
+	if err != nil {
+		return err
+	}
+	mine, _, err := lake.ParseTail(o.tail(p.from.log).Append(nil)) // as it is written: runs that do not fit are gone
+	if err != nil {
+		return err
+	}
+	same := found && t.Log == mine.Log && t.First == mine.First && t.Next == mine.Next && t.Count == mine.Count && slices.Equal(t.Runs, mine.Runs)
+	if same {
+		return nil
+	}
+	return fmt.Errorf("putting %s: %w", key, errConflict)
+}
+
+// commitOffset commits with the note of this configuration, until Kafka has it.
+func (p *partition) commitOffset(ctx context.Context, offset int64) error {
+	note, err := json.Marshal(p.noteOf(p.from.log))
+	if err != nil {
+		return err
+	}
+	text := string(note)
+	noted := kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
+		for i := range req.Topics {
+			for j := range req.Topics[i].Partitions {
+				req.Topics[i].Partitions[j].Metadata = &text
+			}
+		}
+		return nil
+	})
+	err = p.insist(ctx, "committing", func() error { return p.commitOnce(noted, offset) })
+	if err != nil {
+		return err
+	}
+	p.committed = offset
+	p.report(func(st *PartitionStatus) { st.Committed, st.Position, st.OpenObjects = offset, p.cut, len(p.objects) })
+	return nil
+}
+
+func (p *partition) commitOnce(ctx context.Context, offset int64) (failure error) {
+	offsets := map[string]map[int32]kgo.EpochOffset{p.topic: {p.partition: {Epoch: -1, Offset: offset}}}
+	p.cl.CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
+		failure = err
+		if err != nil {
+			return
+		}
+		for _, t := range resp.Topics {
+			for _, answer := range t.Partitions {
+				failure = errors.Join(failure, kerr.ErrorForCode(answer.ErrorCode))
+			}
+		}
+	})
+	if failure != nil {
+		return fmt.Errorf("committing offset %d of topic %s partition %d: %w", offset, p.topic, p.partition, failure)
+	}
+	return nil
+}
+
+// insist tries again for as long as an error may pass. Meanwhile nothing more of this Kafka partition is fetched, and
+// the others go on.
+func (p *partition) insist(ctx context.Context, what string, try func() error) error {
+	var wait retry.Backoff
+	for {
+		err := try()
+		if err == nil {
+			p.blocked.Store(false)
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		// A time-out that is not ours is the store's own and may pass.
+		if errors.Is(err, errConflict) || retry.Classify(err) == retry.Permanent {
+			return err
+		}
+		p.blocked.Store(true)
+		p.note(p, fmt.Errorf("%s: %w", what, err))
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-p.nothingToSave():
+			return errLetGo
+		case <-time.After(wait.Next()):
+		}
+	}
+}
+
+// nothingToSave ends a wait early when the Kafka partition is to be let go of and nothing is open.
+func (p *partition) nothingToSave() <-chan struct{} {
+	if len(p.objects) > 0 {
+		return nil
+	}
+	return p.letGo
+}
+
+// forget drops what is open.
+func (p *partition) forget() {
+	for _, o := range p.objects {
+		if o != nil {
+			p.spool.drop(o)
+		}
+	}
+	p.objects = nil
+	clear(p.open)
+}

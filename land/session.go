@@ -1,0 +1,389 @@
+package land
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"headwater/internal/retry"
+	"headwater/kafka"
+)
+
+const (
+	// partitionQueue is how much of one Kafka partition may wait for its writer before no more of it is fetched.
+	partitionQueue = 8 << 20
+	// allQueues is how much of all of them may wait before nothing is fetched.
+	allQueues = 64 << 20
+)
+
+// session is one Run: a member of the consumer group and the Kafka partitions it has been given.
+type session struct {
+	*Lander
+	cl      *kgo.Client
+	spool   *spool
+	ends    map[string]map[int32]int64 // RunTo's; nil for Run
+	writers sync.WaitGroup
+	room    chan struct{} // there may be room in the queues again
+
+	mu       sync.Mutex // guards what follows
+	parts    map[topicPartition]*partition
+	queued   int64
+	restarts []restart
+	wakePoll context.CancelFunc
+}
+
+// restart is a Kafka partition whose writer has ended and is to begin again.
+type restart struct {
+	old   *partition
+	start start
+}
+
+func (s *session) clientOptions(work context.Context) []kgo.Opt {
+	opts := append(s.group(),
+		kgo.AdjustFetchOffsetsFn(func(ctx context.Context, fetched map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+			return s.assigned(ctx, work, fetched)
+		}),
+		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, gone map[string][]int32) { s.drain(s.take(gone)) }),
+		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, gone map[string][]int32) { s.abandon(s.take(gone)) }),
+	)
+	return append(opts, s.opts.clientOptions...)
+}
+
+// assigned starts the writers of Kafka partitions that this member was given, and says where to read them from.
+func (s *session) assigned(ctx, work context.Context, fetched map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	wanted := map[string][]int32{}
+	for topic, partitions := range fetched {
+		for p := range partitions {
+			wanted[topic] = append(wanted[topic], p)
+		}
+	}
+	// A rebalance may have ended an earlier call for the same Kafka partitions before they were read.
+	s.abandon(s.take(wanted))
+	starts, err := s.startsRetrying(ctx, wanted)
+	if err != nil {
+		return nil, err
+	}
+	for topic, partitions := range wanted {
+		for _, p := range partitions {
+			tp := topicPartition{topic, p}
+			s.cl.ResumeFetchPartitions(tp.set())
+			s.begin(work, tp, starts[tp], retry.Backoff{})
+			fetched[topic][p] = kgo.NewOffset().At(starts[tp].offset)
+		}
+	}
+	return fetched, nil
+}
+
+// startsRetrying asks until Kafka answers or ctx ends.
+func (s *session) startsRetrying(ctx context.Context, wanted map[string][]int32) (map[topicPartition]start, error) {
+	var wait retry.Backoff
+	for {
+		starts, err := s.starts(ctx, s.cl, wanted)
+		if err == nil || ctx.Err() != nil {
+			return starts, err
+		}
+		s.note(nil, err)
+		if err := retry.Wait(ctx, wait.Next()); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// begin starts a writer.
+func (s *session) begin(work context.Context, tp topicPartition, from start, wait retry.Backoff) {
+	ctx, cancel := context.WithCancel(work)
+	p := newPartition(s, tp, from)
+	p.cancel, p.wait = cancel, wait
+	if s.ends != nil {
+		p.end = s.ends[tp.topic][tp.partition]
+	}
+	s.mu.Lock()
+	s.parts[tp] = p
+	s.mu.Unlock()
+	s.writers.Go(func() {
+		defer close(p.done)
+		defer cancel()
+		s.ended(ctx, p, p.run(ctx))
+	})
+}
+
+// ended decides what becomes of a Kafka partition whose writer has returned.
+func (s *session) ended(ctx context.Context, p *partition, err error) {
+	s.cl.PauseFetchPartitions(p.set())
+	s.count(-p.queue.close())
+	if err == nil || ctx.Err() != nil || errors.Is(err, errLetGo) {
+		p.report(func(st *PartitionStatus) { st.OpenObjects, st.Assigned = 0, false })
+		return
+	}
+	if retry.Classify(err) == retry.Permanent {
+		p.report(func(st *PartitionStatus) { st.OpenObjects, st.Stopped, st.LastError = 0, true, err.Error() })
+		s.opts.Logger.Error("landing of a Kafka partition has stopped; the others go on", "topic", p.topic, "partition", p.partition, "err", err)
+		s.wake()
+		return
+	}
+	s.note(p, err)
+	select {
+	case <-ctx.Done():
+		return
+	case <-p.letGo:
+		return
+	case <-time.After(p.wait.Next()):
+	}
+	starts, err := s.startsRetrying(ctx, p.set())
+	if err != nil {
+		return // ctx has ended
+	}
+	s.mu.Lock()
+	s.restarts = append(s.restarts, restart{p, starts[p.topicPartition]})
+	s.mu.Unlock()
+	s.wake()
+}
+
+// poll hands what is fetched to the writers until ctx ends or every end offset is reached.
+func (s *session) poll(ctx, work context.Context) error {
+	var checked time.Time
+	for ctx.Err() == nil {
+		pollCtx, cancel := s.pollContext(ctx)
+		fetches := s.cl.PollFetches(pollCtx)
+		cancel()
+		s.dispatch(fetches)
+		if len(fetches) > 0 { // only then is a rebalance held off, which may not come between
+			s.restart(work)
+		}
+		s.cl.AllowRebalance()
+		if s.ends != nil && time.Since(checked) > checkEvery {
+			done, err := s.reached(ctx)
+			if done || err != nil {
+				return err
+			}
+			checked = time.Now()
+		}
+		s.awaitRoom(ctx)
+	}
+	if s.ends != nil {
+		return fmt.Errorf("landing up to the end offsets: %w", context.Cause(ctx))
+	}
+	return nil
+}
+
+const checkEvery = 50 * time.Millisecond
+
+// pollContext ends with ctx, when a writer wants attention, and in RunTo every now and then.
+func (s *session) pollContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	often := 2 * checkEvery
+	if s.ends == nil {
+		often = time.Hour // nothing depends on it
+	}
+	ctx, cancel := context.WithTimeout(ctx, often)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wakePoll = cancel
+	if len(s.restarts) > 0 {
+		cancel()
+	}
+	return ctx, cancel
+}
+
+func (s *session) wake() {
+	s.mu.Lock()
+	if s.wakePoll != nil {
+		s.wakePoll()
+	}
+	s.mu.Unlock()
+	s.signalRoom()
+}
+
+func (s *session) dispatch(fetches kgo.Fetches) {
+	for _, f := range fetches.Errors() {
+		if errors.Is(f.Err, context.Canceled) || errors.Is(f.Err, context.DeadlineExceeded) || errors.Is(f.Err, kgo.ErrClientClosed) {
+			continue
+		}
+		p := s.part(topicPartition{f.Topic, f.Partition})
+		if p == nil {
+			s.note(nil, fmt.Errorf("reading from Kafka: %w", f.Err))
+			continue
+		}
+		p.queue.fail(fmt.Errorf("reading topic %s partition %d from Kafka: %w", f.Topic, f.Partition, f.Err))
+	}
+	fetches.EachPartition(func(f kgo.FetchTopicPartition) {
+		p := s.part(topicPartition{f.Topic, f.Partition})
+		if p == nil || len(f.Records) == 0 {
+			return // it was taken away since
+		}
+		p.report(func(st *PartitionStatus) { st.End = max(st.End, f.LastStableOffset, f.HighWatermark) })
+		bytes, full := p.queue.push(f.Records)
+		s.count(bytes)
+		if full || p.blocked.Load() {
+			s.cl.PauseFetchPartitions(p.set())
+			p.queue.pause()
+		}
+	})
+}
+
+// restart begins the Kafka partitions again whose writers asked for it. No rebalance can happen meanwhile.
+func (s *session) restart(work context.Context) {
+	s.mu.Lock()
+	all := s.restarts
+	s.restarts = nil
+	s.mu.Unlock()
+	for _, r := range all {
+		if s.part(r.old.topicPartition) != r.old {
+			continue // taken away since
+		}
+		s.begin(work, r.old.topicPartition, r.start, r.old.wait)
+		s.cl.SetOffsets(map[string]map[int32]kgo.EpochOffset{
+			r.old.topic: {r.old.partition: {Epoch: -1, Offset: r.start.offset}},
+		})
+		s.cl.ResumeFetchPartitions(r.old.set())
+	}
+}
+
+// awaitRoom waits while too much is fetched and not yet written.
+func (s *session) awaitRoom(ctx context.Context) {
+	for {
+		s.mu.Lock()
+		full := s.queued > allQueues && len(s.restarts) == 0
+		s.mu.Unlock()
+		if !full {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.room:
+		}
+	}
+}
+
+func (s *session) count(bytes int64) {
+	s.mu.Lock()
+	s.queued += bytes
+	s.mu.Unlock()
+	if bytes < 0 {
+		s.signalRoom()
+	}
+}
+
+func (s *session) signalRoom() {
+	select {
+	case s.room <- struct{}{}:
+	default:
+	}
+}
+
+func (s *session) part(tp topicPartition) *partition {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.parts[tp]
+}
+
+// take removes Kafka partitions from the session.
+func (s *session) take(gone map[string][]int32) (taken []*partition) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for topic, partitions := range gone {
+		for _, n := range partitions {
+			tp := topicPartition{topic, n}
+			if p := s.parts[tp]; p != nil {
+				taken = append(taken, p)
+				delete(s.parts, tp)
+			}
+		}
+	}
+	return taken
+}
+
+func (s *session) takeAll() []*partition {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := slices.Collect(maps.Values(s.parts))
+	clear(s.parts)
+	return all
+}
+
+// drain lets writers close and commit what they have, and abandons those that take too long.
+func (s *session) drain(parts []*partition) {
+	for _, p := range parts {
+		close(p.letGo)
+	}
+	deadline := time.NewTimer(drainTime)
+	defer deadline.Stop()
+	for _, p := range parts {
+		select {
+		case <-p.done:
+			continue
+		case <-deadline.C:
+			s.opts.Logger.Warn("open objects could not be closed in time; their records will be read again from Kafka", "after", drainTime)
+		}
+		break
+	}
+	s.abandon(parts)
+}
+
+// abandon ends writers without another write and waits for them.
+func (s *session) abandon(parts []*partition) {
+	for _, p := range parts {
+		p.cancel()
+	}
+	for _, p := range parts {
+		<-p.done
+	}
+}
+
+// reached says whether RunTo is done. A Kafka partition that another member has is done when its commit says so.
+func (s *session) reached(ctx context.Context) (bool, error) {
+	var stopped []error
+	var others []string
+	for topic, partitions := range s.ends {
+		for n, end := range partitions {
+			p := s.part(topicPartition{topic, n})
+			switch {
+			case end <= 0:
+			case p == nil:
+				others = append(others, topic)
+			case p.finished.Load():
+			case p.stopped():
+				stopped = append(stopped, fmt.Errorf("topic %s partition %d: %s", topic, n, s.statusOf(p.topicPartition).LastError))
+			default:
+				return false, nil
+			}
+		}
+	}
+	if len(others) > 0 {
+		if done, err := s.reachedByOthers(ctx, others); err != nil || !done {
+			return false, nil // asked again soon
+		}
+	}
+	if len(stopped) > 0 {
+		return true, retry.Stop(fmt.Errorf("landing up to the end offsets: %w", errors.Join(stopped...)))
+	}
+	return true, nil
+}
+
+func (s *session) reachedByOthers(ctx context.Context, topics []string) (bool, error) {
+	committed, err := kafka.CommittedOffsets(ctx, s.cl, s.opts.Group)
+	if err != nil {
+		return false, err
+	}
+	first, err := kafka.StartOffsets(ctx, s.cl, topics...)
+	if err != nil {
+		return false, err
+	}
+	for _, topic := range topics {
+		for n, end := range s.ends[topic] {
+			if p := s.part(topicPartition{topic, n}); p != nil {
+				continue
+			}
+			if start, exists := first[topic][n]; exists && start < end && committed[topic][n] < end {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
+}
