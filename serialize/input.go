@@ -232,7 +232,7 @@ type lineReader struct {
 func (l *lineReader) next() (text []byte, tooLong bool, err error) {
 	text, err = l.r.ReadSlice('\n')
 	if err == nil && len(text) <= l.longest {
-		return text, false, nil
+		return trimEnd(text), false, nil
 	}
 	l.buf = append(l.buf[:0], text...)
 	for err == bufio.ErrBufferFull {
@@ -248,5 +248,10 @@ func (l *lineReader) next() (text []byte, tooLong bool, err error) {
 	if tooLong {
 		l.buf = l.buf[:0]
 	}
-	return l.buf, tooLong, err
+	return trimEnd(l.buf), tooLong, err
+}
+
+func trimEnd(line []byte) []byte {
+	line = bytes.TrimSuffix(line, []byte("\n"))
+	return bytes.TrimSuffix(line, []byte("\r"))
 }

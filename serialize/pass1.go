@@ -202,7 +202,7 @@ func (r *run) entries(ctx context.Context, s *scanned) iter.Seq2[lake.Entry, err
 // entry is a bad record. One that is too long is named and not copied: its bytes stay in the object.
 func entry(in input, l line, reason string) lake.Entry {
 	e := lake.Entry{
-		Reason: reason, Origin: in.Key, Position: fmt.Sprintf("line %d", l.number), Data: trimEnd(l.text),
+		Reason: reason, Origin: in.Key, Position: fmt.Sprintf("line %d", l.number), Data: l.text,
 	}
 	if offset, ok := in.offset(l.record); ok {
 		e.Record = &lake.RecordPosition{Topic: in.name.Topic, Partition: in.name.Partition, Offset: offset}

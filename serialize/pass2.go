@@ -2,7 +2,6 @@ package serialize
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -30,8 +29,6 @@ const (
 func dayStart(d table.Day, days int, where *time.Location) int64 {
 	return time.Date(d.Year, time.Month(d.Month), d.Day+days, 0, 0, 0, 0, where).UnixMilli()
 }
-
-func trimEnd(line []byte) []byte { return bytes.TrimRight(line, "\r\n") }
 
 // write is the second pass. Workers cut objects into batches, each object by one of them; the batches are written in the
 // order of the objects, while the next are being cut.

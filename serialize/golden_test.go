@@ -1,0 +1,112 @@
+package serialize
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"headwater/lake"
+	"headwater/schema"
+)
+
+var update = flag.Bool("update", false, "rewrite testdata")
+
+// TestGolden reads testdata/*.txt: the section "in" has records, one a line, or, where a line begins with =, raw_data
+// to be wrapped; the other sections are what must come of them.
+func TestGolden(t *testing.T) {
+	paths, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(paths) == 0 {
+		t.Fatal("no testdata", err)
+	}
+	for _, path := range paths {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".txt"), func(t *testing.T) {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			comment, rest, found := strings.Cut(string(text), "-- in --\n")
+			if !found {
+				t.Fatal("no section in")
+			}
+			in, _, _ := strings.Cut(rest, "-- schema --\n")
+			got := comment + "-- in --\n" + in + journey(t, in)
+			if *update {
+				if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if diff := cmp.Diff(string(text), got); diff != "" && !*update {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// journey is what becomes of records, as text.
+func journey(t *testing.T, in string) string {
+	w := newWorld(t)
+	var lines []string
+	for l := range strings.SplitSeq(strings.TrimSuffix(in, "\n"), "\n") {
+		if text, bare := strings.CutPrefix(l, "="); bare {
+			l = envelopeOf(text)
+		}
+		lines = append(lines, l)
+	}
+	w.put(t, lines...)
+	r := w.run(t)
+	raw, flat := w.footer(t, w.job.Raw), w.footer(t, w.job.Flat)
+	var b strings.Builder
+	b.WriteString("-- schema --\n" + typeText(fieldType(raw.Schema, "raw_data")) + "\n")
+	b.WriteString("-- flat --\n")
+	for _, f := range flat.Schema.Fields {
+		fmt.Fprintf(&b, "%s %s\n", f.Name, typeText(f.Type))
+	}
+	b.WriteString("-- rows --\n")
+	for _, row := range w.rows(t, w.job.Flat) {
+		text, err := json.Marshal(row)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&b, "%s\n", text)
+	}
+	b.WriteString("-- quarantine --\n")
+	key := lake.QuarantineKey("serialize", "ticks", "2026-07-05", "2026-07-05")
+	if r.Quarantined > 0 {
+		for e, err := range w.Quarantine.Read(t.Context(), key) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintf(&b, "%s, offset %d: %s\n", e.Position, e.Record.Offset, e.Reason)
+		}
+	}
+	b.WriteString("-- renamed --\n")
+	for _, renamed := range []map[string]string{r.RenamedRaw, r.RenamedFlat} {
+		text, err := json.Marshal(renamed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&b, "%s\n", text)
+	}
+	return b.String()
+}
+
+// typeText is a type as Hive would spell it.
+func typeText(t schema.Type) string {
+	switch t.Kind {
+	case schema.List:
+		return "array<" + typeText(*t.Elem) + ">"
+	case schema.Struct:
+		var fields []string
+		for _, f := range t.Fields {
+			fields = append(fields, f.Name+":"+typeText(f.Type))
+		}
+		return "struct<" + strings.Join(fields, ",") + ">"
+	}
+	return []string{"-", "boolean", "bigint", "decimal", "double", "string", "timestamp"}[t.Kind]
+}
