@@ -15,7 +15,7 @@ import (
 const trade = `{"e":"trade","E":1700000000123,"s":"BTCUSDT","t":3190022342,"p":"43210.12000000","q":"0.00150000","b":88012345,"a":88012346,"T":1700000000120,"m":true,"M":true}`
 
 func order(i int) string {
-	return fmt.Sprintf(`{"id":%d,"customer":{"name":"Jürgen Müller","email":"j.mueller@example.org","tags":["gold","eu"],"address":{"street":"Lange Straße 17","zip":"10115","city":"Berlin"}},`+
+	return fmt.Sprintf(`{"id":%d,"customer":{"name":"J`+"\u00fcrgen M\u00fcller"+`","email":"j.mueller@example.org","tags":["gold","eu"],"address":{"street":"Lange Stra`+"\u00dfe"+` 17","zip":"10115","city":"Berlin"}},`+
 		`"lines":[{"sku":"A-1002","title":"A longer title with \"quotes\" in it","qty":2,"price":19.99},{"sku":"B-77","title":"Another","qty":1,"price":5}],`+
 		`"note":"%s","paid":true,"refund":null,"total":44.98}`, i, strings.Repeat("please ring twice ", 8))
 }
@@ -37,7 +37,7 @@ func texts() map[string][]byte {
 		"indented": indented.Bytes(),
 		"numbers":  []byte("[" + strings.Repeat("12345.678,-1,0,", 20_000) + "1]"),
 		"string":   []byte(`"` + strings.Repeat("all of it is one long text ", 50_000) + `"`),
-		"cyrillic": []byte(`"` + strings.Repeat("Съешь же ещё этих мягких ", 20_000) + `"`),
+		"cyrillic": []byte(`"` + strings.Repeat("\u0421\u044a\u0435\u0448\u044c \u0436\u0435 \u0435\u0449\u0451 ", 20_000) + `"`),
 	}
 }
 

@@ -22,7 +22,7 @@ func TestPosition(t *testing.T) {
 			envelope.Position{Stream: "in/a.csv#2", Seq: math.MaxInt64, Resume: json.RawMessage(`{"offset":12}`)},
 			`{"v":1,"stream":"in/a.csv#2","seq":9223372036854775807,"resume":{"offset":12}}`,
 		},
-		{envelope.Position{Stream: "\"\\\n\u2028é", Resume: json.RawMessage(`null`)}, `{"v":1,"stream":"\"\\\n` + "\u2028é" + `","seq":0,"resume":null}`},
+		{envelope.Position{Stream: "\"\\\n\u2028\u00e9", Resume: json.RawMessage(`null`)}, `{"v":1,"stream":"\"\\\n` + "\u2028\u00e9" + `","seq":0,"resume":null}`},
 		{envelope.Position{Stream: "caf\xe9/\xff\xfe.csv"}, `{"v":1,"stream":"caf\udce9/\udcff\udcfe.csv","seq":0}`},
 		{envelope.Position{Stream: `c:\udce9\ud83d`}, `{"v":1,"stream":"c:\\udce9\\ud83d","seq":0}`},
 	}
