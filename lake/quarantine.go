@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"os"
 	"strings"
@@ -180,11 +181,11 @@ func (q Quarantine) put(
 
 func checkQuarantine(stage, source, day, id string) error {
 	if _, err := time.Parse(time.DateOnly, day); err != nil {
-		return fmt.Errorf("day %q is not a date as 2026-07-05", day)
+		return fmt.Errorf("day %q is not a date as 2026-07-05: %w", day, fs.ErrInvalid)
 	}
 	for _, part := range []string{stage, source, id} {
-		if strings.Contains(part, "/") {
-			return fmt.Errorf("%q must not contain a slash", part)
+		if part == "" || strings.Contains(part, "/") {
+			return fmt.Errorf("%q is no stage, source or id: it must be one segment of a key: %w", part, fs.ErrInvalid)
 		}
 	}
 	return CheckKey(QuarantineKey(stage, source, day, id))

@@ -463,7 +463,8 @@ func putOnFullDisk(dir string) error {
 	return nil
 }
 
-// TestVersionTime: the kernel's own time of a file is that of its last tick, within which an inode may be used twice.
+// TestVersionTime: the time that a kernel before 6.13 gives a file is that of its last tick, which may lie before the
+// Put; within a tick an inode may be used twice.
 func TestVersionTime(t *testing.T) {
 	t.Parallel()
 	s := testStore(t)

@@ -1,0 +1,238 @@
+package lake_test
+
+import (
+	"bytes"
+	stdgzip "compress/gzip"
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"headwater/lake"
+	"headwater/lake/lakefault"
+	"headwater/lake/mem"
+)
+
+const day = "2026-07-05"
+
+// poison are entries of every kind, as they are read back.
+func poison(stage, source string) []lake.Entry {
+	all := []lake.Entry{
+		{Reason: "no timestamp", Record: &lake.RecordPosition{Topic: "trades_raw"}, Data: []byte(`{"a":"<b>\u2028&"}`)},
+		{Reason: "not UTF-8", Origin: "topics/x/date=1/x+0+0.json.gz", Position: "17", Data: []byte("\xff\xfe\x00broken")},
+		{Reason: "too large", Stream: &lake.StreamPosition{Stream: "in/a.csv#2", Seq: 1 << 60}, Data: bytes.Repeat([]byte("0123456789"), 300_000)},
+		{Reason: "empty"},
+		{Reason: "lines", Data: []byte("a\nb\r\n\x00\x7f\u2028\U0010FFFF\ufffd")},
+	}
+	for i := range all {
+		all[i].Stage, all[i].Source = stage, source
+	}
+	return all
+}
+
+func readQuarantine(t *testing.T, q lake.Quarantine, key string) []lake.Entry {
+	t.Helper()
+	var all []lake.Entry
+	for e, err := range q.Read(t.Context(), key) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, e)
+	}
+	return all
+}
+
+func stored(t *testing.T, s lake.Store) []string {
+	t.Helper()
+	var keys []string
+	for o, err := range s.List(t.Context(), "", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, o.Key)
+	}
+	return keys
+}
+
+func TestCreate(t *testing.T) {
+	t.Parallel()
+	q := lake.Quarantine{Store: mem.New(), Dir: t.TempDir()}
+	id := lake.LandID("trades_raw", 3, 42)
+	want := poison("land", "trades")
+	for _, e := range [][]lake.Entry{want, want[:1]} { // the second time is a retry
+		if err := q.Create(t.Context(), "land", "trades", day, id, lake.Entries(e...)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	key := "_quarantine/land/trades/date=2026-07-05/trades_raw+3+0000000042.json.gz"
+	if diff := cmp.Diff([]string{key}, stored(t, q.Store)); diff != "" {
+		t.Fatalf("(-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(want, readQuarantine(t, q, key), cmp.Comparer(bytes.Equal)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if err := q.Create(t.Context(), "land", "trades", day, "none", lake.Entries()); err != nil || len(stored(t, q.Store)) != 1 {
+		t.Errorf("Create of nothing: %v, and there are %q", err, stored(t, q.Store))
+	}
+}
+
+func TestQuarantineFormat(t *testing.T) {
+	t.Parallel()
+	q := lake.Quarantine{Store: mem.New(), Dir: t.TempDir()}
+	if err := q.Create(t.Context(), "serialize", "trades", day, "id", lake.Entries(poison("", "")[:2]...)); err != nil {
+		t.Fatal(err)
+	}
+	r, _, err := q.Store.Get(t.Context(), lake.QuarantineKey("serialize", "trades", day, "id"), 0, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unpacked, err := stdgzip.NewReader(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(unpacked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"v":1,"stage":"serialize","source":"trades","reason":"no timestamp","record":{"topic":"trades_raw","partition":0,"offset":0},"length":18,"sha256":"ddb2fa771238a8d59f49b3ae94a56869637d69bc298ef8a9ae85b0fce41c2256","data":"{\"a\":\"<b>\\u2028&\"}"}
+{"v":1,"stage":"serialize","source":"trades","reason":"not UTF-8","origin":"topics/x/date=1/x+0+0.json.gz","position":"17","length":9,"sha256":"2a8f4e7d8f3213620cf3037d99b02bdde84c19b8732c293c4de2591ccffed957","data_base64":"//4AYnJva2Vu"}
+`
+	if diff := cmp.Diff(want, string(got)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestReplace(t *testing.T) {
+	t.Parallel()
+	q := lake.Quarantine{Store: mem.New(), Dir: t.TempDir()}
+	want := poison("serialize", "trades")
+	key := "_quarantine/serialize/trades/date=2026-07-05/2026-07-05.json.gz"
+	for _, n := range []int{0, 5, 2, 0, 0, 1} {
+		if err := q.Replace(t.Context(), "serialize", "trades", day, lake.Entries(want[:n]...)); err != nil {
+			t.Fatal(err)
+		}
+		if n == 0 {
+			if keys := stored(t, q.Store); len(keys) != 0 {
+				t.Errorf("after Replace by nothing there are %q", keys)
+			}
+			continue
+		}
+		if diff := cmp.Diff(want[:n], readQuarantine(t, q, key), cmp.Comparer(bytes.Equal)); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+}
+
+func TestQuarantineFails(t *testing.T) {
+	t.Parallel()
+	store := mem.New()
+	q := lake.Quarantine{Store: store, Dir: t.TempDir()}
+	before := poison("serialize", "trades")[:1]
+	if err := q.Replace(t.Context(), "serialize", "trades", day, lake.Entries(before...)); err != nil {
+		t.Fatal(err)
+	}
+	broken := errors.New("reading raw broke")
+	half := func(yield func(lake.Entry, error) bool) { _ = yield(before[0], nil) && yield(lake.Entry{}, broken) }
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	faulty := lake.Quarantine{Store: lakefault.New(store, lakefault.Rule{}), Dir: q.Dir}
+	noDir := lake.Quarantine{Store: store, Dir: q.Dir + "/none"}
+	for name, err := range map[string]error{
+		"replace, entries fail":  q.Replace(t.Context(), "serialize", "trades", day, half),
+		"create, entries fail":   q.Create(t.Context(), "serialize", "trades", day, "id", half),
+		"context ended":          q.Replace(ended, "serialize", "trades", day, lake.Entries(before...)),
+		"store fails":            faulty.Create(t.Context(), "serialize", "trades", day, "id", lake.Entries(before...)),
+		"store fails to delete":  faulty.Replace(t.Context(), "serialize", "trades", day, lake.Entries()),
+		"no folder":              noDir.Create(t.Context(), "serialize", "trades", day, "id", lake.Entries(before...)),
+		"odd day":                q.Create(t.Context(), "serialize", "trades", "2026-7-5", "id", lake.Entries(before...)),
+		"slash in the id":        q.Create(t.Context(), "serialize", "trades", day, "a/b", lake.Entries(before...)),
+		"slash in the source":    q.Create(t.Context(), "serialize", "../../x", day, "id", lake.Entries(before...)),
+		"nothing for the source": q.Create(t.Context(), "serialize", "", day, "id", lake.Entries(before...)),
+	} {
+		if err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	if keys := stored(t, store); len(keys) != 1 {
+		t.Errorf("failed calls left %q", keys)
+	}
+	if diff := cmp.Diff(before, readQuarantine(t, q, lake.QuarantineKey("serialize", "trades", day, day))); diff != "" {
+		t.Errorf("failed calls changed the day (-want +got):\n%s", diff)
+	}
+}
+
+func TestReadDamagedQuarantine(t *testing.T) {
+	t.Parallel()
+	q := lake.Quarantine{Store: mem.New(), Dir: t.TempDir()}
+	good := `{"v":1,"stage":"land","source":"s","reason":"r","length":1,"sha256":"2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881","data":"x"}` + "\n"
+	whole := members(t, good, good)
+	for name, c := range map[string]struct {
+		data    []byte
+		entries int
+		fails   string
+	}{
+		"good":           {whole, 2, ""},
+		"cut":            {whole[:len(whole)-20], 1, "unexpected EOF"},
+		"no gzip":        {[]byte(good), 0, "gzip"},
+		"empty":          {nil, 0, "EOF"},
+		"other version":  {members(t, good, strings.Replace(good, `"v":1`, `"v":2`, 1)), 1, "version 2"},
+		"other data":     {members(t, good, strings.Replace(good, `"x"`, `"y"`, 1)), 1, "line 2: the entry's data is damaged"},
+		"no JSON":        {members(t, good, "{"), 1, "line 2"},
+		"text after all": {members(t, good, "x"), 1, "line 2"},
+	} {
+		key := "_quarantine/land/s/date=2026-07-05/" + name + ".json.gz"
+		if _, err := q.Store.Put(t.Context(), key, bytes.NewReader(c.data), lake.Condition{}); err != nil {
+			t.Fatal(err)
+		}
+		entries, last := 0, error(nil)
+		for _, err := range q.Read(t.Context(), key) {
+			if last = err; err == nil {
+				entries++
+			}
+		}
+		if entries != c.entries || (last == nil) != (c.fails == "") {
+			t.Errorf("%s: %d entries, %v", name, entries, last)
+		}
+		if last != nil && (!strings.Contains(last.Error(), c.fails) || !strings.Contains(last.Error(), key)) {
+			t.Errorf("%s: %v, want %q and the key", name, last, c.fails)
+		}
+	}
+	for _, err := range q.Read(t.Context(), "_quarantine/none") {
+		if !errors.Is(err, lake.ErrNotExist) {
+			t.Errorf("reading what is not there: %v", err)
+		}
+	}
+}
+
+func TestIDs(t *testing.T) {
+	t.Parallel()
+	a, b := lake.CollectID("in/a.csv", 7), lake.CollectID("in/b.csv", 7)
+	if a == b || a != lake.CollectID("in/a.csv", 7) || a == lake.CollectID("in/a.csv", 8) {
+		t.Errorf("the ids %s and %s do not tell streams and numbers apart", a, b)
+	}
+	if !strings.HasSuffix(a, "-0000000007") || len(a) != 43 {
+		t.Errorf("CollectID = %s", a)
+	}
+	if got := lake.LandID("x+y", 1, 12345678901); got != "x+y+1+12345678901" {
+		t.Errorf("LandID = %s", got)
+	}
+}
+
+func FuzzQuarantine(f *testing.F) {
+	f.Add([]byte("{}"))
+	f.Add([]byte("\xff\x00"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		q := lake.Quarantine{Store: mem.New(), Dir: t.TempDir()}
+		if err := q.Create(t.Context(), "land", "s", day, "id", lake.Entries(lake.Entry{Data: data})); err != nil {
+			t.Fatal(err)
+		}
+		for e, err := range q.Read(t.Context(), lake.QuarantineKey("land", "s", day, "id")) {
+			if err != nil || !bytes.Equal(e.Data, data) {
+				t.Errorf("put in %q, got %q, %v", data, e.Data, err)
+			}
+		}
+	})
+}
