@@ -1,0 +1,174 @@
+// Package arch keeps the shape of the source: who may import whom, and the house rules that a compiler does not check.
+// The tables in this file are the shape; a change of it is a change here that a reviewer sees.
+package arch
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"headwater/internal/crash"
+)
+
+// ours has, for every package of this module, the others that it may import. Tests may import more, but see apart.
+var ours = map[string][]string{
+	"envelope":         {},
+	"schema":           {},
+	"internal/crash":   {},
+	"internal/retry":   {},
+	"internal/setting": {},
+	"internal/state":   {},
+	"internal/web":     {},
+
+	"lake":           {},
+	"lake/file":      {"internal/crash", "internal/retry", "lake"},
+	"lake/mem":       {"lake"},
+	"lake/lakefault": {"internal/retry", "lake"},
+	"lake/laketest":  {"lake"},
+
+	"collect":             {"envelope", "internal/crash", "internal/retry", "internal/setting"},
+	"collect/file":        {"collect", "envelope", "internal/retry", "internal/setting"},
+	"collect/collecttest": {"collect", "envelope"},
+
+	"kafka":          {"collect", "envelope", "internal/crash", "internal/retry", "internal/setting"},
+	"kafka/embedded": {"internal/setting"},
+
+	"land":      {"envelope", "internal/crash", "internal/retry", "internal/setting", "kafka", "lake"},
+	"serialize": {"envelope", "internal/crash", "internal/retry", "internal/setting", "lake", "schema", "table"},
+
+	"table":           {"internal/crash", "internal/retry", "lake", "schema"},
+	"table/dir":       {"internal/retry", "lake", "schema", "table"},
+	"table/tabletest": {"schema", "table"},
+	"query":           {"internal/setting", "schema", "table"},
+
+	"internal/config":  {"collect", "internal/setting", "kafka", "land", "query", "serialize", "table"},
+	"internal/builtin": {"collect", "collect/file", "internal/config"},
+	"internal/arch":    {},
+	"cmd/headwater":    {"*"},
+
+	"tests/binary":          {},
+	"tests/interop/fixture": {},
+}
+
+// theirs has, for every module or package of others, our packages that may import it; the longest prefix counts. "*" is all.
+var theirs = map[string][]string{
+	"github.com/apache/arrow-go":         {"serialize", "table", "table/tabletest"},
+	"github.com/bmatcuk/doublestar":      {"collect/file"},
+	"github.com/duckdb":                  {"query"},
+	"github.com/google/go-cmp":           {"collect/collecttest", "lake/laketest", "table/tabletest"},
+	"github.com/klauspost/compress":      {"collect/file", "lake", "land", "serialize"},
+	"github.com/twmb/franz-go":           {"kafka", "kafka/embedded", "land"},
+	"github.com/twmb/franz-go/pkg/kgo":   {"kafka", "kafka/embedded", "land", "cmd/headwater"}, // cmd holds the client that the stages share
+	"github.com/twmb/franz-go/pkg/kfake": {"kafka/embedded"},
+	"go.yaml.in/yaml":                    {"internal/config"},
+	"golang.org/x/sync":                  {"*"},
+	"golang.org/x/sys":                   {"cmd/headwater", "internal/state", "lake/file"},
+}
+
+// apart are packages that never import each other, in tests neither: what joins them is bytes in Kafka and objects in the lake.
+var apart = []string{"collect", "land", "serialize"}
+
+// forbidden are words that tie the source to one machine or one network.
+var forbidden = []string{
+	"/ro" + "ot/", "/wo" + "rk/", "../sha" + "red", "py" + "pi.org", "pythonho" + "sted", "proxy.go" + "lang", "sum.go" + "lang",
+	"registry.n" + "pmjs", "repo1.ma" + "ven", "repo.ma" + "ven", "deb.deb" + "ian",
+}
+
+func TestImports(t *testing.T) { report(t, badImports(packages(t), ours, theirs, apart)) }
+
+func TestInit(t *testing.T) { report(t, inits(sources(t))) }
+
+func TestDocs(t *testing.T) { report(t, undocumented(sources(t))) }
+
+func TestFileLength(t *testing.T) { report(t, long(tree(t))) }
+
+func TestWords(t *testing.T) { report(t, words(tree(t), forbidden)) }
+
+func TestCrashPoints(t *testing.T) { report(t, badPoints(sources(t), crash.Points)) }
+
+func report(t *testing.T, faults []string) {
+	t.Helper()
+	for _, fault := range faults {
+		t.Error(fault)
+	}
+}
+
+const root = "../.."
+
+// packages asks the go command for the packages of this module.
+func packages(t *testing.T) []pkg {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-e", "-json=ImportPath,Imports,TestImports,XTestImports", "./...")
+	cmd.Dir = root
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []pkg
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p pkg
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	if len(all) < 20 {
+		t.Fatalf("go list found only %d packages", len(all))
+	}
+	return all
+}
+
+// tree is every text file of the source, by its path from the root.
+func tree(t *testing.T) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := d.Name()
+		if d.IsDir() {
+			made := name == "bin" || name == "node_modules" || name == "headwater-data"
+			if made || (strings.HasPrefix(name, ".") && name != ".." && name != ".ci") {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !d.Type().IsRegular() {
+			return nil
+		}
+		data, err := os.ReadFile(path)
+		// A file may go while others run their tests. What is not UTF-8 is no text.
+		if errors.Is(err, fs.ErrNotExist) || !utf8.Valid(data) {
+			return nil
+		}
+		relative, _ := filepath.Rel(root, path)
+		files[filepath.ToSlash(relative)] = string(data)
+		return err
+	})
+	if err != nil || len(files) < 50 {
+		t.Fatalf("found %d files: %v", len(files), err)
+	}
+	return files
+}
+
+// sources is the Go part of the tree.
+func sources(t *testing.T) map[string]string {
+	files := tree(t)
+	for path := range files {
+		if !strings.HasSuffix(path, ".go") || strings.Contains(path, "/testdata/") {
+			delete(files, path)
+		}
+	}
+	return files
+}
