@@ -15,37 +15,31 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"headwater/tests/binary"
 	"headwater/tests/interop/fixture"
 )
 
-func TestMain(m *testing.M) { fixture.Main(m) }
+// limit is how long a command may take on a machine that is busy with other tests.
+const limit = 5 * time.Minute
 
-// pipeline is a pipeline file in a folder of its own, and the program to run it with.
-type pipeline struct{ binary, dir, file string }
+type pipeline struct{ binary.Pipeline }
 
 func newPipeline(t *testing.T, yaml string) pipeline {
 	t.Helper()
-	dir := t.TempDir()
-	p := pipeline{fixture.Binary(t), dir, filepath.Join(dir, "pipeline.yml")}
 	// Free ports: the tests of several packages run at the same time.
-	yaml = "database: air\nlisten: {http: \"127.0.0.1:0\", kafka: \"127.0.0.1:0\"}\n" + yaml
-	if err := os.WriteFile(p.file, []byte(yaml), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Mkdir(filepath.Join(dir, "in"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	return p
+	const head = "database: air\nlisten: {http: \"127.0.0.1:0\", kafka: \"127.0.0.1:0\"}\n"
+	return pipeline{binary.New(t, binary.Build(t), head+yaml)}
 }
 
 // headwater runs a command on the pipeline and returns what it printed.
 func (p pipeline) headwater(t *testing.T, command string, args ...string) string {
 	t.Helper()
-	return output(t, exec.CommandContext(t.Context(), p.binary, append([]string{command, p.file}, args...)...))
+	return p.Start(t, nil, command, args...).Wait(t, limit).Must(t)
 }
 
 func output(t *testing.T, cmd *exec.Cmd) string {
@@ -72,7 +66,7 @@ func (p pipeline) query(t *testing.T, sql string) [][]string {
 // sums has the SHA-256 of every file under the pipeline's folder that matches the glob.
 func (p pipeline) sums(t *testing.T, glob string) map[string]string {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(p.dir, glob))
+	files, err := filepath.Glob(filepath.Join(p.Dir, glob))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no file is at %s: %v", glob, err)
 	}
@@ -88,7 +82,7 @@ func (p pipeline) sums(t *testing.T, glob string) map[string]string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out[strings.TrimPrefix(path, p.dir)] = fmt.Sprintf("%x", sum.Sum(nil))
+		out[strings.TrimPrefix(path, p.Dir)] = fmt.Sprintf("%x", sum.Sum(nil))
 	}
 	return out
 }
@@ -136,7 +130,11 @@ func TestFlights(t *testing.T) {
 	python(t, &want, "carriers.py", source)
 
 	p := newPipeline(t, "sources: {flights: {file: {path: \"in/*.csv\", format: csv}}}\n")
-	copyFile(t, source, filepath.Join(p.dir, "in/flights.csv"))
+	data, err := os.ReadFile(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Write(t, "in/flights.csv", data)
 	p.headwater(t, "run", "--once")
 
 	check := func(when string) {
@@ -174,17 +172,6 @@ func TestFlights(t *testing.T) {
 	}
 }
 
-func copyFile(t *testing.T, from, to string) {
-	t.Helper()
-	data, err := os.ReadFile(from)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(to, data, 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // sensors is a number of documents whose sums are easily told.
 const sensors = 2000
 
@@ -195,9 +182,7 @@ func sensorsPipeline(t *testing.T) pipeline {
 	for i := range sensors {
 		fmt.Fprintf(&lines, `{"id":%d,"name":"Zo\u00eb \"%d\"","at":{"lat":%d.5,"lon":-0.25},"tags":["a","b"],"big":9007199254740993,"none":null}`+"\n", i, i, i)
 	}
-	if err := os.WriteFile(filepath.Join(p.dir, "in/sensors.ndjson"), lines.Bytes(), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	p.Write(t, "in/sensors.ndjson", lines.Bytes())
 	p.headwater(t, "run", "--once")
 	return p
 }
@@ -206,7 +191,7 @@ func sensorsPipeline(t *testing.T) pipeline {
 func TestReaders(t *testing.T) {
 	fixture.Python(t) // skips before anything is run
 	p := sensorsPipeline(t)
-	tables, raw := filepath.Join(p.dir, "headwater-data/tables/air"), filepath.Join(p.dir, rawObjects)
+	tables, raw := filepath.Join(p.Dir, "headwater-data/tables/air"), filepath.Join(p.Dir, rawObjects)
 	type table struct {
 		Rows       int
 		Ids        int
