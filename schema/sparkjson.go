@@ -2,6 +2,7 @@ package schema
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 )
 
@@ -23,14 +24,14 @@ type sparkStruct struct {
 
 type sparkField struct {
 	Name     string   `json:"name"`
-	Type     Type     `json:"type"`
+	Type     *Type    `json:"type"`
 	Nullable bool     `json:"nullable"`
 	Metadata struct{} `json:"metadata"`
 }
 
 type sparkArray struct {
 	Type         string `json:"type"`
-	ElementType  Type   `json:"elementType"`
+	ElementType  *Type  `json:"elementType"`
 	ContainsNull bool   `json:"containsNull"`
 }
 
@@ -39,11 +40,11 @@ type sparkArray struct {
 func (t Type) MarshalJSON() ([]byte, error) {
 	switch t.Kind {
 	case List:
-		return json.Marshal(sparkArray{Type: "array", ElementType: elemOf(t), ContainsNull: true})
+		return json.Marshal(sparkArray{Type: "array", ElementType: new(elemOf(t)), ContainsNull: true})
 	case Struct:
 		s := sparkStruct{Type: "struct", Fields: make([]sparkField, len(t.Fields))}
 		for i, f := range t.Fields {
-			s.Fields[i] = sparkField{Name: f.Name, Type: f.Type, Nullable: true}
+			s.Fields[i] = sparkField{Name: f.Name, Type: new(f.Type), Nullable: true}
 		}
 		return json.Marshal(s)
 	}
@@ -69,32 +70,38 @@ func (t *Type) UnmarshalJSON(data []byte) error {
 	}
 	switch head.Type {
 	case "array":
-		var a sparkArray
-		if err := json.Unmarshal(data, &a); err != nil {
-			return err
-		}
-		*t = Type{Kind: List, Elem: &a.ElementType}
+		return t.setArray(data)
 	case "struct":
-		var s sparkStruct
-		if err := json.Unmarshal(data, &s); err != nil {
-			return err
-		}
-		*t = Type{Kind: Struct, Fields: fieldsOf(s)}
-	default:
-		return fmt.Errorf("type %q is not one that tables of Headwater have", head.Type)
+		return t.setStruct(data)
 	}
+	return fmt.Errorf("type %q is not one that tables of Headwater have", head.Type)
+}
+
+func (t *Type) setArray(data []byte) error {
+	var a sparkArray
+	if err := json.Unmarshal(data, &a); err != nil {
+		return err
+	}
+	if a.ElementType == nil {
+		return errors.New("an array type has no elementType")
+	}
+	*t = Type{Kind: List, Elem: a.ElementType}
 	return nil
 }
 
-func fieldsOf(s sparkStruct) []Field {
-	if len(s.Fields) == 0 {
-		return nil
+func (t *Type) setStruct(data []byte) error {
+	var s sparkStruct
+	if err := json.Unmarshal(data, &s); err != nil {
+		return err
 	}
-	fields := make([]Field, len(s.Fields))
-	for i, f := range s.Fields {
-		fields[i] = Field{Name: f.Name, Type: f.Type}
+	*t = Type{Kind: Struct}
+	for _, f := range s.Fields {
+		if f.Type == nil {
+			return fmt.Errorf("field %q of a struct type has no type", f.Name)
+		}
+		t.Fields = append(t.Fields, Field{Name: f.Name, Type: *f.Type})
 	}
-	return fields
+	return nil
 }
 
 func (t *Type) setName(name string) error {
