@@ -1,0 +1,79 @@
+package file
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/bmatcuk/doublestar/v4"
+
+	"headwater/internal/setting"
+)
+
+// Config is a file source's.
+type Config struct {
+	// Path is a glob that may contain ** and {a,b}; a relative one is relative to the folder of the configuration. Names that begin
+	// with a dot match only where the glob spells the dot.
+	Path string `yaml:"path"`
+	// Format is auto, json (one document a file), ndjson, csv, lines or bytes (a file is one item).
+	Format string `yaml:"format"`
+	// Every is how often the folders are listed.
+	Every time.Duration `yaml:"every"`
+	// Settle is how long a file must stay unchanged before what looks unfinished at its end is taken for finished.
+	Settle time.Duration `yaml:"settle"`
+	// MaxItem is the greatest length of an item; a longer one comes in malformed parts of that length. A reader holds
+	// one item, so that a source needs at most four times twice as much memory.
+	MaxItem setting.Bytes `yaml:"max_item"`
+	CSV     CSV           `yaml:"csv"`
+}
+
+// CSV is how rows are cut into fields.
+type CSV struct {
+	// Delimiter is one ASCII character; empty means a tab for names that end in .tsv and a comma for others.
+	Delimiter string `yaml:"delimiter"`
+	// Header says that the first row has the names; without, they are _c0, _c1 and so on.
+	Header bool `yaml:"header"`
+}
+
+const (
+	formatAuto   = "auto"
+	formatJSON   = "json"
+	formatNDJSON = "ndjson"
+	formatCSV    = "csv"
+	formatLines  = "lines"
+	formatBytes  = "bytes"
+)
+
+// DefaultConfig is what holds for a setting that is not given.
+func DefaultConfig() Config {
+	return Config{Format: formatAuto, Every: time.Second, Settle: 10 * time.Second, MaxItem: 64 << 20, CSV: CSV{Header: true}}
+}
+
+// Validate returns every fault of the configuration.
+func (c *Config) Validate() setting.Faults {
+	var f setting.Faults
+	switch {
+	case c.Path == "":
+		f.Add([]string{"path"}, "is missing: give a file or a glob such as in/*.csv.gz")
+	case !doublestar.ValidatePattern(c.Path):
+		f.Add([]string{"path"}, "is not a glob that can be read: check its brackets and braces, got %q", c.Path)
+	}
+	formats := []string{formatAuto, formatJSON, formatNDJSON, formatCSV, formatLines, formatBytes}
+	if !slices.Contains(formats, c.Format) {
+		f.Add([]string{"format"}, "must be one of %s, got %q", strings.Join(formats, ", "), c.Format)
+	}
+	if c.Every <= 0 {
+		f.Add([]string{"every"}, "must be positive, got %v", c.Every)
+	}
+	if c.Settle < 0 {
+		f.Add([]string{"settle"}, "must not be negative, got %v", c.Settle)
+	}
+	if c.MaxItem < 1<<10 || c.MaxItem > 1<<30 {
+		f.Add([]string{"max_item"}, "must be from 1KiB to 1GiB, got %s", c.MaxItem)
+	}
+	d := c.CSV.Delimiter
+	if d != "" && (len(d) != 1 || d[0] >= 0x80 || strings.Contains("\"\r\n", d)) {
+		f.Add([]string{"csv", "delimiter"}, "must be one ASCII character other than a quote or a line end, got %q", d)
+	}
+	return f
+}

@@ -1,0 +1,319 @@
+// Package file reads files of this machine as they appear and grow: logs, exports, drop folders.
+//
+// What enters: the files that match a glob, compressed with gzip or not. What leaves: their rows, lines or documents as items.
+// A stream is a file's path and generation; format and rules: docs/format/file-streams.md.
+//
+// Invariants:
+//  1. A file that still begins with what was read of it goes on where it stood; any other is a new generation, read from 0.
+//  2. Size and time of change only wake a file; what is new in it is decided by its bytes.
+//  3. What looks unfinished at the end of a file waits until the file has settled, and nothing else waits.
+//  4. No more than four files are open, and no more than one item of each is in memory.
+//
+// Goroutines of Run: the one that lists, and four that read; all end before Run returns.
+package file
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"headwater/collect"
+	"headwater/envelope"
+)
+
+// readers is how many files are read at the same time.
+const readers = 4
+
+// Source reads the files of one configuration.
+type Source struct {
+	c    Config
+	base string
+	log  *slog.Logger
+}
+
+// New makes a source; relative paths are relative to the folder base.
+func New(cfg Config, base string, log *slog.Logger) *Source {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Source{c: cfg, base: base, log: log}
+}
+
+// visit is one Run.
+type visit struct {
+	s    *Source
+	out  collect.Out
+	once bool
+
+	files map[string]*file  // by path
+	told  map[string]string // what was logged of a path
+
+	mu     sync.Mutex // guards the fields busy of files, and failed
+	failed map[string]error
+}
+
+// file is a file that was seen in this Run or is known from the cursor. While it is busy it belongs to its reader.
+type file struct {
+	path, name string // absolute; as streams are named
+	generation int
+	pos        position
+	posErr     error
+
+	seen    os.FileInfo // as it was last listed
+	changed time.Time   // when that was seen first
+	read    os.FileInfo // as it was when it was last read
+	gzip    bool
+	rest    time.Time // not to be read before
+	tail    bool      // something at its end waits until it has settled
+	kept    *reader   // that something
+	busy    bool
+}
+
+func (f *file) stream() string { return streamName(f.name, f.generation) }
+
+// replace begins a new generation. The old one is forgotten once the new one is known.
+func (f *file) replace(ctx context.Context, out collect.Out) error {
+	old := f.stream()
+	f.generation++
+	f.pos = position{}
+	err := out.Mark(ctx, f.stream(), f.pos.encode(), false, nil)
+	if err == nil {
+		err = out.Mark(ctx, old, nil, true, nil)
+	}
+	if err != nil {
+		return stopped{err}
+	}
+	return nil
+}
+
+// Run implements collect.Source. Files and folders that cannot be read are logged when that changes and, with once, returned.
+func (s *Source) Run(ctx context.Context, out collect.Out, once bool) error {
+	v := &visit{s: s, out: out, once: once, files: map[string]*file{}, told: map[string]string{}, failed: map[string]error{}}
+	v.recall(out.Streams())
+	g, ctx := errgroup.WithContext(ctx)
+	work := make(chan *file)
+	for range readers {
+		g.Go(func() error { return v.readAll(ctx, work) })
+	}
+	g.Go(func() error {
+		defer close(work)
+		return v.list(ctx, work)
+	})
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return v.failures()
+}
+
+// recall takes the positions of the newest generations from the cursor.
+func (v *visit) recall(streams map[string]envelope.StreamCursor) {
+	for stream, at := range streams {
+		name, generation, ok := parseStream(stream)
+		if !ok {
+			continue
+		}
+		path := filepath.Join(v.s.absBase(), filepath.FromSlash(name))
+		if filepath.IsAbs(name) {
+			path = name
+		}
+		if known := v.files[path]; known != nil && known.generation > generation {
+			continue
+		}
+		f := &file{path: path, name: name, generation: generation}
+		f.pos, f.posErr = parsePosition(at.Resume)
+		v.files[path] = f
+	}
+}
+
+// list hands out the files that have something new, again and again or once.
+func (v *visit) list(ctx context.Context, work chan<- *file) error {
+	tick := time.NewTicker(v.s.c.Every)
+	defer tick.Stop()
+	for {
+		paths, err := v.s.find(v.report)
+		if err != nil {
+			v.report(v.s.c.Path, err)
+		}
+		for _, path := range paths {
+			if err := v.offer(ctx, path, work); err != nil {
+				return err
+			}
+		}
+		if v.once {
+			if len(paths) == 0 {
+				v.s.log.Warn("no file matches", "path", v.s.c.Path)
+			}
+			return nil
+		}
+		if err := v.flushGone(ctx); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// offer hands a file to a reader if it is due.
+func (v *visit) offer(ctx context.Context, path string, work chan<- *file) error {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // it went since it was listed; or it is a link to nothing
+	}
+	if err != nil {
+		v.report(path, err)
+		return nil
+	}
+	if !info.Mode().IsRegular() {
+		return nil
+	}
+	f := v.files[path]
+	if f == nil {
+		f = &file{path: path, name: v.s.nameOf(path)}
+		v.files[path] = f
+	}
+	if !v.due(f, info, time.Now()) {
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case work <- f:
+		return nil
+	}
+}
+
+// due judges by what a listing says of a file whether to look into it.
+func (v *visit) due(f *file, info os.FileInfo, now time.Time) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if f.busy {
+		return false
+	}
+	if f.seen == nil || !unchanged(f.seen, info) {
+		f.seen, f.changed = info, now
+	}
+	isNew := f.read == nil || !unchanged(f.read, info)
+	f.busy = isNew && !now.Before(f.rest) || f.tail && now.Sub(f.changed) >= v.s.c.Settle
+	return f.busy
+}
+
+func unchanged(a, b os.FileInfo) bool {
+	return a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && os.SameFile(a, b)
+}
+
+// readAll reads the files that come until there are no more.
+func (v *visit) readAll(ctx context.Context, work <-chan *file) error {
+	var scratch []byte
+	for f := range work {
+		began := time.Now()
+		tail, err := v.readGuarded(ctx, f, &scratch)
+		if _, isStopped := errors.AsType[stopped](err); isStopped {
+			return err
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil // it went since it was listed
+		}
+		v.mu.Lock()
+		f.tail, f.busy = tail, false
+		if err != nil {
+			f.read = nil // try again at the next listing
+		}
+		if f.gzip {
+			// While it grows it is decompressed from its beginning each time: let that be a tenth of a reader's time at most.
+			f.rest = time.Now().Add(10 * time.Since(began))
+		}
+		v.mu.Unlock()
+		v.report(f.path, err)
+	}
+	return nil
+}
+
+func (v *visit) readGuarded(ctx context.Context, f *file, scratch *[]byte) (tail bool, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("reading %s panicked, please report this: %v\n%s", f.path, p, debug.Stack())
+		}
+	}()
+	if f.posErr != nil {
+		return false, f.posErr
+	}
+	return v.read(ctx, f, scratch)
+}
+
+// flushGone emits what was read of files that went before they settled.
+func (v *visit) flushGone(ctx context.Context) error {
+	for _, f := range v.files {
+		v.mu.Lock()
+		idle := !f.busy && f.kept != nil
+		v.mu.Unlock()
+		if !idle {
+			continue
+		}
+		if _, err := os.Lstat(f.path); !errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		kept := f.kept
+		f.kept, f.tail = nil, false
+		if err := kept.flush(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// report notes how reading a path went, nil if well, and logs it when that is news.
+func (v *visit) report(path string, err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if err == nil {
+		delete(v.failed, path)
+		delete(v.told, path)
+		return
+	}
+	v.failed[path] = err
+	if text := err.Error(); v.told[path] != text {
+		v.told[path] = text
+		v.s.log.Warn("cannot read, the other files go on", "path", path, "err", err)
+	}
+}
+
+// failures is what keeps files from being read, as one error.
+func (v *visit) failures() error {
+	if len(v.failed) == 0 {
+		return nil
+	}
+	const most = 10
+	var all []error
+	for _, err := range v.failed {
+		if len(all) == most {
+			all = append(all, fmt.Errorf("and %d more", len(v.failed)-most))
+			break
+		}
+		all = append(all, err)
+	}
+	return fmt.Errorf("%d files or folders of %s could not be read: %w", len(v.failed), v.s.c.Path, errors.Join(all...))
+}
+
+// nameOf is a path as streams are named: relative to the base if it lies there, so that the whole folder may move.
+func (s *Source) nameOf(path string) string {
+	rel, err := filepath.Rel(s.absBase(), path)
+	if err != nil || rel == ".." || strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
+		return path
+	}
+	return filepath.ToSlash(rel)
+}
+
+var _ collect.Source = (*Source)(nil)

@@ -1,0 +1,104 @@
+package file
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/bmatcuk/doublestar/v4"
+)
+
+// find lists the files that match, in the order of their paths. Folders that cannot be read are reported, and the others
+// listed. Links to folders are not followed.
+func (s *Source) find(report func(path string, err error)) ([]string, error) {
+	base, pattern := doublestar.SplitPattern(s.pattern())
+	root := filepath.FromSlash(base)
+	hidden := strings.HasPrefix(pattern, ".") || strings.Contains(pattern, "/.")
+	var found []string
+	err := fs.WalkDir(os.DirFS(root), ".", func(rel string, d fs.DirEntry, err error) error {
+		full := filepath.Join(root, filepath.FromSlash(rel))
+		switch {
+		case err != nil && rel == ".":
+			return err
+		case errors.Is(err, fs.ErrNotExist):
+			return fs.SkipDir // it went while the folder was read
+		case err != nil:
+			report(full, err)
+			return fs.SkipDir
+		case rel == ".":
+			return nil
+		case !hidden && strings.HasPrefix(d.Name(), "."):
+			return skip(d)
+		case d.IsDir():
+			if !leads(pattern, rel) {
+				return fs.SkipDir
+			}
+			report(full, nil)
+			return nil
+		}
+		if ok, _ := doublestar.Match(pattern, rel); ok { // the pattern is valid
+			found = append(found, full)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing %s: %w", root, err)
+	}
+	report(s.c.Path, nil)
+	return found, nil
+}
+
+func skip(d fs.DirEntry) error {
+	if d.IsDir() {
+		return fs.SkipDir
+	}
+	return nil
+}
+
+// leads says whether something in a folder can match the pattern.
+func leads(pattern, folder string) bool {
+	if strings.Contains(pattern, "{") {
+		return true // an alternative may have slashes inside
+	}
+	want, have := strings.Split(pattern, "/"), strings.Split(folder, "/")
+	for i, name := range have {
+		if i >= len(want)-1 {
+			return want[len(want)-1] == "**"
+		}
+		if want[i] == "**" {
+			return true
+		}
+		if ok, _ := path.Match(want[i], name); !ok {
+			if ok, _ := doublestar.Match(want[i], name); !ok {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// pattern is the glob made absolute, with slashes.
+func (s *Source) pattern() string {
+	p := filepath.ToSlash(s.c.Path)
+	if path.IsAbs(p) {
+		return path.Clean(p)
+	}
+	return path.Join(escape(filepath.ToSlash(s.absBase())), p)
+}
+
+// escape keeps a folder's own name from being read as a glob.
+func escape(folder string) string {
+	return strings.NewReplacer("*", "\\*", "?", "\\?", "[", "\\[", "{", "\\{", "\\", "\\\\").Replace(folder)
+}
+
+func (s *Source) absBase() string {
+	abs, err := filepath.Abs(s.base)
+	if err != nil {
+		return s.base
+	}
+	return abs
+}

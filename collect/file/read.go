@@ -1,0 +1,448 @@
+package file
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+
+	"headwater/collect"
+	"headwater/envelope"
+)
+
+// reader reads one file from its position on.
+type reader struct {
+	c     *Config
+	out   collect.Out
+	f     *file
+	w     *window
+	cut   cutter
+	trail *trail
+
+	size, mtime int64 // the file's when it was opened
+	gzip        bool
+	settled     bool // nothing will follow the end of the file
+	unmarked    bool // bytes were passed over that no record tells of
+	newline     bool // a line end that comes first belongs to the line before
+}
+
+var (
+	// errReplaced says that the file does not begin with what its position was taken in.
+	errReplaced = errors.New("the file was replaced")
+	// errDamaged wraps what is wrong with a gzip file.
+	errDamaged = errors.New("gzip is damaged")
+)
+
+// stopped is an error of collect, not of the file.
+type stopped struct{ error }
+
+func (s stopped) Unwrap() error { return s.error }
+
+// read reads what is new in a file. tail says that something is left at its end that waits until the file has settled.
+func (v *visit) read(ctx context.Context, f *file, scratch *[]byte) (tail bool, err error) {
+	fd, err := os.Open(f.path)
+	if err != nil {
+		return false, err
+	}
+	defer fd.Close() // it was only read
+	info, err := fd.Stat()
+	if err != nil {
+		return false, err
+	}
+	if !info.Mode().IsRegular() {
+		return false, fmt.Errorf("reading %s: it is not a file any more", f.path)
+	}
+	settled := v.once || unchanged(f.seen, info) && time.Since(f.changed) >= v.s.c.Settle
+	f.read, f.kept = info, nil
+	if info.Size() < 2 && !settled {
+		return info.Size() > 0, v.shrunk(ctx, f, info.Size())
+	}
+	for {
+		rd := &reader{
+			c: &v.s.c, out: v.out, f: f, trail: newTrail(), settled: settled,
+			size: info.Size(), mtime: info.ModTime().UnixNano(), w: &window{buf: (*scratch)[:0]},
+		}
+		tail, err = rd.run(ctx, fd)
+		if cap(rd.w.buf) <= 4*minBuffer {
+			*scratch = rd.w.buf
+		}
+		if !errors.Is(err, errReplaced) {
+			if err == nil && tail {
+				rd.keep()
+			}
+			return tail, err
+		}
+		if err := f.replace(ctx, v.out); err != nil {
+			return false, err
+		}
+	}
+}
+
+// shrunk begins a new generation of a file that is shorter than its position. It is for files too short to be opened.
+func (v *visit) shrunk(ctx context.Context, f *file, size int64) error {
+	if f.pos.At > size {
+		return f.replace(ctx, v.out)
+	}
+	return nil
+}
+
+// run finds the position in the file and reads on from there.
+func (rd *reader) run(ctx context.Context, fd *os.File) (tail bool, err error) {
+	if err := rd.open(fd); err != nil {
+		return false, err
+	}
+	p := rd.f.pos
+	if rd.gzip && p.Size != 0 && p.Size == rd.size && p.Mtime == rd.mtime {
+		return false, nil
+	}
+	ready, err := rd.begin()
+	if err != nil {
+		return false, err
+	}
+	if !ready {
+		return rd.finish(ctx)
+	}
+	if p.At > 0 {
+		if err := rd.resume(p); err != nil {
+			return false, err
+		}
+	}
+	return rd.items(ctx)
+}
+
+// open makes the window of a file, decompressing if its first bytes say so.
+func (rd *reader) open(fd *os.File) error {
+	var magic [2]byte
+	_, err := fd.Seek(0, io.SeekStart)
+	if err != nil {
+		return err
+	}
+	if n, err := fd.ReadAt(magic[:], 0); err != nil && err != io.EOF {
+		return err
+	} else if n < 2 || magic != [2]byte{0x1f, 0x8b} {
+		rd.w.src, rd.w.seek = fd, fd
+		return nil
+	}
+	rd.gzip, rd.f.gzip = true, true
+	rd.w.src = &unzip{fd: fd}
+	return err
+}
+
+// unzip is a gzip file of any number of members. Its faults are errDamaged, those of the disk are not.
+type unzip struct {
+	fd   io.Reader
+	disk error
+	z    *gzip.Reader
+}
+
+func (u *unzip) Read(p []byte) (n int, err error) {
+	if u.z == nil {
+		u.z, err = gzip.NewReader(bufio.NewReaderSize(readerFunc(u.readDisk), 64<<10))
+	}
+	if err == nil {
+		n, err = u.z.Read(p)
+	}
+	switch {
+	case err == nil || err == io.EOF:
+		return n, err
+	case u.disk != nil:
+		return n, u.disk
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return n, fmt.Errorf("%w: it ends in the middle", errDamaged)
+	}
+	return n, fmt.Errorf("%w: %w", errDamaged, err)
+}
+
+func (u *unzip) readDisk(p []byte) (int, error) {
+	n, err := u.fd.Read(p)
+	if err != nil && err != io.EOF {
+		u.disk = err
+	}
+	return n, err
+}
+
+type readerFunc func(p []byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// begin looks at the beginning of the file for its format and its header. It is not ready if the beginning is not all there.
+func (rd *reader) begin() (ready bool, err error) {
+	rd.w.fill(sniff)
+	for bytes.IndexByte(rd.w.text(), '\n') < 0 && rd.w.fill(sniff) {
+	}
+	decided := rd.f.pos.At > 0 // on the same beginning
+	if rd.cut = rd.c.cutter(rd.f.path, rd.unmarkedText(), rd.ending(sniff, decided)); rd.cut == nil {
+		return false, nil
+	}
+	c, isRows := rd.cut.(*rows)
+	if !isRows || !decided {
+		return true, nil
+	}
+	return true, rd.header(c)
+}
+
+// header reads the header again of a file that is past it.
+func (rd *reader) header(c *rows) error {
+	looked := 0
+	for int64(looked) < rd.f.pos.At && !c.named() {
+		skip := 0
+		if looked == 0 {
+			skip = rd.mark()
+		}
+		text := rd.w.text()
+		end := rd.ending(int(rd.c.MaxItem), true)
+		n, _, _ := c.cut(text[min(looked+skip, len(text)):], end)
+		switch {
+		case n > 0:
+			looked += skip + n
+		case end == full:
+			c.refuseHeader()
+			return nil
+		case !rd.w.fill(int(rd.c.MaxItem)):
+			if err := rd.fault(); err != nil && !errors.Is(err, errDamaged) {
+				return err
+			}
+			return errReplaced
+		}
+	}
+	if int64(looked) > rd.f.pos.At {
+		return errReplaced
+	}
+	return nil
+}
+
+// ending is what follows the text: for someone who sees no more of it than limit. At an end that was taken for final before,
+// decided, it is so again.
+func (rd *reader) ending(limit int, decided bool) ending {
+	switch {
+	case rd.w.err == io.EOF && (rd.settled || decided):
+		return final
+	case rd.w.err == nil && len(rd.w.text()) >= limit:
+		return full
+	}
+	return more
+}
+
+// mark is the length of the byte order mark that the text begins with.
+func (rd *reader) mark() int {
+	if rd.w.base == 0 && bytes.HasPrefix(rd.w.text(), []byte("\xef\xbb\xbf")) {
+		return 3
+	}
+	return 0
+}
+
+func (rd *reader) unmarkedText() []byte { return rd.w.text()[rd.mark():] }
+
+// fault is what keeps the file from being read, nil at its end.
+func (rd *reader) fault() error {
+	if rd.w.err == io.EOF {
+		return nil
+	}
+	return rd.w.err
+}
+
+// resume goes to a position, or finds that the file is another one.
+func (rd *reader) resume(p position) error {
+	start := trailStart(p.At)
+	if !rd.w.skipTo(start) || !rd.w.need(int(p.At-start)) {
+		if err := rd.fault(); err != nil && !errors.Is(err, errDamaged) {
+			return err
+		}
+		return errReplaced
+	}
+	before := rd.w.text()[:p.At-start]
+	rd.trail.restart(start)
+	rd.trail.write(before)
+	if rd.trail.sum() != p.Hash {
+		return errReplaced
+	}
+	rd.newline = !p.Part && before[len(before)-1] != '\n'
+	rd.w.advance(len(before))
+	if rd.cut.whole() && !p.Part && rd.w.need(1) {
+		return errReplaced // the item was all of the file and is not any more
+	}
+	return nil
+}
+
+// items emits one item after the other until the file ends or what is left of it must wait.
+func (rd *reader) items(ctx context.Context) (tail bool, err error) {
+	most := int(rd.c.MaxItem)
+	for {
+		done, err := rd.item(ctx, most)
+		if err != nil {
+			return false, err
+		}
+		if !done && !rd.w.fill(most) {
+			return rd.finish(ctx)
+		}
+	}
+}
+
+// item takes one item from the text, or nothing if the text does not hold all of one.
+func (rd *reader) item(ctx context.Context, most int) (done bool, err error) {
+	text, end := rd.w.text(), rd.ending(most, false)
+	if rd.newline {
+		n, ok := lineEnd(text, end)
+		if !ok {
+			return false, nil
+		}
+		rd.newline = false
+		rd.pass(n)
+		return true, nil
+	}
+	if rd.f.pos.Part {
+		return rd.part(ctx, text, end)
+	}
+	skip := 0
+	if w, binary := rd.cut.(whole); !binary || w.kind != envelope.Bytes {
+		skip = rd.mark()
+	}
+	n, it, emit := rd.cut.cut(text[skip:], end)
+	switch {
+	case n > 0 && emit:
+		return true, rd.emit(ctx, n+skip, it, false)
+	case n > 0:
+		rd.pass(n + skip)
+		return true, nil
+	case end == full:
+		return rd.part(ctx, text, end)
+	}
+	return false, nil
+}
+
+// lineEnd is the length of the line end that text begins with; it is not ok if that cannot be told yet.
+func lineEnd(text []byte, end ending) (n int, ok bool) {
+	switch {
+	case len(text) == 0 || len(text) == 1 && text[0] == '\r':
+		return 0, end == final
+	case text[0] == '\n':
+		return 1, true
+	case text[0] == '\r' && text[1] == '\n':
+		return 2, true
+	}
+	return 0, true
+}
+
+// part emits what there is of an item that is longer than can be held. The last part ends where the line, or the file, does.
+func (rd *reader) part(ctx context.Context, text []byte, end ending) (done bool, err error) {
+	n, data := line(text, end)
+	if rd.cut.whole() {
+		if n, data = 0, text; end == final {
+			n = len(text)
+		}
+	}
+	last := n > 0
+	if !last && end == full {
+		n, data = len(text), text
+	}
+	if n == 0 {
+		return false, nil
+	}
+	if c, isRows := rd.cut.(*rows); isRows {
+		c.refuseHeader()
+	}
+	it := envelope.Item{
+		Kind: envelope.Bytes, Data: data,
+		Malformed: fmt.Sprintf("part of an item that is longer than max_item, %s", rd.c.MaxItem),
+	}
+	return true, rd.emit(ctx, n, it, !last)
+}
+
+// finish is called when no more text is to be had.
+func (rd *reader) finish(ctx context.Context) (tail bool, err error) {
+	left := len(rd.w.text()) > 0
+	switch err := rd.fault(); {
+	case errors.Is(err, errDamaged):
+		if rd.settled && rd.f.pos.Short != rd.size {
+			return false, rd.damaged(ctx, err)
+		}
+		return !rd.settled, rd.note(ctx, rd.f.pos)
+	case err != nil:
+		return false, err
+	}
+	p := rd.f.pos
+	if rd.gzip && !left && !rd.newline {
+		p.Size, p.Mtime = rd.size, rd.mtime
+		rd.unmarked = rd.unmarked || p != rd.f.pos
+	}
+	return left, rd.note(ctx, p)
+}
+
+// note marks a position that no record tells of.
+func (rd *reader) note(ctx context.Context, p position) error {
+	if !rd.unmarked {
+		return nil
+	}
+	if err := rd.out.Mark(ctx, rd.f.stream(), p.encode(), false, nil); err != nil {
+		return stopped{err}
+	}
+	rd.f.pos, rd.unmarked = p, false
+	return nil
+}
+
+// damaged tells once of a gzip file that is broken off or worse. Its position stays, so that it goes on if the file grows.
+func (rd *reader) damaged(ctx context.Context, cause error) error {
+	p := rd.f.pos
+	p.Short = rd.size
+	it := envelope.Item{Kind: envelope.Text, Data: rd.w.text(), Malformed: fmt.Sprintf(
+		"%v after %d bytes, which decompress to %d; this is what follows the last whole item", cause, rd.size, rd.w.base+int64(len(rd.w.text())))}
+	return rd.send(ctx, p, it)
+}
+
+// emit hands over the item in the next n bytes of the text.
+func (rd *reader) emit(ctx context.Context, n int, it envelope.Item, part bool) error {
+	rd.trail.write(rd.w.text()[:n])
+	err := rd.send(ctx, position{At: rd.trail.at, Hash: rd.trail.sum(), Part: part}, it)
+	rd.w.advance(n)
+	return err
+}
+
+func (rd *reader) send(ctx context.Context, p position, it envelope.Item) error {
+	err := rd.out.Emit(ctx, collect.Item{
+		Stream: rd.f.stream(), Resume: p.encode(), Item: it,
+		Origin: rd.f.path, Position: strconv.FormatInt(rd.w.base, 10),
+	})
+	if err != nil {
+		return stopped{err}
+	}
+	rd.f.pos, rd.unmarked = p, false
+	return nil
+}
+
+// pass goes over n bytes that are no item.
+func (rd *reader) pass(n int) {
+	if n == 0 {
+		return
+	}
+	rd.trail.write(rd.w.text()[:n])
+	rd.w.advance(n)
+	rd.f.pos = position{At: rd.trail.at, Hash: rd.trail.sum()}
+	rd.unmarked = true
+}
+
+// keep holds what is left at the end of the file, in case the file goes before it settles.
+func (rd *reader) keep() {
+	if text := rd.w.text(); len(text) > 0 && len(text) <= keepMost {
+		rd.w = &window{base: rd.w.base, buf: bytes.Clone(text), err: rd.w.err}
+		rd.f.kept = rd
+	}
+}
+
+// flush emits what was kept of a file that is gone.
+func (rd *reader) flush(ctx context.Context) error {
+	rd.settled = true
+	if rd.cut == nil {
+		rd.cut = rd.c.cutter(rd.f.path, rd.unmarkedText(), final)
+	}
+	_, err := rd.items(ctx)
+	return err
+}
+
+const keepMost = 64 << 10
