@@ -24,7 +24,7 @@ import (
 	"headwater/lake/mem"
 )
 
-// bench is a broker, a store and what was produced: what survives when a Lander is dropped.
+// rig is a broker, a store and what was produced: what survives when a Lander is dropped.
 type rig struct {
 	t      testing.TB
 	config kafka.Config
@@ -250,6 +250,18 @@ func (r *rig) committed(topic string, partition int32) int64 {
 		return o.At
 	}
 	return -1
+}
+
+func (r *rig) admin() *kadm.Client { return kadm.NewClient(r.cl) }
+
+// setOffset commits as a person would with Kafka's tools: without a note.
+func (r *rig) setOffset(topic string, partition int32, offset int64) {
+	r.t.Helper()
+	offsets := kadm.Offsets{}
+	offsets.AddOffset(topic, partition, offset, -1)
+	if err := r.admin().CommitAllOffsets(context.Background(), DefaultGroup, offsets); err != nil {
+		r.t.Fatal(err)
+	}
 }
 
 // eventually waits for something that another goroutine brings about.

@@ -96,11 +96,19 @@ func (r *rotation) advance(now time.Time) {
 // that comes first.
 func nextScheduled(now time.Time, period time.Duration, loc *time.Location) time.Time {
 	y, m, d := now.In(loc).Date()
-	midnight := time.Date(y, m, d, 0, 0, 0, 0, loc)
-	next := midnight.Add((now.Sub(midnight)/period + 1) * period)
-	// Where the clock skips midnight, time.Date may name an hour of the day before: a limit that has passed is none.
-	if limit := time.Date(y, m, d+1, 0, 0, 0, 0, loc); limit.After(now) && limit.Before(next) {
+	began := midnight(y, m, d, loc)
+	next := began.Add((now.Sub(began)/period + 1) * period)
+	if limit := midnight(y, m, d+1, loc); limit.Before(next) {
 		return limit
 	}
 	return next
+}
+
+// midnight is the first instant of a day.
+func midnight(y int, m time.Month, d int, loc *time.Location) time.Time {
+	t := time.Date(y, m, d, 0, 0, 0, 0, loc)
+	if t.Day() != time.Date(y, m, d, 0, 0, 0, 0, time.UTC).Day() {
+		_, t = t.ZoneBounds() // the clock skips midnight, and time.Date has named an hour of the day before
+	}
+	return t
 }
