@@ -56,6 +56,7 @@ var ours = map[string][]string{
 
 	"tests/binary":          {},
 	"tests/interop/fixture": {},
+	"tests/mustrun":         {},
 }
 
 // theirs has, for every module or package of others, our packages that may import it; the longest prefix counts. "*" is all.

@@ -1,0 +1,54 @@
+# make build, make check: see CONTRIBUTING.md.
+
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+
+tool := go tool -modfile=tools/go.mod
+export HEADWATER_CACHE ?= $(CURDIR)/.cache
+# Tests that draw at random print their seed; a day has one, so that a failure can be had again and tomorrow tries another.
+export HEADWATER_SEED ?= $(shell date +%Y%m%d)
+FUZZTIME ?= 30s
+KILLS ?= 300
+
+.PHONY: build sample check format vet static fix small test fuzz soak clean
+
+build:
+	CGO_ENABLED=1 go build -o bin/headwater ./cmd/headwater
+
+# The example, from files to an answer.
+sample: build
+	bin/headwater run examples/shop/pipeline.yaml --once
+	bin/headwater query examples/shop/pipeline.yaml "select customer_country, count(*) as orders, sum(total) as total from shop.orders group by all order by total desc"
+
+check: format vet static fix small test
+
+format:
+	@found=$$($(tool) gofumpt -l .); [ -z "$$found" ] || { echo "not formatted; run: $(tool) gofumpt -w ."; echo "$$found"; exit 1; }
+
+vet:
+	go vet ./...
+
+static:
+	$(tool) staticcheck ./...
+
+fix:
+	@found=$$(go fix -diff ./...) || true; [ -z "$$found" ] || { echo "can be written simpler; run: go fix ./..."; echo "$$found"; exit 1; }
+
+# The program without DuckDB needs no C compiler.
+small:
+	CGO_ENABLED=0 go build -tags noduckdb -o bin/headwater-small ./cmd/headwater
+
+# With CI=true the tests of must-not-skip.txt must have run.
+test:
+	@echo "HEADWATER_SEED=$(HEADWATER_SEED)"
+	go test -race -shuffle=$(HEADWATER_SEED) -timeout 20m -json ./... | go run ./tests/mustrun tests/must-not-skip.txt
+
+fuzz:
+	scripts/fuzz.sh $(FUZZTIME)
+
+# Kills at random for as long as KILLS says.
+soak:
+	HEADWATER_KILLS=$(KILLS) go test -count=1 -timeout 0 -v -run 'TestRandomKills|TestEveryPoint' ./tests/crash
+
+clean:
+	rm -rf bin .cache
