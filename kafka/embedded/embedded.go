@@ -115,7 +115,6 @@ func Open(cfg Config, log *slog.Logger) (*Broker, error) {
 		kfake.DataDir(cfg.Dir),
 		kfake.SyncWrites(),
 		kfake.ClusterID(newID()), // the folder's own wins
-		kfake.AllowAutoTopicCreation(),
 		kfake.DefaultNumPartitions(1),
 		kfake.BrokerConfigs(pinned),
 		kfake.BrokerConfigs(map[string]string{"group.consumer.heartbeat.interval.ms": "500"}),
@@ -149,43 +148,83 @@ func (b *Broker) Close() error {
 // control changes requests on their way in, so that one configuration serves a laptop and a cluster: what this broker
 // cannot or must not do is left out of them.
 func (b *Broker) control(log *slog.Logger) {
-	b.cluster.ControlKey(int16(kmsg.CreateTopics), func(r kmsg.Request) (kmsg.Response, error, bool) {
-		req := r.(*kmsg.CreateTopicsRequest)
-		for i := range req.Topics {
-			t := &req.Topics[i]
-			t.Configs = slices.DeleteFunc(t.Configs, func(c kmsg.CreateTopicsRequestTopicConfig) bool { return isPinned(c.Name) })
-			if len(t.ReplicaAssignment) == 0 {
-				t.ReplicationFactor = -1
-			}
-		}
-		return nil, nil, false
+	b.on(kmsg.Metadata, func(r kmsg.Request) kmsg.Response {
+		b.createMissing(r.(*kmsg.MetadataRequest), log)
+		return nil
 	})
-	b.cluster.ControlKey(int16(kmsg.AlterConfigs), func(r kmsg.Request) (kmsg.Response, error, bool) {
-		req := r.(*kmsg.AlterConfigsRequest)
-		for i := range req.Resources {
-			pinAll(&req.Resources[i])
+	b.on(kmsg.CreateTopics, func(r kmsg.Request) kmsg.Response {
+		for i := range r.(*kmsg.CreateTopicsRequest).Topics {
+			pinTopic(&r.(*kmsg.CreateTopicsRequest).Topics[i])
 		}
-		return nil, nil, false
+		return nil
 	})
-	b.cluster.ControlKey(int16(kmsg.IncrementalAlterConfigs), func(r kmsg.Request) (kmsg.Response, error, bool) {
-		req := r.(*kmsg.IncrementalAlterConfigsRequest)
-		for i := range req.Resources {
-			res := &req.Resources[i]
-			res.Configs = slices.DeleteFunc(res.Configs, func(c kmsg.IncrementalAlterConfigsRequestResourceConfig) bool { return isPinned(c.Name) })
+	b.on(kmsg.AlterConfigs, func(r kmsg.Request) kmsg.Response {
+		for i := range r.(*kmsg.AlterConfigsRequest).Resources {
+			pinAll(&r.(*kmsg.AlterConfigsRequest).Resources[i])
 		}
-		return nil, nil, false
+		return nil
 	})
-	b.cluster.ControlKey(int16(kmsg.InitProducerID), func(r kmsg.Request) (kmsg.Response, error, bool) {
-		req := r.(*kmsg.InitProducerIDRequest)
-		if req.TransactionalID == nil {
-			return nil, nil, false
+	b.on(kmsg.IncrementalAlterConfigs, func(r kmsg.Request) kmsg.Response {
+		for i := range r.(*kmsg.IncrementalAlterConfigsRequest).Resources {
+			pinSome(&r.(*kmsg.IncrementalAlterConfigsRequest).Resources[i])
 		}
+		return nil
+	})
+	b.on(kmsg.InitProducerID, func(r kmsg.Request) kmsg.Response {
+		return refuseTransactions(r.(*kmsg.InitProducerIDRequest), log)
+	})
+}
+
+// on calls f for every request of a key; the response that it returns, if any, is the answer.
+func (b *Broker) on(key kmsg.Key, f func(kmsg.Request) kmsg.Response) {
+	calls := 0
+	b.cluster.ControlKey(int16(key), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		b.cluster.KeepControl()
-		log.Warn("the embedded Kafka refused a transactional producer: it has no transactions, use one that is only idempotent", "transactional_id", *req.TransactionalID)
-		resp := req.ResponseKind().(*kmsg.InitProducerIDResponse)
-		resp.ErrorCode = kerr.TransactionalIDAuthorizationFailed.Code
-		return resp, nil, true
+		// kfake remembers every connection that a control has seen, for as long as it has the control.
+		if calls++; calls == 1000 {
+			b.cluster.DropControl()
+			b.on(key, f)
+		}
+		resp := f(r)
+		return resp, nil, resp != nil
 	})
+}
+
+// createMissing makes the topics that a client asks to have made. kfake would make them too, but writes them to disk only when it
+// is closed: after a kill their records would be gone.
+func (b *Broker) createMissing(req *kmsg.MetadataRequest, log *slog.Logger) {
+	if !req.AllowAutoTopicCreation {
+		return
+	}
+	for _, t := range req.Topics {
+		if t.Topic == nil || b.cluster.TopicInfo(*t.Topic) != nil {
+			continue
+		}
+		if err := b.cluster.CreateTopic(*t.Topic, 1, nil); err != nil {
+			log.Warn("the embedded Kafka could not create a topic that a client asked for", "topic", *t.Topic, "error", err)
+		}
+	}
+}
+
+func refuseTransactions(req *kmsg.InitProducerIDRequest, log *slog.Logger) kmsg.Response {
+	if req.TransactionalID == nil {
+		return nil
+	}
+	log.Warn("the embedded Kafka refused a transactional producer: it has no transactions, use one that is only idempotent", "transactional_id", *req.TransactionalID)
+	resp := req.ResponseKind().(*kmsg.InitProducerIDResponse)
+	resp.ErrorCode = kerr.TransactionalIDAuthorizationFailed.Code
+	return resp
+}
+
+func pinTopic(t *kmsg.CreateTopicsRequestTopic) {
+	t.Configs = slices.DeleteFunc(t.Configs, func(c kmsg.CreateTopicsRequestTopicConfig) bool { return isPinned(c.Name) })
+	if len(t.ReplicaAssignment) == 0 {
+		t.ReplicationFactor = -1
+	}
+}
+
+func pinSome(res *kmsg.IncrementalAlterConfigsRequestResource) {
+	res.Configs = slices.DeleteFunc(res.Configs, func(c kmsg.IncrementalAlterConfigsRequestResourceConfig) bool { return isPinned(c.Name) })
 }
 
 func isPinned(name string) bool {
