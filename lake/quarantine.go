@@ -139,15 +139,45 @@ func (q Quarantine) put(
 	if err := checkQuarantine(stage, source, day, id); err != nil {
 		return 0, fmt.Errorf("writing %s: %w", key, err)
 	}
-	f, err := os.CreateTemp(q.Dir, "headwater-quarantine-*")
+	f, n, err := q.spool(ctx, stage, source, entries)
 	if err != nil {
-		return 0, fmt.Errorf("collecting %s in a temporary file: %w", key, err)
+		return n, fmt.Errorf("collecting %s: %w", key, err)
 	}
 	defer f.Close()
-	if err := os.Remove(f.Name()); err != nil { // the open file stays usable, and nothing is left behind by a kill
-		return 0, fmt.Errorf("collecting %s in a temporary file: %w", key, err)
+	if n == 0 {
+		return 0, nil
 	}
-	buffered := bufio.NewWriterSize(f, 256<<10)
+	if _, err := q.Store.Put(ctx, key, f, cond); err != nil {
+		return n, fmt.Errorf("quarantining: %w", err)
+	}
+	return n, nil
+}
+
+// spool writes entries, which may be more than fit in memory, to a file without a name, and rewinds it.
+func (q Quarantine) spool(
+	ctx context.Context, stage, source string, entries iter.Seq2[Entry, error],
+) (f *os.File, n int, err error) {
+	f, err = os.CreateTemp(q.Dir, "headwater-quarantine-*")
+	if err != nil {
+		return nil, 0, err
+	}
+	err = os.Remove(f.Name()) // the open file stays usable, and a kill leaves nothing behind
+	if err == nil {
+		n, err = writeLines(ctx, f, stage, source, entries)
+	}
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return nil, n, errors.Join(err, f.Close())
+	}
+	return f, n, nil
+}
+
+func writeLines(
+	ctx context.Context, w io.Writer, stage, source string, entries iter.Seq2[Entry, error],
+) (n int, err error) {
+	buffered := bufio.NewWriterSize(w, 256<<10)
 	packed := gzip.NewWriter(buffered)
 	encoder := json.NewEncoder(packed)
 	encoder.SetEscapeHTML(false)
@@ -160,23 +190,11 @@ func (q Quarantine) put(
 			err = encoder.Encode(e.line())
 		}
 		if err != nil {
-			return n, fmt.Errorf("collecting %s: %w", key, err)
+			return n, err
 		}
 		n++
 	}
-	if n == 0 {
-		return 0, nil
-	}
-	if err := errors.Join(packed.Close(), buffered.Flush()); err != nil {
-		return n, fmt.Errorf("collecting %s in a temporary file: %w", key, err)
-	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return n, fmt.Errorf("reading the temporary file of %s: %w", key, err)
-	}
-	if _, err := q.Store.Put(ctx, key, f, cond); err != nil {
-		return n, fmt.Errorf("quarantining: %w", err)
-	}
-	return n, nil
+	return n, errors.Join(packed.Close(), buffered.Flush())
 }
 
 func checkQuarantine(stage, source, day, id string) error {

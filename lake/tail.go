@@ -29,8 +29,12 @@ type Tail struct {
 // Run is a range of offsets, both ends included.
 type Run struct{ First, Last int64 }
 
-// maxTailText leaves readers room that refuse a long FNAME: Go's takes 511 bytes.
-const maxTailText = 400
+const (
+	// maxTailText leaves readers room that refuse a long FNAME: Go's takes 511 bytes.
+	maxTailText = 400
+	// maxTail is the longest member: header, text, tailEnd.
+	maxTail = 10 + maxTailText + 11
+)
 
 var (
 	// tailHead is the gzip header of a tail (deflate, FNAME only, no time, unknown system) and the first word of its text.
@@ -90,7 +94,7 @@ func (t Tail) Has(offset int64) bool {
 // ReadTail reads an object's tail by one range read. It is false for an object that has none, as the real connector
 // writes them, and an error for one that was damaged.
 func ReadTail(ctx context.Context, s Store, o Object) (Tail, bool, error) {
-	r, _, err := s.Get(ctx, o.Key, -int64(len(tailHead)+maxTailText+len(tailEnd)), -1)
+	r, _, err := s.Get(ctx, o.Key, -maxTail, -1)
 	if err != nil {
 		return Tail{}, false, fmt.Errorf("reading the tail of %s: %w", o.Key, err)
 	}
@@ -106,7 +110,7 @@ func ReadTail(ctx context.Context, s Store, o Object) (Tail, bool, error) {
 	return t, found, nil
 }
 
-// ParseTail reads the tail from an object's last bytes (432 are always enough). The member must end where the object
+// ParseTail reads the tail from an object's last bytes (421 are always enough). The member must end where the object
 // ends. It is false where there is no tail and an error where there is one that contradicts itself.
 func ParseTail(end []byte) (Tail, bool, error) {
 	body, found := bytes.CutSuffix(end, tailEnd)

@@ -5,7 +5,8 @@
 // Invariants:
 //  1. A file has its final name only when it is whole and on disk: it is written as .tmp-<random> in the same folder,
 //     synced, and then linked or renamed.
-//  2. Put returns nil only when the name is on disk too: its folder, and every folder above that may be new, is synced.
+//  2. Put returns nil, ErrExists or ErrChanged only when the name is on disk too: its folder, and every folder above that
+//     may be new, is synced. What Stat and List find after a Sweep was on disk before it returned, or has a living writer.
 //  3. Whatever replaces or removes an object holds the lock of its key, so nothing comes between comparing a version and
 //     the rename. IfAbsent needs no lock: link refuses a name that is taken.
 //  4. A temporary file is locked by its writer for as long as it lives. One that is not locked has no writer.
@@ -114,7 +115,7 @@ func (s *Store) put(
 	defer folder.Close()
 	name := path.Base(key)
 	if err := permit(folder, name, cond); err != nil {
-		return lake.Object{}, err // spares writing what will be refused; it is decided below
+		return lake.Object{}, settled(folder, err) // spares writing what will be refused; it is decided below
 	}
 	t, err := newTemp(ctx, folder)
 	if err != nil {
@@ -132,7 +133,7 @@ func (s *Store) put(
 		err = s.replace(ctx, folder, t.name, key, cond)
 	}
 	if err != nil {
-		return lake.Object{}, err
+		return lake.Object{}, settled(folder, err)
 	}
 	crash.Point("lake.after-link")
 	if err := syncFolder(folder, "."); err != nil {
@@ -158,6 +159,17 @@ func link(folder *os.Root, temp, name string) error {
 	err := folder.Link(temp, name)
 	if errors.Is(err, fs.ErrExist) {
 		return lake.ErrExists
+	}
+	return err
+}
+
+// settled makes durable what a Put was refused for. Its writer may have been killed before it synced the folder, and the
+// caller, told that the object is there, will forget what it was made from.
+func settled(folder *os.Root, err error) error {
+	if errors.Is(err, lake.ErrExists) || errors.Is(err, lake.ErrChanged) {
+		if syncErr := syncFolder(folder, "."); syncErr != nil {
+			return syncErr
+		}
 	}
 	return err
 }

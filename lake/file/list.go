@@ -141,11 +141,16 @@ func sortKey(e fs.DirEntry) string {
 	return e.Name()
 }
 
-// Sweep removes the temporary files that killed writers left behind, and says how many. It may run at any time, beside
+// Sweep is what a process does before it relies on what it finds: it removes the temporary files that killed writers left
+// behind, says how many, and makes durable the objects that they had named and not synced. It may run at any time, beside
 // writers of any process: theirs are locked. Folders that it cannot read are named in err; the others are swept.
 func (s *Store) Sweep(ctx context.Context) (removed int, err error) {
 	removed, err = sweep(ctx, s.root, ".")
-	if err != nil {
+	root, openErr := s.root.Open(".")
+	if openErr == nil {
+		openErr = errors.Join(syncAll(root), root.Close())
+	}
+	if err = errors.Join(err, openErr); err != nil {
 		err = fmt.Errorf("sweeping temporary files: %w", err)
 	}
 	return removed, err
