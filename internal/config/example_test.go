@@ -1,0 +1,83 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"headwater/collect"
+	"headwater/internal/builtin"
+	"headwater/internal/config"
+	"headwater/kafka"
+	"headwater/land"
+	"headwater/query"
+	"headwater/serialize"
+)
+
+const example = "../../docs/example.yml"
+
+func TestExampleHasTheDefaults(t *testing.T) {
+	p, err := config.Load(example, builtin.Sources())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantLand := land.DefaultConfig()
+	wantLand.Timezone = "UTC"
+	for name, c := range map[string]struct{ want, got any }{
+		"kafka":     {kafka.DefaultConfig(), p.Kafka},
+		"collect":   {collect.DefaultConfig(), p.Collect},
+		"land":      {wantLand, p.Land},
+		"serialize": {serialize.DefaultConfig(), p.Serialize},
+		"query":     {query.DefaultLimits(), p.Query},
+	} {
+		if diff := cmp.Diff(c.want, c.got); diff != "" {
+			t.Errorf("docs/example.yml says that these are the defaults of %s (-default +example):\n%s", name, diff)
+		}
+	}
+	least := filepath.Join(p.Dir, "least.yml")
+	want := []string{p.DataDir, p.Lake.Raw, p.Lake.Tables, p.Timezone, p.Listen.HTTP.Addr, p.Listen.Kafka.Addr}
+	p, err = config.LoadText(least, "database: market\nsources: {}\n", builtin.Sources())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []string{p.DataDir, p.Lake.Raw, p.Lake.Tables, p.Timezone, p.Listen.HTTP.Addr, p.Listen.Kafka.Addr}
+	if diff := cmp.Diff(got, want); diff != "" {
+		t.Errorf("docs/example.yml has other defaults (-default +example):\n%s", diff)
+	}
+}
+
+// TestExampleHasEveryKey reads the example with its left-out keys put in, which must be valid too.
+func TestExampleHasEveryKey(t *testing.T) {
+	t.Setenv("KAFKA_PASSWORD", "hunter2")
+	data, err := os.ReadFile(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := regexp.MustCompile(`(?m)^( *)#([a-z])`).ReplaceAllString(string(data), "$1$2")
+	if _, err := config.LoadText(example, whole, builtin.Sources()); err != nil {
+		t.Fatal(err)
+	}
+	for _, missing := range config.MissingKeys(whole, builtin.Sources()) {
+		t.Errorf("docs/example.yml lacks the key %s: say what it is for", missing)
+	}
+}
+
+func TestMissingKeysFindsThem(t *testing.T) {
+	missing := map[string]bool{}
+	for _, key := range config.MissingKeys("database: market\nsources: {orders: {file: {path: a}}}\n", builtin.Sources()) {
+		missing[key] = true
+	}
+	for _, key := range []string{"timezone", "land.flush.size", "kafka.sasl.mechanism", "sources.*.file.csv.header", "sources.*.topic.name"} {
+		if !missing[key] {
+			t.Errorf("%s is not found missing", key)
+		}
+	}
+	for _, key := range []string{"database", "sources.*.file.path"} {
+		if missing[key] {
+			t.Errorf("%s is found missing and is there", key)
+		}
+	}
+}
