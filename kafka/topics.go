@@ -242,3 +242,47 @@ func Trim(ctx context.Context, cl *kgo.Client, topic string, upTo map[int32]int6
 	crash.Point("kafka.after-trim")
 	return nil
 }
+
+// TrimCursors deletes the snapshots in CursorTopic that newer ones replace. Snapshots of sources that have written none for long are
+// written again first, so that they do not hold the others.
+func TrimCursors(ctx context.Context, cl *kgo.Client) error {
+	begins, err := StartOffsets(ctx, cl, CursorTopic)
+	if err != nil {
+		return err
+	}
+	ends, err := EndOffsets(ctx, cl, CursorTopic)
+	if err != nil {
+		return err
+	}
+	last, err := lastSnapshots(ctx, cl, begins[CursorTopic], ends[CursorTopic], "")
+	if err != nil || len(last) == 0 {
+		return err
+	}
+	near := ends[CursorTopic][0] - int64(2*len(last)) - 10
+	first := ends[CursorTopic][0]
+	var again []*kgo.Record
+	for _, s := range last {
+		if s.record.Offset < near {
+			again = append(again, &kgo.Record{Topic: CursorTopic, Key: s.record.Key, Value: s.record.Value, Headers: s.record.Headers, Timestamp: s.record.Timestamp})
+		} else {
+			first = min(first, s.record.Offset)
+		}
+	}
+	if err := produceAll(ctx, cl, again); err != nil {
+		return fmt.Errorf("writing old cursors again to topic %s: %w", CursorTopic, err)
+	}
+	return Trim(ctx, cl, CursorTopic, map[int32]int64{0: first})
+}
+
+// produceAll uses a client of its own, since cl may be configured for other topics.
+func produceAll(ctx context.Context, cl *kgo.Client, records []*kgo.Record) error {
+	if len(records) == 0 {
+		return nil
+	}
+	writer, err := kgo.NewClient(append(cl.Opts(), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+	if err != nil {
+		return err
+	}
+	defer writer.Close()
+	return writer.ProduceSync(ctx, records...).FirstErr()
+}

@@ -1,0 +1,378 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"headwater/envelope"
+	"headwater/internal/retry"
+)
+
+// ErrClosed is what happens to records that a SourceLog had not sent when it was closed.
+var ErrClosed = errors.New("the source's log was closed")
+
+// closeGrace is how long Close waits for the answer to requests that are on their way.
+const closeGrace = 15 * time.Second
+
+// SourceLog is a source's topic, to be written by one process at a time. Its methods may be called from several
+// goroutines.
+type SourceLog struct {
+	cl         *kgo.Client
+	cfg        Config
+	source     string
+	topic      string
+	id         string
+	partitions int32
+	conns      connections
+
+	mu      sync.Mutex
+	queue   []*pending
+	records int
+	bytes   int64
+	room    chan struct{} // closed and replaced when records or bytes go down
+	number  int64         // of the last snapshot
+	failure error         // why nothing more is sent
+
+	wake    chan struct{}
+	closing chan struct{} // closed by Close
+	stopped chan struct{} // closed by run
+	once    sync.Once
+	closed  error
+}
+
+// pending is a record between Append and its done.
+type pending struct {
+	record *kgo.Record
+	size   int64
+	err    error // why it is not even tried
+	done   func(offset int64, err error)
+}
+
+// OpenSource takes the topic for a source and reads the source's cursor back: the last snapshot in CursorTopic, which is created if
+// it does not exist, and the records of the topic after the snapshot's offsets. The topic must exist. Records without a position are
+// not ours and are passed over. What cannot be a topic that only this source fills is a permanent error that names the place.
+// The caller closes the SourceLog; there must not be another one of the same source.
+func OpenSource(ctx context.Context, cfg Config, source, topic string, log *slog.Logger) (*SourceLog, envelope.Cursor, error) {
+	l := &SourceLog{
+		cfg: cfg, source: source, topic: topic,
+		room: make(chan struct{}), wake: make(chan struct{}, 1), closing: make(chan struct{}), stopped: make(chan struct{}),
+	}
+	dial, err := cfg.dialer()
+	if err != nil {
+		return nil, envelope.Cursor{}, err
+	}
+	l.cl, err = NewClient(cfg, Logged(log), kgo.Dialer(l.conns.track(dial)),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		// Flush alone sends, so that the client can never send a record that it was given after another one failed.
+		kgo.ManualFlushing(),
+		kgo.MaxBufferedRecords(cfg.MaxBufferedRecords+1000),
+		// A producer that finds its records lost would number the rest anew and send them.
+		kgo.StopProducerOnDataLossDetected(),
+	)
+	if err != nil {
+		return nil, envelope.Cursor{}, err
+	}
+	cursor, err := l.open(ctx, log)
+	if err != nil {
+		l.cl.Close()
+		return nil, envelope.Cursor{}, fmt.Errorf("opening the log of source %s: %w", source, err)
+	}
+	go l.run()
+	return l, cursor, nil
+}
+
+func (l *SourceLog) open(ctx context.Context, log *slog.Logger) (envelope.Cursor, error) {
+	none := envelope.Cursor{}
+	cursors := TopicSpec{Name: CursorTopic, Partitions: 1, Configs: map[string]string{
+		"cleanup.policy": "delete", "retention.ms": "-1", "max.message.bytes": fmt.Sprint(int64(l.cfg.MaxRecordBytes) + 1<<20),
+	}}
+	if err := EnsureTopics(ctx, l.cl, []TopicSpec{cursors}); err != nil {
+		return none, err
+	}
+	found, err := describe(ctx, kadm.NewClient(l.cl), []string{l.topic})
+	if err != nil {
+		return none, err
+	}
+	detail, exists := found[l.topic]
+	if !exists {
+		return none, fmt.Errorf("topic %s does not exist: create it, or let Headwater do it", l.topic)
+	}
+	l.partitions, l.id = int32(len(detail.Partitions)), encodeID(detail.ID)
+	begins, err := StartOffsets(ctx, l.cl, l.topic, CursorTopic)
+	if err != nil {
+		return none, err
+	}
+	ends, err := EndOffsets(ctx, l.cl, l.topic, CursorTopic)
+	if err != nil {
+		return none, err
+	}
+	return l.cursor(ctx, begins, ends, log)
+}
+
+func (l *SourceLog) cursor(ctx context.Context, begins, ends Offsets, log *slog.Logger) (envelope.Cursor, error) {
+	cursor := envelope.Cursor{Source: l.source, Streams: map[string]envelope.StreamCursor{}, Offsets: map[int32]int64{}}
+	snapshots, err := lastSnapshots(ctx, l.cl, begins[CursorTopic], ends[CursorTopic], l.source)
+	if err != nil {
+		return cursor, err
+	}
+	sameLog := true
+	if s, found := snapshots[l.source]; found {
+		if cursor, err = envelope.ParseCursor(s.record.Value, l.topic); err != nil {
+			return cursor, retry.Stop(fmt.Errorf("topic %s offset %d: %w", CursorTopic, s.record.Offset, err))
+		}
+		l.number = s.number
+		sameLog = s.log == "" || s.log == l.id || len(cursor.Offsets) == 0
+	}
+	r := replay{topic: l.topic, cursor: &cursor, cut: map[int32]bool{}, seen: map[string]bool{}}
+	from := r.start(begins[l.topic], ends[l.topic], sameLog, log)
+	if err := read(ctx, l.cl, l.topic, from, ends[l.topic], r.add); err != nil {
+		return cursor, err
+	}
+	cursor.Offsets = maps.Clone(ends[l.topic])
+	return cursor, nil
+}
+
+// Partitions is the number of Kafka partitions of the topic when it was opened.
+func (l *SourceLog) Partitions() int32 { return l.partitions }
+
+// Append hands over a record and blocks while the buffers are full. done is called once, from another goroutine, in the
+// order of the records of a Kafka partition; it must not block for long, nor call Append. After a failure, which a ctx that ends while
+// Append blocks is too, every later record fails, whatever its Kafka partition.
+func (l *SourceLog) Append(ctx context.Context, r envelope.Record, done func(offset int64, err error)) {
+	position := r.Position.Append(nil)
+	e := &pending{done: done, size: int64(len(position) + len(r.Value) + 100), record: &kgo.Record{
+		Topic: l.topic, Partition: r.Partition, Value: r.Value, Timestamp: r.Time,
+		Headers: []kgo.RecordHeader{{Key: envelope.PositionHeader, Value: position}},
+	}}
+	switch {
+	case r.Partition < 0 || r.Partition >= l.partitions:
+		e.err = retry.Stop(fmt.Errorf("producing to topic %s: it has no Kafka partition %d", l.topic, r.Partition))
+	case int64(len(r.Value)) > int64(l.cfg.MaxRecordBytes):
+		e.err = retry.Stop(fmt.Errorf("producing to topic %s: stream %q number %d has %d bytes, more than kafka.max_record_bytes allows", l.topic, r.Position.Stream, r.Position.Seq, len(r.Value)))
+	}
+	l.put(ctx, e, true)
+}
+
+// Snapshot writes the cursor and returns when the broker has it. Its failure is not one of the log.
+func (l *SourceLog) Snapshot(ctx context.Context, c envelope.Cursor) error {
+	c.Source = l.source
+	value := c.Encode(l.topic)
+	l.mu.Lock()
+	l.number++
+	number := l.number
+	l.mu.Unlock()
+	result := make(chan error, 1)
+	l.put(ctx, &pending{
+		size: int64(len(value)),
+		done: func(_ int64, err error) { result <- err },
+		record: &kgo.Record{
+			Topic: CursorTopic, Key: []byte(l.source), Value: value,
+			Headers: []kgo.RecordHeader{{Key: snapshotHeader, Value: fmt.Appendf(nil, "%d %s", number, l.id)}},
+		},
+	}, false)
+	select {
+	case err := <-result:
+		if err != nil {
+			return fmt.Errorf("writing the cursor of source %s (%d bytes, %d streams) to topic %s: %w", l.source, len(value), len(c.Streams), CursorTopic, err)
+		}
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// put queues e, after waiting for room if it may.
+func (l *SourceLog) put(ctx context.Context, e *pending, wait bool) {
+	l.mu.Lock()
+	for wait && e.err == nil && l.failure == nil && l.full(e) {
+		room := l.room
+		l.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			e.err = context.Cause(ctx)
+		}
+		l.mu.Lock()
+	}
+	defer l.mu.Unlock()
+	select {
+	case <-l.stopped: // nobody empties the queue any more
+		go e.done(-1, ErrClosed)
+		return
+	default:
+	}
+	l.queue = append(l.queue, e)
+	l.records++
+	l.bytes += e.size
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (l *SourceLog) full(e *pending) bool {
+	return l.records > 0 && (l.records >= l.cfg.MaxBufferedRecords || l.bytes+e.size > int64(l.cfg.MaxBufferedBytes))
+}
+
+// finish takes e off the buffers and tells its owner.
+func (l *SourceLog) finish(e *pending, offset int64, err error) {
+	l.mu.Lock()
+	if err != nil && e.record.Topic == l.topic && l.failure == nil {
+		l.failure = err
+	}
+	l.records--
+	l.bytes -= e.size
+	close(l.room)
+	l.room = make(chan struct{})
+	l.mu.Unlock()
+	e.done(offset, err)
+}
+
+// run sends what is queued, one batch of each Kafka partition at a time, until Close.
+func (l *SourceLog) run() {
+	for {
+		select {
+		case <-l.wake:
+			l.linger()
+		case <-l.closing:
+			l.drop()
+			return
+		}
+		for batch, why := l.take(); len(batch) > 0; batch, why = l.take() {
+			l.send(batch, why)
+			clear(batch) // the queue's array would keep the records alive
+		}
+	}
+}
+
+func (l *SourceLog) linger() {
+	if l.cfg.Linger <= 0 {
+		return
+	}
+	timer := time.NewTimer(l.cfg.Linger)
+	defer timer.Stop()
+	for {
+		l.mu.Lock()
+		enough := l.bytes >= int64(l.cfg.BatchBytes) || l.records >= l.cfg.MaxBufferedRecords
+		l.mu.Unlock()
+		if enough {
+			return
+		}
+		select {
+		case <-timer.C:
+			return
+		case <-l.wake:
+		case <-l.closing:
+			return
+		}
+	}
+}
+
+// take cuts the longest part off the queue that is one batch of each Kafka partition. If why is not nil it must fail for that reason.
+func (l *SourceLog) take() (batch []*pending, why error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	why = l.failure
+	select {
+	case <-l.closing:
+		why = ErrClosed
+	default:
+	}
+	sizes := map[int32]int64{}
+	n := 0
+	for ; n < len(l.queue); n++ {
+		e := l.queue[n]
+		if why == nil && e.err != nil {
+			if n > 0 {
+				break
+			}
+			why = e.err
+		}
+		p := e.record.Partition
+		if e.record.Topic == CursorTopic {
+			p = -1
+		}
+		if why == nil && sizes[p] > 0 && sizes[p]+e.size > int64(l.cfg.BatchBytes) {
+			break
+		}
+		sizes[p] += e.size
+	}
+	batch = l.queue[:n:n]
+	l.queue = l.queue[n:]
+	return batch, why
+}
+
+// send returns when every record of the batch has its answer. Invariant 1: nothing follows a record that failed, because what follows
+// is still in the queue.
+func (l *SourceLog) send(batch []*pending, why error) {
+	if why != nil {
+		for _, e := range batch {
+			l.finish(e, -1, why)
+		}
+		return
+	}
+	var answers sync.WaitGroup
+	answers.Add(len(batch))
+	for _, e := range batch {
+		// A context that ends would let the client give up a record of which nobody knows whether the broker has it.
+		l.cl.Produce(context.Background(), e.record, func(r *kgo.Record, err error) {
+			defer answers.Done()
+			if err != nil {
+				l.finish(e, -1, l.explain(r, err))
+				return
+			}
+			l.finish(e, r.Offset, nil)
+		})
+	}
+	_ = l.cl.Flush(context.Background()) // the answers have the errors
+	answers.Wait()
+}
+
+func (l *SourceLog) explain(r *kgo.Record, err error) error {
+	if errors.Is(err, kgo.ErrClientClosed) {
+		return ErrClosed
+	}
+	return fmt.Errorf("producing %d bytes to topic %s partition %d: %w", len(r.Value), r.Topic, r.Partition, err)
+}
+
+// drop fails what is queued and lets no more in.
+func (l *SourceLog) drop() {
+	for {
+		l.mu.Lock()
+		rest := l.queue
+		l.queue = nil
+		if len(rest) == 0 {
+			close(l.stopped)
+			l.mu.Unlock()
+			return
+		}
+		l.mu.Unlock()
+		for _, e := range rest {
+			l.finish(e, -1, ErrClosed)
+		}
+	}
+}
+
+// Close fails what is queued and waits for the answer to what is on its way, so that no request of this log takes effect after it
+// returns. A broker that holds a connection open and answers nothing is given up on after a while; the error says so. Closing again
+// gives the same result.
+func (l *SourceLog) Close() error {
+	l.once.Do(func() {
+		close(l.closing)
+		inTime := l.conns.await(l.stopped, closeGrace)
+		l.cl.Close()
+		<-l.stopped
+		if !inTime {
+			l.closed = fmt.Errorf("closing the log of source %s: Kafka did not answer for %s: a last batch may still appear in topic %s", l.source, closeGrace, l.topic)
+		}
+	})
+	return l.closed
+}
