@@ -136,12 +136,14 @@ func TestQuarantineFails(t *testing.T) {
 	}
 	broken := errors.New("reading raw broke")
 	half := func(yield func(lake.Entry, error) bool) { _ = yield(before[0], nil) && yield(lake.Entry{}, broken) }
+	atOnce := func(yield func(lake.Entry, error) bool) { yield(lake.Entry{}, broken) }
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	faulty := lake.Quarantine{Store: lakefault.New(store, lakefault.Rule{}), Dir: q.Dir}
 	noDir := lake.Quarantine{Store: store, Dir: q.Dir + "/none"}
 	for name, err := range map[string]error{
 		"replace, entries fail":  q.Replace(t.Context(), "serialize", "trades", day, half),
+		"replace, first fails":   q.Replace(t.Context(), "serialize", "trades", day, atOnce),
 		"create, entries fail":   q.Create(t.Context(), "serialize", "trades", day, "id", half),
 		"context ended":          q.Replace(ended, "serialize", "trades", day, lake.Entries(before...)),
 		"store fails":            faulty.Create(t.Context(), "serialize", "trades", day, "id", lake.Entries(before...)),

@@ -171,11 +171,16 @@ func TestObjectsWithoutTail(t *testing.T) {
 		"no name":           member(""),
 		"text that ends so": members(t, string(tail.Append(nil))),
 		"another member after its text": append(
-			[]byte("\x1f\x8b\x08\x08\x00\x00\x00\x00\x00\xffheadwater log=x\x00 the deflate data of a member"), members(t, "")...),
+			[]byte("\x1f\x8b\x08\x08\x00\x00\x00\x00\x00\xffheadwater log=x\x00 the deflate data of a member"), member("other")...),
 		"zeros": make([]byte, 1000),
 	} {
 		if got, found, err := lake.ParseTail(data); found || err != nil {
 			t.Errorf("%s: %+v, %v, %v", name, got, found, err)
+		}
+	}
+	for n := range len(ended) {
+		if got, found, err := lake.ParseTail(ended[:n]); found || err != nil {
+			t.Errorf("cut to %d bytes of %d: %+v, %v, %v", n, len(ended), got, found, err)
 		}
 	}
 }
