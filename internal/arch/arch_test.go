@@ -95,6 +95,11 @@ func TestWords(t *testing.T) { report(t, words(tree(t), forbidden)) }
 
 func TestCrashPoints(t *testing.T) { report(t, badPoints(sources(t), crash.Points)) }
 
+func TestDependencies(t *testing.T) {
+	files := tree(t)
+	report(t, unexplained(files["go.mod"], files["docs/dependencies.md"]))
+}
+
 func report(t *testing.T, faults []string) {
 	t.Helper()
 	for _, fault := range faults {

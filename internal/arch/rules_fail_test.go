@@ -132,3 +132,11 @@ func TestCrashPointsCanFail(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestDependenciesCanFail(t *testing.T) {
+	gomod := "module m\n\ngo 1.26\n\nrequire (\n\ta.b/known v1.0.0\n\ta.b/new v1.0.0\n\ta.b/far v1.0.0 // indirect\n)\n\nrequire a.b/single v1.2.3\n"
+	want := []string{"docs/dependencies.md says nothing of a.b/new", "docs/dependencies.md says nothing of a.b/single"}
+	if diff := cmp.Diff(want, unexplained(gomod, "| a.b/known | why |\n")); diff != "" {
+		t.Error(diff)
+	}
+}

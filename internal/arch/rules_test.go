@@ -245,3 +245,16 @@ func isPoint(call *ast.CallExpr) bool {
 	x, ok := f.X.(*ast.Ident)
 	return ok && x.Name == "crash"
 }
+
+// unexplained finds direct dependencies of a go.mod that the document does not name.
+func unexplained(gomod, doc string) []string {
+	var faults []string
+	for line := range strings.Lines(gomod) {
+		fields := strings.Fields(strings.TrimPrefix(line, "require "))
+		direct := len(fields) == 2 && strings.HasPrefix(fields[1], "v")
+		if direct && !strings.Contains(doc, "| "+fields[0]+" |") {
+			faults = append(faults, fmt.Sprintf("docs/dependencies.md says nothing of %s", fields[0]))
+		}
+	}
+	return faults
+}
