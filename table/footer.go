@@ -10,8 +10,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/apache/arrow-go/v18/parquet/metadata"
-
 	"headwater/lake"
 	"headwater/schema"
 )
@@ -185,15 +183,11 @@ func footerLength(tail []byte, size int64) (int, error) {
 
 // parseFooter reads the Footer from a Parquet footer, its length and magic included.
 func parseFooter(whole []byte) (f Footer, found bool, err error) {
-	meta, err := parseMetadata(whole[:len(whole)-trailer])
-	if err != nil {
+	text, found, err := keyValue(whole[:len(whole)-trailer], FooterKey)
+	if err != nil || !found {
 		return Footer{}, false, err
 	}
-	text := meta.KeyValueMetadata().FindValue(FooterKey)
-	if text == nil {
-		return Footer{}, false, nil
-	}
-	if err := json.Unmarshal([]byte(*text), &f); err != nil {
+	if err := json.Unmarshal([]byte(text), &f); err != nil {
 		return Footer{}, false, fmt.Errorf("its metadata %s: %w: %w", FooterKey, err, ErrNotParquet)
 	}
 	if f.V != footerVersion {
@@ -201,18 +195,4 @@ func parseFooter(whole []byte) (f Footer, found bool, err error) {
 			FooterKey, f.V, footerVersion, ErrVersion)
 	}
 	return f, true, nil
-}
-
-// parseMetadata turns the library's panics on damaged bytes into errors.
-func parseMetadata(data []byte) (meta *metadata.FileMetaData, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("its metadata is damaged (%v): %w", p, ErrNotParquet)
-		}
-	}()
-	meta, err = metadata.NewFileMetaData(data, nil)
-	if err != nil {
-		return nil, fmt.Errorf("its metadata is damaged (%w): %w", err, ErrNotParquet)
-	}
-	return meta, nil
 }
