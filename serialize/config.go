@@ -3,12 +3,15 @@ package serialize
 import (
 	"runtime"
 	"strings"
+	"time"
 
 	"headwater/internal/setting"
 )
 
 // Config is how raw objects become tables.
 type Config struct {
+	// Every is how often a running pipeline makes the tables of days whose objects have changed; 0 is never.
+	Every time.Duration `yaml:"every"`
 	// Engine that does the work: native.
 	Engine string `yaml:"engine"`
 	// Flat is about the flat table.
@@ -46,6 +49,9 @@ func DefaultConfig() Config {
 // Validate reports everything that is wrong.
 func (c *Config) Validate() setting.Faults {
 	var faults setting.Faults
+	if c.Every < 0 || c.Every > 0 && c.Every < 100*time.Millisecond {
+		faults.Add([]string{"every"}, "must be 0 for never, or 100ms or more, got %s", c.Every)
+	}
 	if c.Engine != "native" {
 		why := "must be native, got %q"
 		if c.Engine == "spark" {

@@ -115,12 +115,12 @@ func bytesOf(t testing.TB, s lake.Store, key string) []byte {
 
 func (w *world) file(t testing.TB, n table.Name) []byte {
 	t.Helper()
-	return bytesOf(t, w.tables, table.PartKey(n, w.job.Day))
+	return bytesOf(t, w.Tables, table.PartKey(n, w.job.Day))
 }
 
 func (w *world) footer(t testing.TB, n table.Name) table.Footer {
 	t.Helper()
-	seen, err := table.Look(t.Context(), w.tables, n, w.job.Day)
+	seen, err := table.Look(t.Context(), w.Tables, n, w.job.Day)
 	if err != nil || !seen.Exists {
 		t.Fatal(seen.Exists, err)
 	}

@@ -1,0 +1,198 @@
+package schema
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestSeenOfNumber(t *testing.T) {
+	nines := strings.Repeat("9", 38)
+	tests := map[string]Seen{
+		"0": SeenInt, "-0": SeenInt, "999999999999999": SeenInt, "9007199254740992": SeenInt, "9007199254740993": SeenWideInt,
+		"9007199254740994": SeenInt, "-9007199254740993": SeenWideInt, "9223372036854775807": SeenWideInt,
+		"-9223372036854775808": SeenInt, "9223372036854775808": SeenBigInt, "-9223372036854775809": SeenBigInt,
+		nines: SeenBigInt, "-" + nines: SeenBigInt, "1" + nines: SeenHugeInt, "1.5": SeenFraction, "1e2": SeenFraction, "-1E-9": SeenFraction,
+		"1e308": SeenFraction, "1e309": SeenHugeFraction, "1e-999": SeenFraction, "0.0": SeenFraction,
+		strings.Repeat("9", 310) + ".0": SeenHugeFraction, "0." + strings.Repeat("9", 400): SeenFraction,
+	}
+	for text, want := range tests {
+		if got := SeenOfNumber([]byte(text)); got != want {
+			t.Errorf("%s: %b, want %b", text, got, want)
+		}
+	}
+}
+
+func TestResolve(t *testing.T) {
+	str := func(s Seen) *Evidence { return &Evidence{Seen: s} }
+	tests := []struct {
+		e    *Evidence
+		want Type
+	}{
+		{str(0), Type{}},
+		{str(SeenNull), Type{}},
+		{str(SeenBool | SeenNull), Type{Kind: Boolean}},
+		{str(SeenInt | SeenWideInt), Type{Kind: Long}},
+		{str(SeenInt | SeenBigInt), Type{Kind: Decimal}},
+		{str(SeenInt | SeenFraction), Type{Kind: Double}},
+		{str(SeenWideInt | SeenFraction), Type{Kind: String}},
+		{str(SeenBigInt | SeenFraction), Type{Kind: String}},
+		{str(SeenHugeInt), Type{Kind: String}},
+		{str(SeenHugeFraction), Type{Kind: String}},
+		{str(SeenBool | SeenInt), Type{Kind: String}},
+		{str(SeenArray | SeenObject), Type{Kind: String}},
+		{str(SeenString | SeenObject), Type{Kind: String}},
+		{str(SeenArray), Type{}},
+		{str(SeenObject), Type{}},
+		{&Evidence{Seen: SeenArray, Elem: str(SeenNull)}, Type{}},
+		{&Evidence{Seen: SeenArray, Elem: str(SeenInt | SeenString)}, Type{Kind: List, Elem: &Type{Kind: String}}},
+		{&Evidence{Seen: SeenObject, Fields: map[string]*Evidence{"b": str(SeenInt), "a": str(SeenBool), "n": str(SeenNull)}},
+			Type{Kind: Struct, Fields: []Field{{"a", Type{Kind: Boolean}}, {"b", Type{Kind: Long}}}}},
+	}
+	for i, test := range tests {
+		if diff := cmp.Diff(test.want, test.e.Resolve()); diff != "" {
+			t.Errorf("%d: %s", i, diff)
+		}
+	}
+}
+
+func randomEvidence(r *rand.Rand, depth int) *Evidence {
+	e := &Evidence{Seen: Seen(r.IntN(1 << 11))}
+	if r.IntN(2) == 0 {
+		e.Seen = 1 << r.IntN(11)
+	}
+	if e.Seen&SeenArray != 0 && depth > 0 {
+		e.Elem = randomEvidence(r, depth-1)
+	}
+	if e.Seen&SeenObject != 0 && depth > 0 {
+		e.Fields = map[string]*Evidence{}
+		for range r.IntN(4) {
+			e.Fields[fmt.Sprint(r.IntN(5))] = randomEvidence(r, depth-1)
+		}
+	}
+	return e
+}
+
+func (e *Evidence) clone() *Evidence {
+	if e == nil {
+		return nil
+	}
+	c := &Evidence{Seen: e.Seen, Elem: e.Elem.clone()}
+	for name, f := range e.Fields {
+		if c.Fields == nil {
+			c.Fields = map[string]*Evidence{}
+		}
+		c.Fields[name] = f.clone()
+	}
+	return c
+}
+
+// same compares evidence; no fields are the same as no map of them.
+func same(a, b *Evidence) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	if a.Seen != b.Seen || !same(a.Elem, b.Elem) || len(a.Fields) != len(b.Fields) {
+		return false
+	}
+	for name, f := range a.Fields {
+		if !same(f, b.Fields[name]) {
+			return false
+		}
+	}
+	return true
+}
+
+func merged(list ...*Evidence) *Evidence {
+	out := &Evidence{}
+	for _, e := range list {
+		out.Merge(e.clone())
+	}
+	return out
+}
+
+func TestMergeOfEvidence(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	for range 2000 {
+		a, b, c := randomEvidence(r, 3), randomEvidence(r, 3), randomEvidence(r, 3)
+		ab := merged(a, b)
+		switch {
+		case !same(ab, merged(b, a)):
+			t.Fatal("not commutative")
+		case !same(merged(ab, c), merged(a, merged(b, c))):
+			t.Fatal("not associative")
+		case !same(merged(a, a), a):
+			t.Fatal("not idempotent")
+		case !same(merged(ab, a), ab):
+			t.Fatal("forgot something")
+		case !reflect.DeepEqual(merged(a, b, c).Resolve(), merged(c, a, b, a).Resolve()):
+			t.Fatal("the type depends on the order")
+		}
+	}
+}
+
+func TestFlatten(t *testing.T) {
+	long, str := Type{Kind: Long}, Type{Kind: String}
+	st := func(fields ...Field) Type { return Type{Kind: Struct, Fields: fields} }
+	list := func(t Type) Type { return Type{Kind: List, Elem: &t} }
+	tests := []struct {
+		in      Type
+		want    []Field
+		renamed []Renamed
+	}{
+		{Type{}, nil, nil},
+		{str, []Field{{"value", str}}, nil},
+		{list(long), []Field{{"value", list(long)}}, nil},
+		{st(Field{"a", st(Field{"b", st(Field{"c", long})})}), []Field{{"a_b_c", long}}, nil},
+		{st(Field{"A", long}, Field{"a", str}, Field{"a_2", str}), []Field{{"A", long}, {"a_3", str}, {"a_2", str}}, []Renamed{{"a", "a_3"}}},
+		{st(Field{"YEAR", long}, Field{"a", st(Field{"b", long})}, Field{"a_b", str}),
+			[]Field{{"YEAR_2", long}, {"a_b", long}, {"a_b_2", str}}, []Renamed{{"YEAR", "YEAR_2"}, {"a_b", "a_b_2"}}},
+		{st(Field{"l", list(st(Field{"K", long}, Field{"k", long}))}),
+			[]Field{{"l", list(st(Field{"K", long}, Field{"k_2", long}))}}, []Renamed{{"l.k", "l.k_2"}}},
+	}
+	for i, test := range tests {
+		got, renamed := Flatten(test.in, "_")
+		want := st(append(test.want, Field{IngestedAt, Type{Kind: Timestamp}})...)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%d: %s", i, diff)
+		}
+		if diff := cmp.Diff(test.renamed, renamed); diff != "" {
+			t.Errorf("%d: %s", i, diff)
+		}
+	}
+}
+
+// TestNamesStayApart: whatever the names, the flat table's differ without regard to case, and none is the partition's.
+func TestNamesStayApart(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 3))
+	parts := []string{"a", "A", "a_2", "a_2_2", "year", "", "_", "_empty", "_ingested_at", "value", "Day_2", "day"}
+	var random func(depth int) Type
+	random = func(depth int) Type {
+		if depth == 0 || r.IntN(2) == 0 {
+			return Type{Kind: Long}
+		}
+		t := Type{Kind: Struct}
+		for _, i := range r.Perm(len(parts))[:1+r.IntN(len(parts)-1)] {
+			t.Fields = append(t.Fields, Field{parts[i], random(depth - 1)})
+		}
+		return t
+	}
+	for range 500 {
+		flat, _ := Flatten(random(3), "_")
+		taken := map[string]bool{"year": true, "month": true, "day": true}
+		for _, f := range flat.Fields {
+			name := strings.ToLower(f.Name)
+			if taken[name] || name == "" {
+				t.Fatalf("%q twice among %v", name, flat.Fields)
+			}
+			taken[name] = true
+		}
+		if last := flat.Fields[len(flat.Fields)-1]; last.Name != IngestedAt {
+			t.Fatal(last)
+		}
+	}
+}

@@ -1,0 +1,283 @@
+package serialize
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/apache/arrow-go/v18/parquet/file"
+	"github.com/google/go-cmp/cmp"
+
+	"headwater/lake"
+	filestore "headwater/lake/file"
+	"headwater/schema"
+	"headwater/table"
+	"headwater/table/dir"
+)
+
+// ticks are n records as a market data source has them.
+func ticks(n int, seed uint64) []string {
+	r := rand.New(rand.NewPCG(seed, 2))
+	out := make([]string, n)
+	for i := range out {
+		out[i] = envelopeOf(fmt.Sprintf(
+			`{"symbol":"SYM%03d","price":%d.%02d,"size":%d,"side":"%s","venue":{"id":%d,"name":"venue %d"},"seq":%d,"flags":["a","b"],"id":"%016x"}`,
+			r.IntN(300), 50+r.IntN(200), r.IntN(100), r.IntN(5000), []string{"buy", "sell"}[r.IntN(2)], r.IntN(9), r.IntN(9), i, r.Uint64()))
+	}
+	return out
+}
+
+// TestDeterminism: whatever the workers do, equal input gives equal bytes; the ids overflow the dictionary, so that chunks
+// have dictionary and plain pages.
+func TestDeterminism(t *testing.T) {
+	var want [2][]byte
+	for i, workers := range []int{1, 3, 7, 2} {
+		w := newWorld(t)
+		w.Config.Workers = workers
+		w.Config.RowGroupBytes = 24 << 20
+		for o := range 4 {
+			w.put(t, ticks(40_000, uint64(o))...)
+		}
+		if r := w.run(t); r.Rows != 160_000 {
+			t.Fatal(r)
+		}
+		for j, n := range []table.Name{w.job.Raw, w.job.Flat} {
+			got := w.file(t, n)
+			if i == 0 {
+				want[j] = got
+				checkFile(t, got)
+			} else if !bytes.Equal(want[j], got) {
+				t.Errorf("%d workers made another %s", workers, n)
+			}
+		}
+	}
+}
+
+// checkFile looks at what the pages and row groups are like.
+func checkFile(t *testing.T, data []byte) {
+	t.Helper()
+	f, err := file.NewParquetReader(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if f.NumRowGroups() < 2 {
+		t.Errorf("%d row groups", f.NumRowGroups())
+	}
+	mixed := 0
+	for _, c := range f.MetaData().RowGroups[0].Columns {
+		if len(c.MetaData.EncodingStats) > 2 {
+			mixed++
+		}
+	}
+	if mixed == 0 {
+		t.Error("no chunk has dictionary and plain pages, so the test misses its point")
+	}
+	if by := f.MetaData().GetCreatedBy(); by != createdBy {
+		t.Error(by)
+	}
+}
+
+func TestNoOp(t *testing.T) {
+	w := newWorld(t)
+	w.put(t, envelopeOf(`{"a":1,"A":1}`), envelopeOf(`{"a":1,"a":1}`))
+	stale := func(want bool) {
+		t.Helper()
+		if got, err := w.Stale(t.Context(), w.job); got != want || err != nil {
+			t.Errorf("stale %v, want %v; %v", got, want, err)
+		}
+	}
+	stale(true)
+	first := w.run(t)
+	stale(false)
+	catalog, err := dir.Open(t.Context(), w.tables) // what was registered is forgotten
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Catalog = catalog
+	again := w.run(t)
+	if first.NoOp || !again.NoOp || again.Raw.Written || again.Rows != 1 || again.Quarantined != 1 || len(again.RenamedFlat) != 1 {
+		t.Errorf("%+v\n%+v", first, again)
+	}
+	if first.Raw.Object != again.Raw.Object {
+		t.Error("the file was written again")
+	}
+	w.job.Full = true
+	if full := w.run(t); full.NoOp || !full.Raw.Written {
+		t.Errorf("%+v", full)
+	}
+	w.job.Full = false
+	w.put(t, envelopeOf(`{"b":1}`))
+	stale(true)
+	if r := w.run(t); r.NoOp || r.Rows != 2 {
+		t.Errorf("%+v", r)
+	}
+	w.Config.Flat.Separator = "__"
+	stale(true)
+	raw := w.footer(t, w.job.Raw)
+	if r := w.run(t); r.NoOp || r.Raw.Written || !r.Flat.Written {
+		t.Errorf("only the flat table depends on the separator: %+v", r)
+	}
+	if diff := cmp.Diff(raw, w.footer(t, w.job.Raw)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestQuarantineIsReplaced(t *testing.T) {
+	w := newWorld(t)
+	key := lake.QuarantineKey("serialize", "ticks", "2026-07-05", "2026-07-05")
+	w.put(t, `bad`, envelopeOf(`{}`))
+	w.run(t)
+	if _, err := w.raw.Stat(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.raw.Delete(t.Context(), lake.RawKey("topics", testTopic, "date=2026-07-05", 0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	w.put(t, envelopeOf(`{}`))
+	w.run(t)
+	if _, err := w.raw.Stat(t.Context(), key); !errors.Is(err, lake.ErrNotExist) {
+		t.Errorf("the day has no bad record any more, but %v", err)
+	}
+}
+
+func TestDays(t *testing.T) {
+	w := newWorld(t)
+	for _, path := range []string{"date=2026-07-05", "date=2026-07-06", "date=2027-01-01", "date=junk"} {
+		for offset := range int64(3) {
+			w.putObject(t, lake.RawKey("topics", testTopic, path, 0, offset), nil)
+		}
+	}
+	w.putObject(t, lake.RawKey("topics", testTopic+"_2", "date=2020-01-01", 0, 0), nil)
+	got, err := w.Days(t.Context(), testTopic)
+	want := []table.Day{testDay, {Year: 2026, Month: 7, Day: 6}, {Year: 2027, Month: 1, Day: 1}}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Error(err, diff)
+	}
+}
+
+func TestWide(t *testing.T) {
+	w := newWorld(t)
+	var lines, docs []string
+	for i := range 40 {
+		var b strings.Builder
+		for c := range 2000 {
+			if (c+i)%7 != 0 {
+				fmt.Fprintf(&b, `,"column_%04d":%d`, c, c*i)
+			}
+		}
+		docs = append(docs, "{"+b.String()[1:]+"}")
+		lines = append(lines, envelopeOf(docs[i]))
+	}
+	w.put(t, lines...)
+	w.run(t)
+	if n := len(w.footer(t, w.job.Flat).Schema.Fields); n != 2001 {
+		t.Errorf("%d columns", n)
+	}
+	check(t, w, docs)
+}
+
+// TestManyRows goes over batches, pages and row groups, with values of every size.
+func TestManyRows(t *testing.T) {
+	w := newWorld(t)
+	w.Config.RowGroupBytes = 1 << 20
+	var docs []string
+	for o := range 5 {
+		var lines []string
+		for i := range 20_000 {
+			doc := fmt.Sprintf(`{"i":%d,"l":[%d,null,{"k":"%d"}],"s":{"t":%v}}`, i, i%3, i%1000, i%2 == 0)
+			switch {
+			case i%5000 == 17:
+				doc = fmt.Sprintf(`{"big":"%s"}`, strings.Repeat("0123456789", 50_000))
+			case i%11 == 0:
+				doc = `{}`
+			}
+			docs = append(docs, doc)
+			lines = append(lines, envelopeOf(doc))
+		}
+		w.put(t, lines...)
+		_ = o
+	}
+	w.run(t)
+	check(t, w, docs)
+	var flat schema.Type = w.footer(t, w.job.Flat).Schema
+	if typeText(flat) != "struct<big:string,i:bigint,l:array<string>,s_t:boolean,_ingested_at:timestamp>" {
+		t.Error(typeText(flat))
+	}
+}
+
+// TestCrash kills a process of its own at each point of this package and of publishing, and runs again.
+func TestCrash(t *testing.T) {
+	const child = "HEADWATER_SERIALIZE_CRASH_DIR"
+	if folder := os.Getenv(child); folder != "" {
+		w := fileWorld(t, folder)
+		w.run(t)
+		return
+	}
+	clean := fileWorld(t, t.TempDir())
+	clean.run(t)
+	for _, point := range []string{
+		"serialize.after-write", "table.before-put", "table.after-put", "table.after-register", "serialize.between-tables",
+		"table.before-put:2", "table.after-put:2",
+	} {
+		t.Run(point, func(t *testing.T) {
+			t.Parallel()
+			folder := t.TempDir()
+			cmd := exec.Command(os.Args[0], "-test.run=^TestCrash$")
+			cmd.Env = append(os.Environ(), child+"="+folder, "HEADWATER_CRASH="+point)
+			if out, err := cmd.CombinedOutput(); err == nil {
+				t.Fatalf("it lived: %s", out)
+			}
+			w := fileWorld(t, folder)
+			if left, err := os.ReadDir(w.Temp); err != nil || len(left) > 0 {
+				t.Error("files were left behind", left, err)
+			}
+			w.run(t)
+			for _, n := range []table.Name{w.job.Raw, w.job.Flat} {
+				if !bytes.Equal(clean.file(t, n), w.file(t, n)) {
+					t.Errorf("%s has other bytes than a run without a crash makes", n)
+				}
+				if ps, err := w.Catalog.Partitions(t.Context(), n); err != nil || len(ps) != 1 {
+					t.Error(ps, err)
+				}
+			}
+		})
+	}
+}
+
+// fileWorld is a world on disk, with two objects of raw data.
+func fileWorld(t *testing.T, folder string) *world {
+	t.Helper()
+	w := newWorld(t)
+	open := func(name string) *filestore.Store {
+		s, err := filestore.Open(filepath.Join(folder, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	w.Temp = filepath.Join(folder, "tmp")
+	if err := os.MkdirAll(w.Temp, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	raw, tables := open("raw"), open("tables")
+	w.Raw, w.Tables, w.Quarantine = raw, tables, lake.Quarantine{Store: raw, Dir: w.Temp}
+	catalog, err := dir.Open(t.Context(), tables)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Catalog = catalog
+	key := lake.RawKey("topics", testTopic, "date=2026-07-05", 0, 0)
+	data := zip(t, envelopeOf(`{"a":1,"b":[{"c":"x"}]}`)+"\n"+envelopeOf(`{"a":2}`)+"\nbad\n")
+	_, err = raw.Put(t.Context(), key, bytes.NewReader(data), lake.Condition{IfAbsent: true})
+	if err != nil && !errors.Is(err, lake.ErrExists) {
+		t.Fatal(err)
+	}
+	return w
+}
