@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -131,7 +132,7 @@ func openBroker(cfg *config.Pipeline, home *state.Dir, log *slog.Logger) (b *bro
 // listenKafka serves at the address; a default that is taken moves to a free port.
 func listenKafka(a config.Address, dir string, log *slog.Logger) (*embedded.Broker, error) {
 	b, err := embedded.Open(embedded.Config{Dir: dir, Addr: a.Addr}, log)
-	if err != nil && !a.Written && errors.Is(err, embedded.ErrAddrInUse) {
+	if err != nil && !a.Written && errors.Is(err, syscall.EADDRINUSE) {
 		b, err = embedded.Open(embedded.Config{Dir: dir, Addr: freePort(a.Addr)}, log)
 	}
 	if err != nil {

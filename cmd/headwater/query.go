@@ -2,8 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
 	"slices"
+
+	"golang.org/x/sys/unix"
 
 	"headwater/query"
 	"headwater/table"
@@ -22,11 +29,67 @@ func runQuery(ctx context.Context, fs *flag.FlagSet, args []string, s streams) (
 	if err != nil {
 		return err
 	}
-	_ = ctx
-	_ = cfg
-	_ = table.Name{}
-	_ = query.Query{}
-	return nil
+	l, err := openLayers(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.close()) }()
+	for _, ignored := range l.catalog.Ignored() {
+		s.log.Warn("a file among the tables is not one of them", "key", ignored.Key, "reason", ignored.Reason)
+	}
+	q := query.Query{
+		SQL: operands[1], Format: *format, Width: terminalWidth(s.out), Temp: filepath.Join(cfg.DataDir, "tmp"),
+		Out: s.out, Limits: cfg.Query,
+		Refresh: func(ctx context.Context, n table.Name) (query.Table, error) {
+			fresh, err := openLayers(ctx, cfg)
+			if err != nil {
+				return query.Table{}, err
+			}
+			return queryTable(ctx, fresh, n)
+		},
+	}
+	all, err := l.catalog.Tables(ctx)
+	if err != nil {
+		return err
+	}
+	for _, t := range all {
+		entry, err := queryTable(ctx, l, t.Name)
+		if err != nil {
+			return err
+		}
+		q.Tables = append(q.Tables, entry)
+	}
+	return query.Run(ctx, q)
+}
+
+// queryTable is a table with its files as the catalog has them.
+func queryTable(ctx context.Context, l layers, n table.Name) (query.Table, error) {
+	t, err := l.catalog.Table(ctx, n)
+	if err != nil {
+		return query.Table{}, err
+	}
+	partitions, err := l.catalog.Partitions(ctx, n)
+	if err != nil {
+		return query.Table{}, fmt.Errorf("listing the days of %s: %w", n, err)
+	}
+	out := query.Table{Name: n, Schema: t.Schema}
+	for _, p := range partitions {
+		out.Files = append(out.Files, query.File{Path: l.tables.Path(p.Key), Day: p.Day, Schema: p.Schema, Bytes: p.Bytes})
+	}
+	return out, nil
+}
+
+// terminalWidth is the number of columns if w is a terminal, and 0 otherwise.
+func terminalWidth(w io.Writer) int {
+	f, ok := w.(*os.File)
+	if !ok {
+		return 0
+	}
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0
+	}
+	return int(size.Col)
 }
 
 func runQueryWorker(ctx context.Context, fs *flag.FlagSet, args []string, s streams) error {

@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
-	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -23,6 +22,7 @@ import (
 	"headwater/lake"
 	"headwater/land"
 	"headwater/serialize"
+	"headwater/table"
 )
 
 // pipeline is every stage of one process, in the order in which a record meets them.
@@ -115,11 +115,15 @@ func (p *pipeline) newLander() (*land.Lander, error) {
 	}
 	return land.New(land.Options{
 		Config: p.cfg.Land, Kafka: p.broker.config, Topics: topics, Store: p.layers.raw,
+		Source:     func(topic string) string { return jobOf(p.cfg, topic, table.Day{}).Source },
 		Quarantine: lake.Quarantine{Store: p.layers.raw}, Spool: spool, Location: p.cfg.Location, Logger: p.log,
 	})
 }
 
+// close waits for a serialize job that a cut HTTP request has left behind.
 func (p *pipeline) close() error {
+	p.serializing.Lock()
+	defer p.serializing.Unlock()
 	var errs []error
 	if p.broker != nil {
 		errs = append(errs, p.broker.close())
@@ -159,9 +163,13 @@ func (p *pipeline) once(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	ends, err := p.ends(ctx)
+	topics, err := p.landed(ctx)
 	if err != nil {
-		return err
+		return errors.Join(failed, err)
+	}
+	ends, err := kafka.EndOffsets(ctx, p.broker.client, topics...)
+	if err != nil {
+		return errors.Join(failed, err)
 	}
 	if err := p.lander.RunTo(ctx, ends); err != nil {
 		return errors.Join(failed, fmt.Errorf("landing: %w", err))
@@ -169,7 +177,7 @@ func (p *pipeline) once(ctx context.Context) error {
 	if err := p.trim(ctx); err != nil {
 		return errors.Join(failed, err)
 	}
-	return errors.Join(failed, p.serializeStale(ctx, slices.Sorted(maps.Keys(ends))))
+	return errors.Join(failed, p.serializeStale(ctx, topics))
 }
 
 func (p *pipeline) collectOnce(ctx context.Context) error {
@@ -178,7 +186,7 @@ func (p *pipeline) collectOnce(ctx context.Context) error {
 	for i, c := range p.collectors {
 		wg.Go(func() {
 			if err := c.Run(ctx, true); err != nil {
-				errs[i] = fmt.Errorf("collecting %s: %w", p.cfg.Sources[i].Name, err)
+				errs[i] = err
 			}
 		})
 	}
@@ -186,13 +194,10 @@ func (p *pipeline) collectOnce(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// ends are the end offsets of every topic that lands.
-func (p *pipeline) ends(ctx context.Context) (map[string]map[int32]int64, error) {
-	topics, err := p.lander.Topics(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return kafka.EndOffsets(ctx, p.broker.client, topics...)
+// landed are the topics that land.
+func (p *pipeline) landed(ctx context.Context) ([]string, error) {
+	topics, err := kafka.Topics(ctx, p.broker.client)
+	return slices.DeleteFunc(topics, func(t string) bool { return !p.lander.Lands(t) }), err
 }
 
 // serializeStale makes the tables of every day whose objects are not those that the tables were made from. A day that cannot be
@@ -209,7 +214,7 @@ func (p *pipeline) serializeStale(ctx context.Context, topics []string) error {
 				return errors.Join(append(errs, context.Cause(ctx))...)
 			}
 			if _, err := p.serialize(ctx, jobOf(p.cfg, topic, day)); err != nil {
-				errs = append(errs, fmt.Errorf("serializing %s of %s: %w", day, topic, err))
+				errs = append(errs, err)
 			}
 		}
 	}
@@ -280,7 +285,7 @@ func (p *pipeline) every(ctx context.Context, d time.Duration, name string, work
 }
 
 func (p *pipeline) serializeAll(ctx context.Context) error {
-	topics, err := p.lander.Topics(ctx)
+	topics, err := p.landed(ctx)
 	if err != nil {
 		return err
 	}

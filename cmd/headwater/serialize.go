@@ -94,10 +94,13 @@ func (p *pipeline) Serialize(ctx context.Context, r web.SerializeRequest) (web.S
 		return web.SerializeResult{}, err
 	}
 	got, err := p.serialize(ctx, job)
+	if errors.Is(err, serialize.ErrNoInput) {
+		return web.SerializeResult{Source: r.Source, Date: r.Date, Unchanged: true}, nil // a day without records is no fault
+	}
 	if err != nil {
-		return web.SerializeResult{}, fmt.Errorf("serializing %s of %s: %w", r.Date, r.Source, err)
+		return web.SerializeResult{}, err
 	}
 	return web.SerializeResult{
-		Source: r.Source, Date: r.Date, Objects: got.Objects, Rows: got.Rows, Quarantined: got.Quarantined, Unchanged: got.Unchanged,
+		Source: r.Source, Date: r.Date, Objects: got.Objects, Rows: got.Rows, Quarantined: got.Quarantined, Unchanged: got.NoOp,
 	}, nil
 }

@@ -70,7 +70,7 @@ func (p *pipeline) Status(ctx context.Context) (web.Status, error) {
 	}
 	for _, t := range p.lander.Status().Partitions {
 		status.Topics = append(status.Topics, web.Topic{
-			Topic: t.Topic, Partition: t.Partition, Committed: t.Committed, Lag: t.Lag, OpenFiles: t.OpenFiles,
+			Topic: t.Topic, Partition: t.Partition, Committed: t.Committed, Lag: t.Lag(), OpenObjects: t.OpenObjects,
 			Objects: t.Objects, Records: t.Records, Bytes: t.Bytes, Quarantined: t.Quarantined, LastError: t.LastError,
 		})
 	}
@@ -113,10 +113,10 @@ func printStatus(w io.Writer, s web.Status) error {
 		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%d\t%s\n", x.Name, x.State, x.Records, x.Malformed, x.Quarantined, x.Streams, x.LastError)
 	}
 	if len(s.Topics) > 0 {
-		fmt.Fprintln(t, "\nTOPIC\tPARTITION\tCOMMITTED\tLAG\tOPEN FILES\tOBJECTS\tLANDED\tQUARANTINED\tLAST ERROR")
+		fmt.Fprintln(t, "\nTOPIC\tPARTITION\tCOMMITTED\tLAG\tOPEN\tOBJECTS\tLANDED\tQUARANTINED\tLAST ERROR")
 	}
 	for _, x := range s.Topics {
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", x.Topic, x.Partition, x.Committed, x.Lag, x.OpenFiles, x.Objects, x.Records, x.Quarantined, x.LastError)
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", x.Topic, x.Partition, x.Committed, x.Lag, x.OpenObjects, x.Objects, x.Records, x.Quarantined, x.LastError)
 	}
 	fmt.Fprintln(t, "\nTABLE\tDAYS\tLAST DAY\tROWS\tCOLUMNS\tBYTES")
 	for _, x := range s.Tables {
