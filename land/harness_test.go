@@ -11,13 +11,16 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"headwater/kafka"
 	"headwater/lake"
@@ -31,6 +34,9 @@ type rig struct {
 	store  *mem.Store
 	cl     *kgo.Client
 	made   map[string]map[int32]int64 // end offsets
+
+	cluster *kfake.Cluster
+	refuse  atomic.Int64 // how many commits the broker still refuses
 }
 
 func newRig(t testing.TB, partitions int32, topics ...string) *rig {
@@ -41,12 +47,9 @@ func newRig(t testing.TB, partitions int32, topics ...string) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Close)
-	r := &rig{t: t, config: kafka.DefaultConfig(), store: mem.New(), made: map[string]map[int32]int64{}}
+	r := &rig{t: t, cluster: cluster, config: kafka.DefaultConfig(), store: mem.New(), made: map[string]map[int32]int64{}}
 	r.config.Brokers = cluster.ListenAddrs()
-	if r.cl, err = kafka.NewClient(r.config, kgo.RecordPartitioner(kgo.ManualPartitioner())); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(r.cl.Close)
+	r.connect()
 	for _, topic := range topics {
 		r.made[topic] = map[int32]int64{}
 		for p := range partitions {
@@ -54,6 +57,16 @@ func newRig(t testing.TB, partitions int32, topics ...string) *rig {
 		}
 	}
 	return r
+}
+
+func (r *rig) connect() {
+	r.t.Helper()
+	cl, err := kafka.NewClient(r.config, kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(cl.Close)
+	r.cl = cl
 }
 
 // produce appends values in their order.
@@ -91,6 +104,7 @@ func (r *rig) lander(change func(*Options)) *Lander {
 		Config: DefaultConfig(), Kafka: r.config, Store: r.store, Quarantine: lake.Quarantine{Store: r.store, Dir: r.t.TempDir()},
 		Spool: r.t.TempDir(), Logger: slog.New(slog.NewTextHandler(r.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
+	o.clientOptions = []kgo.Opt{kgo.MetadataMaxAge(500 * time.Millisecond)}
 	if change != nil {
 		change(&o)
 	}
@@ -253,6 +267,33 @@ func (r *rig) committed(topic string, partition int32) int64 {
 }
 
 func (r *rig) admin() *kadm.Client { return kadm.NewClient(r.cl) }
+
+// refuseCommits makes the broker refuse n commits, with an error that the client leaves to its user.
+func (r *rig) refuseCommits(n int64) {
+	r.refuse.Store(n)
+	r.cluster.ControlKey(int16(kmsg.OffsetCommit), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		r.cluster.KeepControl()
+		if r.refuse.Load() == 0 {
+			return nil, nil, false
+		}
+		r.refuse.Add(-1)
+		commit := req.(*kmsg.OffsetCommitRequest)
+		resp := commit.ResponseKind().(*kmsg.OffsetCommitResponse)
+		for _, t := range commit.Topics {
+			answer := kmsg.NewOffsetCommitResponseTopic()
+			answer.Topic, answer.TopicID = t.Topic, t.TopicID
+			for _, p := range t.Partitions {
+				partition := kmsg.NewOffsetCommitResponseTopicPartition()
+				partition.Partition, partition.ErrorCode = p.Partition, kerr.RebalanceInProgress.Code
+				answer.Partitions = append(answer.Partitions, partition)
+			}
+			resp.Topics = append(resp.Topics, answer)
+		}
+		return resp, nil, true
+	})
+}
+
+func (r *rig) refusals() int64 { return r.refuse.Load() }
 
 // setOffset commits as a person would with Kafka's tools: without a note.
 func (r *rig) setOffset(topic string, partition int32, offset int64) {

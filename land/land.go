@@ -163,13 +163,14 @@ func (l *Lander) run(ctx context.Context, ends map[string]map[int32]int64, flush
 	if err != nil {
 		return err
 	}
-	s := &session{Lander: l, spool: spool, parts: map[topicPartition]*partition{}, ends: ends, room: make(chan struct{}, 1)}
+	s := &session{Lander: l, spool: spool, parts: map[topicPartition]*partition{}, ends: ends, room: make(chan struct{}, 1), ready: make(chan struct{})}
 	// The writers outlive ctx: they close their objects after it has ended.
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	if s.cl, err = kafka.NewClient(l.opts.Kafka, s.clientOptions(work)...); err != nil {
 		return err
 	}
+	close(s.ready)
 	defer s.cl.CloseAllowingRebalance()
 	err = s.poll(ctx, work)
 	if flush {

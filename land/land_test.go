@@ -316,7 +316,9 @@ func TestDropAfterTheFirstObject(t *testing.T) {
 	r := newRig(t, 1, "a_raw")
 	r.produce("a_raw", 0, clocks("2026-07-05T23:00:00 2026-07-06T00:00:00 2026-07-05T23:00:00 2026-07-06T00:00:00")...)
 	store := lakefault.New(r.store, lakefault.Rule{Op: lakefault.Put, Nth: 1, When: lakefault.After, Delay: lakefault.Hang})
-	stop := r.start(r.lander(func(o *Options) { o.Store, o.Config.FlushSize, o.Config.FlushOnStop, o.Config.RotateIntervalMs = store, 4, false, -1 }))
+	stop := r.start(r.lander(func(o *Options) {
+		o.Store, o.Config.FlushSize, o.Config.FlushOnStop, o.Config.RotateIntervalMs = store, 4, false, -1
+	}))
 	eventually(t, "the first object exists", func() bool { return store.Fired() > 0 })
 	stop()
 	r.produce("a_raw", 0, at("4", "2026-07-05T23:30:00"))

@@ -26,6 +26,7 @@ const (
 type session struct {
 	*Lander
 	cl      *kgo.Client
+	ready   chan struct{} // closed when cl is set
 	spool   *spool
 	ends    map[string]map[int32]int64 // RunTo's; nil for Run
 	writers sync.WaitGroup
@@ -63,6 +64,7 @@ func (s *session) assigned(ctx, work context.Context, fetched map[string]map[int
 			wanted[topic] = append(wanted[topic], p)
 		}
 	}
+	<-s.ready // the client asks from the moment it is made, which may be before it is returned
 	// A rebalance may have ended an earlier call for the same Kafka partitions before they were read.
 	s.abandon(s.take(wanted))
 	starts, err := s.startsRetrying(ctx, wanted)
