@@ -68,8 +68,8 @@ func (c *Config) Validate() setting.Faults {
 	if c.Settle < 0 {
 		f.Add([]string{"settle"}, "must not be negative, got %v", c.Settle)
 	}
-	if c.MaxItem < 1<<10 || c.MaxItem > 1<<30 {
-		f.Add([]string{"max_item"}, "must be from 1KiB to 1GiB, got %s", c.MaxItem)
+	if c.MaxItem < keptBuffer || c.MaxItem > 1<<30 {
+		f.Add([]string{"max_item"}, "must be from 1MiB to 1GiB, got %s", c.MaxItem)
 	}
 	d := c.CSV.Delimiter
 	if d != "" && (len(d) != 1 || d[0] >= 0x80 || strings.Contains("\"\r\n", d)) {

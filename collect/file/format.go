@@ -11,7 +11,7 @@ import (
 )
 
 // sniff is how much of a file is looked at for its first line.
-const sniff = 1 << 20
+const sniff = keptBuffer
 
 // cutter picks the cutter of a file by the configuration, its name and its beginning. It returns nil if the beginning has to grow
 // first; end says whether it may.

@@ -70,7 +70,7 @@ func (v *visit) read(ctx context.Context, f *file, scratch *[]byte) (tail bool, 
 			size: info.Size(), mtime: info.ModTime().UnixNano(), w: &window{buf: (*scratch)[:0]},
 		}
 		tail, err = rd.run(ctx, fd)
-		if cap(rd.w.buf) <= 4*minBuffer {
+		if cap(rd.w.buf) <= keptBuffer {
 			*scratch = rd.w.buf
 		}
 		if !errors.Is(err, errReplaced) {

@@ -49,7 +49,11 @@ func (w *window) fill(most int) bool {
 	return n > 0
 }
 
-const minBuffer = 256 << 10
+const (
+	minBuffer = 256 << 10
+	// keptBuffer is the largest buffer that is used for the next file too. No max_item is less, so that no text is longer than that.
+	keptBuffer = 1 << 20
+)
 
 // need makes at least n bytes of text available, if there are so many.
 func (w *window) need(n int) bool {
