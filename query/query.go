@@ -48,7 +48,7 @@ type Query struct {
 	Format string
 	// Width cuts the lines of the format table, for a terminal; 0 does not.
 	Width int
-	// Tables are those that the statement may name, as database.table.
+	// Tables are those that the statement may name, as database.table. Only those that it names cost anything.
 	Tables []Table
 	// Refresh gives a table again when one of its files has vanished since Tables was made. Nil: that is an error.
 	Refresh func(ctx context.Context, n table.Name) (Table, error)
@@ -119,6 +119,8 @@ type tableSpec struct {
 	Table    string      `json:"table"`
 	Schema   schema.Type `json:"schema"`
 	Groups   []group     `json:"groups"`
+	// Unread tables have no Groups and may only be described.
+	Unread bool `json:"unread"`
 }
 
 // group is the files of one schema; their paths are relative to the folder.
@@ -153,6 +155,10 @@ func Run(ctx context.Context, q Query) error {
 func run(ctx context.Context, q Query, folder string) error {
 	s := spec{SQL: q.SQL, Format: q.Format, Width: q.Width, Folder: folder, Limits: q.Limits}
 	for _, t := range q.Tables {
+		if !mentions(q.SQL, t.Name) {
+			s.Tables = append(s.Tables, tableSpec{Database: t.Name.Database, Table: t.Name.Table, Schema: t.Schema, Unread: true})
+			continue
+		}
 		pinned, err := pin(ctx, folder, t, q.Refresh)
 		if err != nil {
 			return fmt.Errorf("pinning the files of %s: %w", t.Name, err)
@@ -171,6 +177,12 @@ func run(ctx context.Context, q Query, folder string) error {
 		return fmt.Errorf("writing the worker's input: %w", err)
 	}
 	return work(ctx, exe, folder, input, q.Out)
+}
+
+// mentions reports whether sql can mean the table. The files of the other tables are not pinned, so that a query in a large
+// lake costs what it reads; should a statement reach such a table by a name that it computes, its view says so.
+func mentions(sql string, n table.Name) bool {
+	return strings.Contains(strings.ToLower(sql), strings.ToLower(n.Table))
 }
 
 // work runs the child. Its input stays open as long as this process lives and wants the answer: the end of it ends the child.

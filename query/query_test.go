@@ -197,6 +197,19 @@ func TestFilesOfOtherDaysAreNotRead(t *testing.T) {
 	}
 }
 
+func TestOnlyNamedTablesArePinned(t *testing.T) {
+	gone := Table{Name: table.Name{Database: "shop", Table: "other"}, Schema: object("id", long), Files: []File{{Path: "/nowhere", Day: table.Day{Year: 2026, Month: 7, Day: 5}}}}
+	wantAnswer(t, "csv", "SELECT database || '.' || schema || '.' || name AS name, column_names FROM (SHOW ALL TABLES)",
+		"name,column_names\nmemory.shop.other,\"[\"\"id\"\",\"\"year\"\",\"\"month\"\",\"\"day\"\"]\"\n", gone)
+	_, err := answerOf(t, "csv", "FROM query_table('shop.oth' || 'er')", gone)
+	if !errors.Is(err, ErrSQL) || !strings.Contains(err.Error(), "write the name other") {
+		t.Errorf("a table with a computed name: %v", err)
+	}
+	if _, err := answerOf(t, "csv", "FROM shop.OTHER", gone); err == nil || errors.Is(err, ErrSQL) {
+		t.Errorf("a file that is gone: %v, want an error that is not the statement's", err)
+	}
+}
+
 func TestThousandsOfFiles(t *testing.T) {
 	f := parquet(t, 1, object("id", long, "s", str), "SELECT 1::BIGINT id, 'x' s")
 	tab := Table{Name: orders}

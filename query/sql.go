@@ -183,10 +183,18 @@ func viewSQL(t tableSpec) string {
 		parts = append(parts, "SELECT "+selectList(from.Fields, to.Fields, "year, month, day")+" FROM "+readParquet(g.Files))
 	}
 	if len(parts) == 0 {
-		const days = "CAST(NULL AS INTEGER) AS year, CAST(NULL AS INTEGER) AS month, CAST(NULL AS INTEGER) AS day"
-		parts = append(parts, "SELECT "+selectList(nil, to.Fields, days)+" WHERE false")
+		parts = append(parts, "SELECT "+selectList(nil, to.Fields, noDays)+" WHERE "+noRows(t))
 	}
 	return fmt.Sprintf("CREATE VIEW %s.%s AS %s", identifier(t.Database), identifier(t.Table), strings.Join(parts, " UNION ALL "))
+}
+
+const noDays = "CAST(NULL AS INTEGER) AS year, CAST(NULL AS INTEGER) AS month, CAST(NULL AS INTEGER) AS day"
+
+func noRows(t tableSpec) string {
+	if !t.Unread {
+		return "false"
+	}
+	return fmt.Sprintf("CAST(error(%s) AS BOOLEAN)", literal("write the name "+t.Table+" into the statement: only tables that it names are read"))
 }
 
 func selectList(from, to []schema.Field, days string) string {

@@ -1,3 +1,8 @@
+// Package schema is the types of tables: how they are found in documents, merged, flattened and spelled for the readers of
+// the tables.
+//
+// What enters: JSON documents and other tables' types. What leaves: a Type that holds every value seen. Pure: it does no I/O, starts
+// no goroutine and imports nothing of ours. Merge is a join: no result depends on the order in which documents, files or days are met.
 package schema
 
 // Kind is what a column holds.
