@@ -35,7 +35,6 @@ type stub struct {
 	Tags     []string       `yaml:"tags"`
 	Follow   *bool          `yaml:"follow"`
 	stubTLS  `yaml:",inline"`
-	unread   int
 }
 
 type stubTLS struct {

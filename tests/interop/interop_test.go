@@ -87,6 +87,19 @@ func (p pipeline) sums(t *testing.T, glob string) map[string]string {
 	return out
 }
 
+func (p pipeline) stats(t *testing.T, files map[string]string) map[string]os.FileInfo {
+	t.Helper()
+	out := map[string]os.FileInfo{}
+	for key := range files {
+		info, err := os.Stat(filepath.Join(p.Dir, key))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[key] = info
+	}
+	return out
+}
+
 const (
 	rawObjects = "headwater-data/raw/topics/*/date=*/*.json.gz"
 	tableParts = "headwater-data/tables/air/*/year=*/month=*/day=*/part-00000.snappy.parquet"
@@ -108,6 +121,7 @@ type carrier struct {
 	Delay    float64
 }
 
+// carriers asks headwater for the same.
 func (p pipeline) carriers(t *testing.T) map[string]carrier {
 	t.Helper()
 	out := map[string]carrier{}
@@ -163,12 +177,18 @@ func TestFlights(t *testing.T) {
 	if diff := cmp.Diff(parts, p.sums(t, tableParts)); diff != "" {
 		t.Errorf("the second run changed tables:\n%s", diff)
 	}
+	before := p.stats(t, parts)
 	for key := range objects {
 		date := strings.TrimPrefix(filepath.Base(filepath.Dir(key)), "date=")
 		p.headwater(t, "serialize", "--source", "flights", "--date", date, "--full")
 	}
 	if diff := cmp.Diff(parts, p.sums(t, tableParts)); diff != "" {
 		t.Errorf("the same day serialized again has other bytes:\n%s", diff)
+	}
+	for key, after := range p.stats(t, parts) {
+		if os.SameFile(before[key], after) {
+			t.Errorf("%s was not written again, so that nothing was compared", key)
+		}
 	}
 }
 

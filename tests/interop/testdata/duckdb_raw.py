@@ -4,5 +4,5 @@ import sys
 
 import duckdb
 
-rows, ids = duckdb.sql(f"SELECT count(*), sum(raw_data.id)::BIGINT FROM read_json_auto('{sys.argv[1]}')").fetchone()
+rows, ids = duckdb.sql(f"SELECT count(*), sum(raw_data.id)::BIGINT FROM read_json_auto('{sys.argv[1]}')").fetchall()[0]
 json.dump({"Rows": rows, "Ids": ids}, sys.stdout)
