@@ -6,6 +6,7 @@
 package collecttest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -29,6 +30,8 @@ type Harness struct {
 	Parts int
 	// Consumes says that items leave the outside world when they are done, as those of a queue do; otherwise it keeps them.
 	Consumes bool
+	// Patience is when the suite gives up on something that should have happened; 0 means 30s. Nothing that passes depends on it.
+	Patience time.Duration
 }
 
 // World is one outside world. Its methods may be called while sources run on it.
@@ -51,6 +54,7 @@ type Breaker interface {
 // Run runs the suite.
 func Run(t *testing.T, h Harness) {
 	h.Parts = max(1, h.Parts)
+	h.Patience = cmp.Or(h.Patience, 30*time.Second)
 	for _, c := range []struct {
 		name string
 		test func(t *testing.T, s *suite)
@@ -76,9 +80,6 @@ func Run(t *testing.T, h Harness) {
 		})
 	}
 }
-
-// patience is when the suite gives up on something that should have happened; nothing depends on how long it takes.
-const patience = 30 * time.Second
 
 // suite is the state of one test.
 type suite struct {
@@ -138,11 +139,11 @@ func (s *suite) once(t *testing.T, tries int) error {
 // within fails the test if run takes too long.
 func (s *suite) within(t *testing.T, run func(context.Context) error) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeoutCause(t.Context(), patience, errors.New("the suite lost its patience"))
+	ctx, cancel := context.WithTimeoutCause(t.Context(), s.h.Patience, errors.New("the suite lost its patience"))
 	defer cancel()
 	err := run(ctx)
 	if ctx.Err() != nil {
-		t.Fatalf("did not return within %s: %v", patience, err)
+		t.Fatalf("did not return within %s: %v", s.h.Patience, err)
 	}
 	return err
 }
@@ -200,7 +201,7 @@ func (s *suite) numberOf(r Stored) (int, error) {
 // eventually waits until the topic holds everything.
 func (s *suite) eventually(t *testing.T) {
 	t.Helper()
-	for end := time.Now().Add(patience); s.compare() != nil && time.Now().Before(end); {
+	for end := time.Now().Add(s.h.Patience); s.compare() != nil && time.Now().Before(end); {
 		time.Sleep(5 * time.Millisecond)
 	}
 	s.check(t)
@@ -325,7 +326,7 @@ func testSlow(t *testing.T, s *suite) {
 	s.fill(t, size)
 	result := make(chan error, 1)
 	go func() { result <- s.once(t, 1) }()
-	for end := time.Now().Add(patience); len(s.log.Records()) < 3 && time.Now().Before(end); {
+	for end := time.Now().Add(s.h.Patience); len(s.log.Records()) < 3 && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
 	release()
@@ -351,13 +352,13 @@ func (s *suite) background(t *testing.T) (stop func()) {
 			if err != nil {
 				t.Error(err)
 			}
-		case <-time.After(patience):
-			t.Fatalf("Run did not return within %s of its context's end", patience)
+		case <-time.After(s.h.Patience):
+			t.Fatalf("Run did not return within %s of its context's end", s.h.Patience)
 		}
 		if why := r.Status().LastError; why != "" && !strings.Contains(why, ErrInjected.Error()) {
 			t.Errorf("the source failed: %s", why)
 		}
-		for end := time.Now().Add(patience); runtime.NumGoroutine() > before; time.Sleep(5 * time.Millisecond) {
+		for end := time.Now().Add(s.h.Patience); runtime.NumGoroutine() > before; time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(end) {
 				stacks := make([]byte, 1<<20)
 				t.Fatalf("%d goroutines before Run, %d after it:\n%s", before, runtime.NumGoroutine(), stacks[:runtime.Stack(stacks, true)])
@@ -391,7 +392,7 @@ func testStopWhileBlocked(t *testing.T, s *suite) {
 	s.fill(t, size)
 	release := s.log.Hold()
 	stop := s.background(t)
-	for end := time.Now().Add(patience); len(s.log.Records()) < 1; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(s.h.Patience); len(s.log.Records()) < 1; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("nothing was emitted")
 		}

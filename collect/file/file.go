@@ -66,6 +66,7 @@ type visit struct {
 type file struct {
 	path, name string // absolute; as streams are named
 	generation int
+	stream     string // of both
 	pos        position
 	posErr     error
 
@@ -79,14 +80,13 @@ type file struct {
 	busy    bool
 }
 
-func (f *file) stream() string { return streamName(f.name, f.generation) }
-
 // replace begins a new generation. The old one is forgotten once the new one is known.
 func (f *file) replace(ctx context.Context, out collect.Out) error {
-	old := f.stream()
+	old := f.stream
 	f.generation++
+	f.stream = streamName(f.name, f.generation)
 	f.pos = position{}
-	err := out.Mark(ctx, f.stream(), f.pos.encode(), false, nil)
+	err := out.Mark(ctx, f.stream, f.pos.encode(), false, nil)
 	if err == nil {
 		err = out.Mark(ctx, old, nil, true, nil)
 	}
@@ -129,7 +129,7 @@ func (v *visit) recall(streams map[string]envelope.StreamCursor) {
 		if known := v.files[path]; known != nil && known.generation > generation {
 			continue
 		}
-		f := &file{path: path, name: name, generation: generation}
+		f := &file{path: path, name: name, generation: generation, stream: stream}
 		f.pos, f.posErr = parsePosition(at.Resume)
 		v.files[path] = f
 	}
@@ -181,7 +181,8 @@ func (v *visit) offer(ctx context.Context, path string, work chan<- *file) error
 	}
 	f := v.files[path]
 	if f == nil {
-		f = &file{path: path, name: v.s.nameOf(path)}
+		name := v.s.nameOf(path)
+		f = &file{path: path, name: name, stream: streamName(name, 0)}
 		v.files[path] = f
 	}
 	if !v.due(f, info, time.Now()) {

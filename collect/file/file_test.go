@@ -604,7 +604,7 @@ func TestPositionThatCannotBeRead(t *testing.T) {
 }
 
 func TestManySmallFiles(t *testing.T) {
-	const n = 10_000
+	const n = 3_000
 	b := newBench(t, "**")
 	for i := range n {
 		name := filepath.Join(b.dir, fmt.Sprint(i%100), fmt.Sprintf("%d.txt", i))

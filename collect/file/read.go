@@ -380,7 +380,7 @@ func (rd *reader) note(ctx context.Context, p position) error {
 	if !rd.unmarked {
 		return nil
 	}
-	if err := rd.out.Mark(ctx, rd.f.stream(), p.encode(), false, nil); err != nil {
+	if err := rd.out.Mark(ctx, rd.f.stream, p.encode(), false, nil); err != nil {
 		return stopped{err}
 	}
 	rd.f.pos, rd.unmarked = p, false
@@ -406,7 +406,7 @@ func (rd *reader) emit(ctx context.Context, n int, it envelope.Item, part bool) 
 
 func (rd *reader) send(ctx context.Context, p position, it envelope.Item) error {
 	err := rd.out.Emit(ctx, collect.Item{
-		Stream: rd.f.stream(), Resume: p.encode(), Item: it,
+		Stream: rd.f.stream, Resume: p.encode(), Item: it,
 		Origin: rd.f.path, Position: strconv.FormatInt(rd.w.base, 10),
 	})
 	if err != nil {
