@@ -139,8 +139,9 @@ func NewClient(cfg Config, opts ...kgo.Opt) (*kgo.Client, error) {
 		kgo.ClientID("headwater"),
 		kgo.Dialer(dial),
 		kgo.DisableClientMetrics(),
+		kgo.MetadataMinAge(250 * time.Millisecond),
 		// A topic that was created just now is to be seen at once; the default makes the first run of a pipeline wait for 5 s, twice.
-		kgo.MetadataMinAge(100*time.Millisecond),
+		kgo.MetadataMinAge(100 * time.Millisecond),
 		kgo.ProducerBatchMaxBytes(record),
 		kgo.ProducerBatchCompression(codecs[cfg.Compression]),
 		kgo.BrokerMaxWriteBytes(max(record+1<<20, 100<<20)),

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"headwater/envelope"
@@ -31,7 +30,7 @@ type SourceLog struct {
 	topic      string
 	id         string
 	partitions int32
-	conns      connections
+	inflight   inflight
 
 	mu      sync.Mutex
 	queue   []*pending
@@ -69,7 +68,7 @@ func OpenSource(ctx context.Context, cfg Config, source, topic string, log *slog
 	if err != nil {
 		return nil, envelope.Cursor{}, err
 	}
-	l.cl, err = NewClient(cfg, Logged(log), kgo.Dialer(l.conns.track(dial)),
+	l.cl, err = NewClient(cfg, Logged(log), kgo.Dialer(abrupt(dial)), kgo.WithHooks(&l.inflight),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		// Flush alone sends, so that the client can never send a record that it was given after another one failed.
 		kgo.ManualFlushing(),
@@ -97,7 +96,7 @@ func (l *SourceLog) open(ctx context.Context, log *slog.Logger) (envelope.Cursor
 	if err := EnsureTopics(ctx, l.cl, []TopicSpec{cursors}); err != nil {
 		return none, err
 	}
-	found, err := describe(ctx, kadm.NewClient(l.cl), []string{l.topic})
+	found, err := describe(ctx, l.cl, []string{l.topic})
 	if err != nil {
 		return none, err
 	}
@@ -105,7 +104,7 @@ func (l *SourceLog) open(ctx context.Context, log *slog.Logger) (envelope.Cursor
 	if !exists {
 		return none, fmt.Errorf("topic %s does not exist: create it, or let Headwater do it", l.topic)
 	}
-	l.partitions, l.id = int32(len(detail.Partitions)), encodeID(detail.ID)
+	l.partitions, l.id = detail.partitions, encodeID(detail.id)
 	begins, err := StartOffsets(ctx, l.cl, l.topic, CursorTopic)
 	if err != nil {
 		return none, err
@@ -367,7 +366,7 @@ func (l *SourceLog) drop() {
 func (l *SourceLog) Close() error {
 	l.once.Do(func() {
 		close(l.closing)
-		inTime := l.conns.await(l.stopped, closeGrace)
+		inTime := l.inflight.await(l.stopped, closeGrace)
 		l.cl.Close()
 		<-l.stopped
 		if !inTime {

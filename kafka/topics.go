@@ -5,13 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"headwater/internal/crash"
 	"headwater/internal/retry"
@@ -42,25 +42,24 @@ func (e *PartitionsError) Error() string {
 // EnsureTopics creates the topics that do not exist and returns when their Kafka partitions have leaders. It leaves those that exist as they are; the error then
 // holds a *PartitionsError for each whose number of Kafka partitions differs.
 func EnsureTopics(ctx context.Context, cl *kgo.Client, topics []TopicSpec) error {
-	adm := kadm.NewClient(cl)
-	found, err := describe(ctx, adm, names(topics))
+	found, err := describe(ctx, cl, names(topics))
 	if err != nil {
 		return err
 	}
 	var faults []error
 	for _, t := range topics {
 		if have, exists := found[t.Name]; exists {
-			if n := int32(len(have.Partitions)); t.Partitions > 0 && n != t.Partitions {
-				faults = append(faults, &PartitionsError{t.Name, n, t.Partitions})
+			if t.Partitions > 0 && have.partitions != t.Partitions {
+				faults = append(faults, &PartitionsError{t.Name, have.partitions, t.Partitions})
 			}
 			continue
 		}
-		if err := create(ctx, adm, t); err != nil {
+		if err := create(ctx, kadm.NewClient(cl), t); err != nil {
 			return err
 		}
 	}
 	if len(found) < len(topics) {
-		if err := awaitLeaders(ctx, adm, names(topics)); err != nil {
+		if err := awaitLeaders(ctx, cl, names(topics)); err != nil {
 			return err
 		}
 	}
@@ -74,24 +73,39 @@ func names(topics []TopicSpec) (all []string) {
 	return all
 }
 
-// describe gives the details of those topics that exist. An empty list asks for nothing, where Kafka would give all.
-func describe(ctx context.Context, adm *kadm.Client, topics []string) (map[string]kadm.TopicDetail, error) {
-	found := map[string]kadm.TopicDetail{}
+// topicInfo is a topic as the brokers know it now.
+type topicInfo struct {
+	id         [16]byte
+	partitions int32
+	ready      bool // every Kafka partition has a leader
+}
+
+// describe asks about topics; those that do not exist are not in the result. It does not go through kadm, whose answers may be
+// some seconds old.
+func describe(ctx context.Context, cl *kgo.Client, topics []string) (map[string]topicInfo, error) {
+	found := map[string]topicInfo{}
 	if len(topics) == 0 {
-		return found, nil
+		return found, nil // no list would be all topics
 	}
-	all, err := adm.ListTopicsWithInternal(ctx, topics...)
+	req := kmsg.NewPtrMetadataRequest()
+	for _, name := range topics {
+		t := kmsg.NewMetadataRequestTopic()
+		t.Topic = &name
+		req.Topics = append(req.Topics, t)
+	}
+	resp, err := req.RequestWith(ctx, cl)
 	if err != nil {
 		return nil, fmt.Errorf("asking Kafka for topics: %w", err)
 	}
-	for _, t := range all {
-		if errors.Is(t.Err, kerr.UnknownTopicOrPartition) {
-			continue
+	for _, t := range resp.Topics {
+		switch err := kerr.ErrorForCode(t.ErrorCode); {
+		case errors.Is(err, kerr.UnknownTopicOrPartition) || t.Topic == nil:
+		case err != nil && !errors.Is(err, kerr.LeaderNotAvailable):
+			return nil, fmt.Errorf("asking Kafka for topic %s: %w", *t.Topic, err)
+		default:
+			leaderless := slices.ContainsFunc(t.Partitions, func(p kmsg.MetadataResponseTopicPartition) bool { return p.Leader < 0 })
+			found[*t.Topic] = topicInfo{t.TopicID, int32(len(t.Partitions)), err == nil && !leaderless}
 		}
-		if t.Err != nil {
-			return nil, fmt.Errorf("asking Kafka for topic %s: %w", t.Topic, t.Err)
-		}
-		found[t.Topic] = t
 	}
 	return found, nil
 }
@@ -109,15 +123,16 @@ func create(ctx context.Context, adm *kadm.Client, t TopicSpec) error {
 }
 
 // awaitLeaders waits until every Kafka partition can be used, since a broker answers before the others have heard of a topic.
-func awaitLeaders(ctx context.Context, adm *kadm.Client, topics []string) error {
+func awaitLeaders(ctx context.Context, cl *kgo.Client, topics []string) error {
 	wait := retry.Backoff{Max: time.Second}
-	for try := 0; ; try++ {
-		found, err := describe(ctx, adm, topics)
-		if err == nil && len(found) == len(topics) && !slices.ContainsFunc(slices.Collect(maps.Values(found)), leaderless) {
+	for try := 1; ; try++ {
+		found, err := describe(ctx, cl, topics)
+		missing := slices.DeleteFunc(slices.Clone(topics), func(name string) bool { return found[name].ready })
+		if err == nil && len(missing) == 0 {
 			return nil
 		}
 		if try == 30 {
-			return fmt.Errorf("waiting for the leaders of new topics, of %d only %d are there: %w", len(topics), len(found), cmp.Or(err, error(kerr.LeaderNotAvailable)))
+			return fmt.Errorf("waiting for the leaders of new topics, %q have none: %w", missing, cmp.Or(err, error(kerr.LeaderNotAvailable)))
 		}
 		if err := retry.Wait(ctx, wait.Next()); err != nil {
 			return err
@@ -125,24 +140,15 @@ func awaitLeaders(ctx context.Context, adm *kadm.Client, topics []string) error 
 	}
 }
 
-func leaderless(t kadm.TopicDetail) bool {
-	for _, p := range t.Partitions {
-		if p.Err != nil || p.Leader < 0 {
-			return true
-		}
-	}
-	return len(t.Partitions) == 0
-}
-
 // TopicIDs gives the id of each topic that exists, as 22 characters; a topic that was deleted and made anew has another.
 func TopicIDs(ctx context.Context, cl *kgo.Client, topics ...string) (map[string]string, error) {
-	found, err := describe(ctx, kadm.NewClient(cl), topics)
+	found, err := describe(ctx, cl, topics)
 	if err != nil {
 		return nil, err
 	}
 	ids := map[string]string{}
 	for name, t := range found {
-		ids[name] = encodeID(t.ID)
+		ids[name] = encodeID(t.id)
 	}
 	return ids, nil
 }
@@ -192,6 +198,9 @@ func CommittedOffsets(ctx context.Context, cl *kgo.Client, group string) (Offset
 	responses, err := kadm.NewClient(cl).FetchOffsets(ctx, group)
 	if err == nil {
 		err = responses.Error()
+	}
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return Offsets{}, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("asking Kafka for the offsets of group %s: %w", group, err)
