@@ -25,9 +25,9 @@ const (
 // PartitionColumns are the names that no column of a file may have.
 func PartitionColumns() []string { return []string{"year", "month", "day"} }
 
-// Unique gives the fields of a table's schema, at every level, names that stay apart where case does not count, as in
-// Hive. Of several the first in order keeps its name and the others get _2, _3; the top level also avoids reserved. The
-// order and number of fields stay, so that the result can be walked side by side with t.
+// Unique gives the fields of a table's schema, at every level, names that Hive can hold and that stay apart where case
+// does not count, as in Hive. Of several the first in order keeps its name and the others get _2, _3; the top level also avoids
+// reserved. The order and number of fields stay, so that the result can be walked side by side with t.
 func Unique(t Type, reserved []string) (Type, []Renamed) {
 	var renamed []Renamed
 	return unique(t, "", "", reserved, &renamed), renamed
@@ -117,9 +117,7 @@ func apart(wanted, reserved []string) []string {
 	names := make([]string, len(wanted))
 	var losers []int
 	for i, name := range wanted {
-		if name == "" {
-			name = NoName
-		}
+		name = usable(name)
 		names[i] = name
 		if fold := strings.ToLower(name); taken[fold] {
 			losers = append(losers, i)
@@ -135,6 +133,20 @@ func apart(wanted, reserved []string) []string {
 		taken[strings.ToLower(names[i])] = true
 	}
 	return names
+}
+
+// usable is name without what Hive has no escape for: its types are spelled with , : ; < >, a dot in a column's name cannot
+// be queried, and control characters stop the metastore. Each becomes _.
+func usable(name string) string {
+	if name == "" {
+		return NoName
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || strings.ContainsRune(".,:;<>`", r) {
+			return '_'
+		}
+		return r
+	}, name)
 }
 
 func join(path, name string) string {

@@ -151,6 +151,9 @@ func TestFlatten(t *testing.T) {
 		{st(Field{"A", long}, Field{"a", str}, Field{"a_2", str}), []Field{{"A", long}, {"a_3", str}, {"a_2", str}}, []Renamed{{"a", "a_3"}}},
 		{st(Field{"YEAR", long}, Field{"a", st(Field{"b", long})}, Field{"a_b", str}),
 			[]Field{{"YEAR_2", long}, {"a_b", long}, {"a_b_2", str}}, []Renamed{{"YEAR", "YEAR_2"}, {"a_b", "a_b_2"}}},
+		{st(Field{"a.b", long}, Field{"x:y\n", st(Field{"<z>", list(st(Field{"p;q", long}))})}),
+			[]Field{{"a_b", long}, {"x_y___z_", list(st(Field{"p_q", long}))}},
+			[]Renamed{{"a.b", "a_b"}, {"x:y\n.<z>", "x_y___z_"}, {"x:y\n.<z>.p;q", "x_y___z_.p_q"}}},
 		{st(Field{"l", list(st(Field{"K", long}, Field{"k", long}))}),
 			[]Field{{"l", list(st(Field{"K", long}, Field{"k_2", long}))}}, []Renamed{{"l.k", "l.k_2"}}},
 	}

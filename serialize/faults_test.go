@@ -83,6 +83,18 @@ func TestOverlap(t *testing.T) {
 			w.next = 2
 			return a, lake.RawKey("topics", testTopic, "date=2026-07-05", 0, 1)
 		},
+		"a connector's after ours": func(t *testing.T, w *world) (string, string) {
+			a := w.put(t, envelopeOf(`{}`), envelopeOf(`{}`))
+			b := lake.RawKey("topics", testTopic, "date=2026-07-05", 0, 1)
+			w.putObject(t, b, zip(t, envelopeOf(`{}`)+"\n"))
+			return a, b
+		},
+		"ours after a connector's": func(t *testing.T, w *world) (string, string) {
+			a := lake.RawKey("topics", testTopic, "date=2026-07-05", 0, 0)
+			w.putObject(t, a, zip(t, strings.Repeat(envelopeOf(`{}`)+"\n", 5)))
+			w.next = 4
+			return a, w.put(t, envelopeOf(`{}`))
+		},
 		"without tails": func(t *testing.T, w *world) (string, string) {
 			a := lake.RawKey("topics", testTopic, "date=2026-07-05", 0, 0)
 			w.putObject(t, a, zip(t, strings.Repeat(envelopeOf(`{}`)+"\n", 5)))

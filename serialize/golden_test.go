@@ -12,7 +12,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"headwater/lake"
-	"headwater/schema"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata")
@@ -62,10 +61,10 @@ func journey(t *testing.T, in string) string {
 	r := w.run(t)
 	raw, flat := w.footer(t, w.job.Raw), w.footer(t, w.job.Flat)
 	var b strings.Builder
-	b.WriteString("-- schema --\n" + typeText(fieldType(raw.Schema, "raw_data")) + "\n")
+	b.WriteString("-- schema --\n" + fieldType(raw.Schema, "raw_data").String() + "\n")
 	b.WriteString("-- flat --\n")
 	for _, f := range flat.Schema.Fields {
-		fmt.Fprintf(&b, "%s %s\n", f.Name, typeText(f.Type))
+		fmt.Fprintf(&b, "%s %v\n", f.Name, f.Type)
 	}
 	b.WriteString("-- rows --\n")
 	for _, row := range w.rows(t, w.job.Flat) {
@@ -94,19 +93,4 @@ func journey(t *testing.T, in string) string {
 		fmt.Fprintf(&b, "%s\n", text)
 	}
 	return b.String()
-}
-
-// typeText is a type as Hive would spell it.
-func typeText(t schema.Type) string {
-	switch t.Kind {
-	case schema.List:
-		return "array<" + typeText(*t.Elem) + ">"
-	case schema.Struct:
-		var fields []string
-		for _, f := range t.Fields {
-			fields = append(fields, f.Name+":"+typeText(f.Type))
-		}
-		return "struct<" + strings.Join(fields, ",") + ">"
-	}
-	return []string{"-", "boolean", "bigint", "decimal", "double", "string", "timestamp"}[t.Kind]
 }

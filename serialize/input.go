@@ -87,25 +87,26 @@ func compareInputs(a, b input) int {
 	)
 }
 
-// checkOverlap refuses objects that hold the same records: their rows would be doubled. inputs are in order.
+// checkOverlap refuses objects that hold the same records: their rows would be doubled. inputs are in order. Where the
+// earlier object says nothing of itself, checkConnector looks once its records have been counted.
 func checkOverlap(inputs []input) error {
-	last := map[string]input{} // of each log's Kafka partition, the object that ends last
-	for _, in := range inputs {
-		log := fmt.Sprint(in.name.Partition, in.name.Generation)
-		if in.told {
-			log = fmt.Sprint(in.name.Partition, in.tail.Log)
-		}
-		before, found := last[log]
+	var last input // of the same Kafka partition and generation, the object that ends last
+	for i, in := range inputs {
 		switch {
-		case found && (in.name.Offset == before.name.Offset || in.told && before.told && in.tail.First < before.tail.Next):
+		case i == 0, !in.sameLog(last):
+		case in.name.Offset == last.name.Offset, last.told && in.name.Offset < last.tail.Next:
 			return dataError("%s and %s cover the same offsets of Kafka partition %d; move one of them away",
-				before.Key, in.Key, in.name.Partition)
-		case found && before.told && before.tail.Next > in.tail.Next:
-		default:
-			last[log] = in
+				last.Key, in.Key, in.name.Partition)
 		}
+		last = in
 	}
 	return nil
+}
+
+// sameLog: the offsets of the two count the same records.
+func (in *input) sameLog(o input) bool {
+	return in.name.Partition == o.name.Partition && in.name.Generation == o.name.Generation &&
+		(!in.told || !o.told || in.tail.Log == o.tail.Log)
 }
 
 // footerInputs is what the tables' footers say of the inputs.

@@ -153,7 +153,7 @@ func (s *scanned) recordType() schema.Type {
 func (r *run) checkConnector(s *scanned) error {
 	for i := 1; i < len(r.inputs); i++ {
 		a, b := r.inputs[i-1], r.inputs[i]
-		if a.told || a.name.Partition != b.name.Partition || a.name.Generation != b.name.Generation {
+		if a.told || !a.sameLog(b) {
 			continue
 		}
 		if end := a.name.Offset + s.objects[i-1].records; end > b.name.Offset {

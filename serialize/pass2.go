@@ -108,14 +108,22 @@ func (r *run) drain(ctx context.Context, outputs []*output, queues []chan *batch
 			if err := g.Wait(); err != nil {
 				return err
 			}
-			b.clear()
-			select {
-			case free <- b:
-			default:
-			}
+			recycle(b, free)
 		}
 	}
 	return nil
+}
+
+// recycle keeps b for another use, but not the room that a giant record took.
+func recycle(b *batch, free chan<- *batch) {
+	if b.bytes > 2*batchBytes {
+		return
+	}
+	b.clear()
+	select {
+	case free <- b:
+	default:
+	}
 }
 
 // receive is the next batch, nil at the end of the object.

@@ -126,7 +126,7 @@ func (z *Serializer) Days(ctx context.Context, topic string) ([]table.Day, error
 		} else {
 			z.Logger.Warn("ignoring a folder whose name is no day", "folder", prefix+text)
 		}
-		after = prefix + text + "/\xff" // on to the next folder, however many objects this one has
+		after = prefix + text + "0" // the byte after the slash: on to the next folder, however many objects this one has
 	}
 }
 
@@ -184,17 +184,24 @@ func (r *run) look(ctx context.Context) (err error) {
 	if r.inputs, err = r.list(ctx, r.job.Topic, r.job.Day); err != nil {
 		return err
 	}
-	settings := map[string]string{"dialect": "headwater", "timezone": r.Location.String()}
+	inputs := footerInputs(r.inputs)
 	for _, o := range []*output{r.raw, r.flat} {
 		o.footer = table.Footer{
-			Table: o.name.String(), Day: r.job.Day.String(), Inputs: footerInputs(r.inputs), Engine: "native", Settings: settings,
+			Table: o.name.String(), Day: r.job.Day.String(), Inputs: inputs, Engine: "native", Settings: r.settings(),
 		}
 	}
-	r.flat.footer.Settings = map[string]string{
-		"dialect": "headwater", "timezone": r.Location.String(), "flat.separator": r.Config.Flat.Separator,
-	}
+	r.flat.footer.Settings["flat.separator"] = r.Config.Flat.Separator
 	r.raw.footer.Run, r.flat.footer.Run = r.raw.footer.Digest(), r.flat.footer.Digest()
 	return nil
+}
+
+// settings are those that change rows.
+func (z *Serializer) settings() map[string]string {
+	s := map[string]string{"dialect": "headwater", "timezone": z.Location.String()}
+	if n := z.Config.RecordBytes; n != DefaultConfig().RecordBytes {
+		s["record_bytes"] = n.String() // named only where it was changed, so that another default makes no table stale
+	}
+	return s
 }
 
 func (r *run) do(ctx context.Context) (Result, error) {
