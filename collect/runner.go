@@ -25,7 +25,8 @@ type Options struct {
 	Config     Config
 	// Metadata has what every envelope says alike: ThreadID, HostName and ProcessStartTime. The rest is filled in by the Runner.
 	Metadata envelope.Metadata
-	Logger   *slog.Logger
+	// Logger names the source in its attributes.
+	Logger *slog.Logger
 }
 
 // Runner runs one source: it numbers and wraps its items, hands them to the topic, keeps its cursor and begins again
@@ -55,7 +56,6 @@ func New(o Options) *Runner {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	o.Logger = o.Logger.With("source", o.Name)
 	o.Metadata.Source = o.Name
 	return &Runner{o: o, state: Idle}
 }
@@ -134,7 +134,10 @@ func (r *Runner) runSession(ctx context.Context, once bool) (err error) {
 	defer release()
 	run, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	s, err := newSession(r, log, cursor, stop, func() bool { return ctx.Err() != nil })
+	accept, refuse := afterwards(ctx, r.o.Config.Drain/2)
+	defer refuse()
+	end := func(cause error) { stop(cause); refuse() }
+	s, err := newSession(accept, r, log, cursor, end, func() bool { return ctx.Err() != nil })
 	if err != nil {
 		return err
 	}

@@ -234,15 +234,15 @@ func TestDrainFlushesWhatIsInFlight(t *testing.T) {
 		}
 		cancel()
 		synctest.Wait()
-		if st := r.Status(); st.State != collect.Draining || st.InFlight == 0 {
+		if st := r.Status(); st.State == collect.Stopped || st.InFlight != 4 {
 			t.Errorf("status while draining: %+v", st)
 		}
 		release()
 		if err := <-result; err != nil {
 			t.Error(err)
 		}
-		f.check(t, 3, "a")
-		if _, c := f.log.Snapshots(); c.Streams["a"].Seq != 2 {
+		f.check(t, 4, "a")
+		if _, c := f.log.Snapshots(); c.Streams["a"].Seq != 3 {
 			t.Errorf("the cursor was not written at the end: %+v", c)
 		}
 	})
@@ -250,8 +250,9 @@ func TestDrainFlushesWhatIsInFlight(t *testing.T) {
 
 func TestDrainEndsInTime(t *testing.T) {
 	for name, s := range map[string]collect.Source{
-		"broker": count(2, "a"),
-		"source": source(func(context.Context, collect.Out, bool) error { time.Sleep(time.Hour); return nil }),
+		"broker":         count(2, "a"),
+		"broker, blocks": count(200, "a"),
+		"source":         source(func(context.Context, collect.Out, bool) error { time.Sleep(time.Hour); return nil }),
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -478,6 +479,68 @@ func TestOpenThatFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.check(t, 2, "a")
+}
+
+// Streams emitted at once, with everything else that may be called meanwhile; worth most under the race detector.
+func TestConcurrentStreams(t *testing.T) {
+	const n = 300
+	f := fresh()
+	f.log.PartitionCount = 3
+	f.log.Lose(700)
+	names := []string{"a", "b", "c", "d", "e"}
+	r := f.runner(source(func(ctx context.Context, out collect.Out, once bool) error {
+		errs := make([]error, len(names))
+		var wg sync.WaitGroup
+		for i, name := range names {
+			wg.Go(func() { errs[i] = count(n, name)(ctx, out, once) })
+		}
+		wg.Wait()
+		return errors.Join(errs...)
+	}))
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_, _ = r.SnapshotNow(t.Context()), r.Snapshotted()
+				if st := r.Status(); st.InFlight < 0 || st.InFlight > 200 {
+					t.Errorf("status %+v", st)
+				}
+			}
+		}
+	})
+	if err := r.Run(t.Context(), true); err != nil {
+		t.Error(err)
+	}
+	close(stop)
+	wg.Wait()
+	f.check(t, n, names...)
+}
+
+func BenchmarkEmit(b *testing.B) {
+	f := fresh()
+	f.log.Buffer = 10000
+	row := envelope.Item{Kind: envelope.Fields}
+	for i := range 19 {
+		row.Names, row.Values = append(row.Names, fmt.Sprintf("column_%d", i)), append(row.Values, "value")
+	}
+	b.ReportAllocs()
+	err := f.runner(source(func(ctx context.Context, out collect.Out, _ bool) error {
+		for i := 0; b.Loop(); i++ {
+			it := number("a", i)
+			it.Item = row
+			if err := out.Emit(ctx, it); err != nil {
+				return err
+			}
+		}
+		return nil
+	})).Run(b.Context(), true)
+	if err != nil {
+		b.Fatal(err)
+	}
 }
 
 func TestConfigValidate(t *testing.T) {

@@ -19,15 +19,18 @@ import (
 
 // session is one stretch of work on one open Log: the Out that a Source emits to.
 type session struct {
-	r    *Runner
-	log  Log
-	stop context.CancelCauseFunc // ends the source's run
-	over func() bool             // the Runner itself is told to stop: what is not accepted from then on is no fault
-	soon chan struct{}           // asks for a snapshot before its time
+	r   *Runner
+	log Log
+	// append is log.Append with a context of the session's own: that of an Emit may end while it blocks, and an append given up
+	// would fail every record behind it, those that a drain waits for among them.
+	append func(r envelope.Record, done func(offset int64, err error))
+	stop   context.CancelCauseFunc // ends the source's run, and the context of append
+	over   func() bool             // the Runner itself is told to stop: what is not accepted from then on is no fault
+	soon   chan struct{}           // asks for a snapshot before its time
 
 	buffers sync.Pool // of *[]byte, the values of acknowledged records
 
-	snapshotting sync.Mutex // held while a snapshot is written; taken before mu
+	snapshotting chan struct{} // full while a snapshot is written
 
 	mu       sync.Mutex
 	settled  sync.Cond // inFlight is 0 or err is set
@@ -67,14 +70,16 @@ type sent struct {
 	quarantined bool
 }
 
-func newSession(r *Runner, log Log, c envelope.Cursor, stop context.CancelCauseFunc, over func() bool) (*session, error) {
+func newSession(accept context.Context, r *Runner, log Log, c envelope.Cursor, stop context.CancelCauseFunc, over func() bool) (*session, error) {
 	s := &session{
 		r: r, log: log, stop: stop, over: over,
-		soon:    make(chan struct{}, 1),
-		known:   c.Streams,
-		streams: make(map[string]*stream, len(c.Streams)),
-		offsets: maps.Clone(c.Offsets),
-		load:    make([]int, log.Partitions()),
+		append:       func(r envelope.Record, done func(int64, error)) { log.Append(accept, r, done) },
+		soon:         make(chan struct{}, 1),
+		snapshotting: make(chan struct{}, 1),
+		known:        c.Streams,
+		streams:      make(map[string]*stream, len(c.Streams)),
+		offsets:      maps.Clone(c.Offsets),
+		load:         make([]int, log.Partitions()),
 		// What was read back may be further than the last snapshot, and trimming asks for one.
 		changed: len(c.Offsets) > 0,
 	}
@@ -103,7 +108,7 @@ func (s *session) Streams() map[string]envelope.StreamCursor {
 	return maps.Clone(s.known)
 }
 
-// Emit implements Out.
+// Emit implements Out. An Emit that blocks when the Runner is told to stop gets half of Config.Drain for its record.
 func (s *session) Emit(ctx context.Context, it Item) error {
 	if err := s.check(it.Stream, it.Resume); err != nil {
 		return err
@@ -121,7 +126,7 @@ func (s *session) Emit(ctx context.Context, it Item) error {
 	}
 	crash.Point("collect.before-produce")
 	rec := envelope.Record{Partition: p.partition, Position: p.position, Value: *p.value, Time: now}
-	s.log.Append(ctx, rec, func(offset int64, err error) { s.settle(p, offset, err) })
+	s.append(rec, func(offset int64, err error) { s.settle(p, offset, err) })
 	return nil
 }
 
@@ -355,7 +360,7 @@ func (s *session) fail(err error) {
 }
 
 // drain waits until every record is acknowledged, the session has failed or ctx ends. After the Runner was told to stop
-// a failure does not end the wait: Append gives up on the record it blocks on, and those before it are still on their way.
+// a failure does not end the wait: records before the one that failed may still be on their way.
 func (s *session) drain(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() {
 		s.mu.Lock()
@@ -393,8 +398,12 @@ func (s *session) snapshots(ctx context.Context) {
 
 // snapshot writes the cursor if it changed, and tells those who wait for it.
 func (s *session) snapshot(ctx context.Context) error {
-	s.snapshotting.Lock()
-	defer s.snapshotting.Unlock()
+	select {
+	case s.snapshotting <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("waiting to write the cursor of source %s: %w", s.r.o.Name, context.Cause(ctx))
+	}
+	defer func() { <-s.snapshotting }()
 	c, durable, changed := s.cursor()
 	if !changed {
 		return nil
