@@ -89,9 +89,12 @@ var pinned = map[string]string{
 	"offsets.retention.minutes": "2147483647",
 }
 
-// pinnedOfTopics are those that topics have settings of their own for, which are taken out of what clients ask for.
-var pinnedOfTopics = []string{
-	"cleanup.policy", "delete.retention.ms", "retention.ms", "retention.bytes", "segment.bytes", "segment.ms",
+// pinnedOfTopics are those of every topic.
+var pinnedOfTopics = map[string]string{
+	"cleanup.policy":  "delete",
+	"retention.ms":    "-1",
+	"retention.bytes": "-1",
+	"segment.bytes":   strconv.Itoa(segmentBytes),
 }
 
 // Open starts the broker on what its folder holds. It listens when it returns. The caller closes it.
@@ -200,7 +203,7 @@ func (b *Broker) createMissing(req *kmsg.MetadataRequest, log *slog.Logger) {
 		if t.Topic == nil || b.cluster.TopicInfo(*t.Topic) != nil {
 			continue
 		}
-		if err := b.cluster.CreateTopic(*t.Topic, 1, nil); err != nil {
+		if err := b.cluster.CreateTopic(*t.Topic, 1, pinnedOfTopics); err != nil {
 			log.Warn("the embedded Kafka could not create a topic that a client asked for", "topic", *t.Topic, "error", err)
 		}
 	}
@@ -218,6 +221,11 @@ func refuseTransactions(req *kmsg.InitProducerIDRequest, log *slog.Logger) kmsg.
 
 func pinTopic(t *kmsg.CreateTopicsRequestTopic) {
 	t.Configs = slices.DeleteFunc(t.Configs, func(c kmsg.CreateTopicsRequestTopicConfig) bool { return isPinned(c.Name) })
+	for name, value := range pinnedOfTopics {
+		c := kmsg.NewCreateTopicsRequestTopicConfig()
+		c.Name, c.Value = name, &value
+		t.Configs = append(t.Configs, c)
+	}
 	if len(t.ReplicaAssignment) == 0 {
 		t.ReplicationFactor = -1
 	}
@@ -227,23 +235,28 @@ func pinSome(res *kmsg.IncrementalAlterConfigsRequestResource) {
 	res.Configs = slices.DeleteFunc(res.Configs, func(c kmsg.IncrementalAlterConfigsRequestResourceConfig) bool { return isPinned(c.Name) })
 }
 
-func isPinned(name string) bool {
-	_, ofBroker := pinned[name]
-	return ofBroker || slices.Contains(pinnedOfTopics, name) || name == "offset.retention.ms"
-}
-
-// pinAll works on a request that replaces all settings of a resource: those of a broker that it leaves out would be
-// kfake's defaults again.
+// pinAll works on a request that replaces all settings of a resource: those that it leaves out would be kfake's
+// defaults again.
 func pinAll(res *kmsg.AlterConfigsRequestResource) {
 	res.Configs = slices.DeleteFunc(res.Configs, func(c kmsg.AlterConfigsRequestResourceConfig) bool { return isPinned(c.Name) })
-	if res.ResourceType != kmsg.ConfigResourceTypeBroker {
-		return
+	all := map[string]string{}
+	switch res.ResourceType {
+	case kmsg.ConfigResourceTypeBroker:
+		all = pinned
+	case kmsg.ConfigResourceTypeTopic:
+		all = pinnedOfTopics
 	}
-	for name, value := range pinned {
+	for name, value := range all {
 		c := kmsg.NewAlterConfigsRequestResourceConfig()
 		c.Name, c.Value = name, &value
 		res.Configs = append(res.Configs, c)
 	}
+}
+
+func isPinned(name string) bool {
+	_, ofBroker := pinned[name]
+	_, ofTopic := pinnedOfTopics[name]
+	return ofBroker || ofTopic || name == "offset.retention.ms"
 }
 
 type brokerLog struct{ log *slog.Logger }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -44,8 +45,9 @@ func serve(spec string) {
 
 // process is a broker in a process of its own.
 type process struct {
-	cmd  *exec.Cmd
-	addr string
+	cmd   *exec.Cmd
+	stdin io.Closer
+	addr  string
 }
 
 func start(t *testing.T, dir, addr string) *process {
@@ -57,13 +59,14 @@ func start(t *testing.T, dir, addr string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := cmd.StdinPipe(); err != nil {
+	in, err := cmd.StdinPipe()
+	if err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	p := &process{cmd: cmd}
+	p := &process{cmd: cmd, stdin: in}
 	t.Cleanup(p.kill)
 	if p.addr, err = bufio.NewReader(out).ReadString('\n'); err != nil {
 		t.Fatalf("the broker did not start: %v", err)
@@ -77,9 +80,18 @@ func (p *process) kill() {
 	_ = p.cmd.Wait()
 }
 
+// stop is a clean one.
+func (p *process) stop(t *testing.T) {
+	t.Helper()
+	_ = p.stdin.Close()
+	if err := p.cmd.Wait(); err != nil {
+		t.Fatalf("stopping the broker: %v", err)
+	}
+}
+
 func client(t *testing.T, addr string, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
-	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(addr), kgo.DisableClientMetrics()}, opts...)...)
+	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(addr), kgo.DisableClientMetrics(), kgo.MetadataMinAge(50 * time.Millisecond)}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
