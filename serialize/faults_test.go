@@ -117,7 +117,9 @@ func TestOverlap(t *testing.T) {
 func TestConnectorObjects(t *testing.T) {
 	w := newWorld(t)
 	line := func(i int) string { return envelopeOf(fmt.Sprintf(`{"i":%d}`, i)) + "\n" }
-	key := func(p int32, offset int64) string { return lake.RawKey("topics", testTopic, "date=2026-07-05", p, offset) }
+	key := func(p int32, offset int64) string {
+		return lake.RawKey("topics", testTopic, "date=2026-07-05", p, offset)
+	}
 	w.putObject(t, key(0, 0), zip(t, line(0)+line(1)))
 	w.putObject(t, key(0, 2), zip(t, line(2)))
 	w.putObject(t, key(0, 1000), []byte(line(3)+"\n\r\n"+strings.TrimSuffix(line(4), "\n")))
