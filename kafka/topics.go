@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -159,20 +160,20 @@ type Offsets = map[string]map[int32]int64
 // EndOffsets gives, for every Kafka partition of the topics that exist, the last stable offset: no record below it will still
 // appear or vanish.
 func EndOffsets(ctx context.Context, cl *kgo.Client, topics ...string) (Offsets, error) {
-	return listOffsets(ctx, "end", kadm.NewClient(cl).ListCommittedOffsets, topics)
+	return listOffsets(ctx, cl, "end", kadm.NewClient(cl).ListCommittedOffsets, topics)
 }
 
 // StartOffsets gives, for every Kafka partition of the topics that exist, the offset below which records were deleted.
 func StartOffsets(ctx context.Context, cl *kgo.Client, topics ...string) (Offsets, error) {
-	return listOffsets(ctx, "start", kadm.NewClient(cl).ListStartOffsets, topics)
+	return listOffsets(ctx, cl, "start", kadm.NewClient(cl).ListStartOffsets, topics)
 }
 
-func listOffsets(ctx context.Context, which string, list func(context.Context, ...string) (kadm.ListedOffsets, error), topics []string) (Offsets, error) {
+func listOffsets(ctx context.Context, cl *kgo.Client, which string, list func(context.Context, ...string) (kadm.ListedOffsets, error), topics []string) (Offsets, error) {
 	all := Offsets{}
 	if len(topics) == 0 {
 		return all, nil
 	}
-	listed, err := list(ctx, topics...)
+	listed, err := listAll(ctx, cl, list, topics)
 	if err != nil {
 		return nil, fmt.Errorf("asking Kafka for %s offsets: %w", which, err)
 	}
@@ -191,6 +192,32 @@ func listOffsets(ctx context.Context, which string, list func(context.Context, .
 		}
 	}
 	return all, nil
+}
+
+// listAll asks until every topic that exists is listed: kadm looks topics up in metadata that may be older than a topic, and what it
+// leaves out would never be read.
+func listAll(ctx context.Context, cl *kgo.Client, list func(context.Context, ...string) (kadm.ListedOffsets, error), topics []string) (kadm.ListedOffsets, error) {
+	wait := retry.Backoff{Max: time.Second}
+	for try := 1; ; try++ {
+		listed, err := list(ctx, topics...)
+		if err != nil {
+			return nil, err
+		}
+		missing := slices.DeleteFunc(slices.Clone(topics), func(t string) bool {
+			_, unknown := listed[t][-1]
+			return len(listed[t]) > 0 && !unknown
+		})
+		found, err := describe(ctx, cl, missing)
+		if err != nil || len(found) == 0 {
+			return listed, err
+		}
+		if try == 30 {
+			return nil, fmt.Errorf("topics %v exist and are not listed", slices.Sorted(maps.Keys(found)))
+		}
+		if err := retry.Wait(ctx, wait.Next()); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // CommittedOffsets gives the offsets that a consumer group has committed; a Kafka partition without a commit is not in it.

@@ -25,13 +25,15 @@ import (
 	"headwater/tests/binary"
 )
 
-// onePipeline has small limits, so that few lines meet every kind of rotation, snapshot and quarantine.
-const onePipeline = `
+// pipeline has two sources and small limits, so that few lines meet every kind of rotation, snapshot and quarantine, twice.
+const pipeline = `
 database: db
-collect: {snapshot_every: 100ms, max_record: 4kB}
+collect: {snapshot_every: 100ms, max_record: 16KiB, max_item: 16KiB}
 sources:
-  lines:
-    file: {path: "in/*.ndjson", every: 20ms, settle: 50ms}
+  odd:
+    file: {path: "in/odd/*.ndjson", every: 20ms, settle: 50ms}
+  even:
+    file: {path: "in/even/*.ndjson", every: 20ms, settle: 50ms}
 land:
   flush.size: 40
   rotate.interval.ms: 300
@@ -60,13 +62,14 @@ func (w *world) arrive(t *testing.T, n int) {
 	w.file(t, b.Bytes())
 }
 
-// arriveLarge makes a new file of three lines, of which the second is too large for a record.
+// arriveLarge makes a new file of three lines, of which two are too large for a record.
 func (w *world) arriveLarge(t *testing.T) {
 	var b bytes.Buffer
 	w.line(&b, "")
-	w.large[w.next] = true
-	w.line(&b, strings.Repeat("x", 8000))
-	w.line(&b, "")
+	for range 2 {
+		w.large[w.next] = true
+		w.line(&b, strings.Repeat("x", 20_000))
+	}
 	w.file(t, b.Bytes())
 }
 
@@ -77,7 +80,7 @@ func (w *world) line(b *bytes.Buffer, pad string) {
 
 func (w *world) file(t *testing.T, data []byte) {
 	w.files++
-	w.Write(t, fmt.Sprintf("in/%04d.ndjson", w.files), data)
+	w.Write(t, fmt.Sprintf("in/%s/%04d.ndjson", []string{"even", "odd"}[w.files%2], w.files), data)
 }
 
 // verify is the oracle: it fails unless every line is exactly once in the raw objects and in both tables; a large line is
@@ -122,8 +125,8 @@ func (w *world) problems(t *testing.T) []string {
 		large[n] = 1
 	}
 	report("collect's quarantine", large, kept.numbers)
-	report("the raw table", ordinary, w.sql(t, "select raw_data.n from db.lines_raw"))
-	report("the flat table", ordinary, w.sql(t, "select n from db.lines"))
+	report("the raw table", ordinary, w.sql(t, "select raw_data.n from db.odd_raw union all select raw_data.n from db.even_raw"))
+	report("the flat table", ordinary, w.sql(t, "select n from db.odd union all select n from db.even"))
 	if len(problems) > 20 {
 		problems = append(problems[:20], fmt.Sprintf("and %d more", len(problems)-20))
 	}
@@ -138,7 +141,7 @@ type counted struct {
 
 // objects counts the lines of every raw object, read with nothing of headwater's.
 func (w *world) objects(t *testing.T) counted {
-	return w.count(t, "headwater-data/raw/topics/lines_raw", func(line []byte) (int, bool) {
+	return w.count(t, "headwater-data/raw/topics", func(line []byte) (int, bool) {
 		var e struct {
 			RawData struct{ N *int } `json:"raw_data"`
 		}
@@ -223,10 +226,12 @@ func TestEveryPoint(t *testing.T) {
 		for _, pass := range []string{"", ":2"} {
 			t.Run(point+pass, func(t *testing.T) {
 				t.Parallel()
-				w := newWorld(t, bin, onePipeline)
+				w := newWorld(t, bin, pipeline)
 				died := 0
 				for range 3 {
-					w.arrive(t, 130)
+					for range 2 {
+						w.arrive(t, 90)
+					}
 					w.arriveLarge(t)
 					died += w.runKilled(t, point+pass)
 				}
@@ -234,7 +239,13 @@ func TestEveryPoint(t *testing.T) {
 					t.Errorf("no run passed %s%s", point, pass)
 				}
 				w.arrive(t, 10)
-				w.Run(t, nil, "run", "--once").Must(t)
+				last := w.Run(t, nil, "run", "--once")
+				last.Must(t)
+				t.Cleanup(func() {
+					if t.Failed() {
+						t.Log(last.Stderr)
+					}
+				})
 				w.verify(t)
 			})
 		}
@@ -264,7 +275,7 @@ func TestRandomKills(t *testing.T) {
 	}
 	t.Logf("HEADWATER_SEED=%d HEADWATER_KILLS=%d", seed, kills)
 	random := rand.New(rand.NewPCG(seed, 0))
-	w := newWorld(t, binary.Build(t), onePipeline+"serialize: {every: 200ms}\n")
+	w := newWorld(t, binary.Build(t), pipeline+"serialize: {every: 200ms}\n")
 	for range kills {
 		proc := w.Start(t, nil, "run")
 		for life := time.Duration(random.IntN(2500)) * time.Millisecond; life > 0; life -= 100 * time.Millisecond {
@@ -283,7 +294,7 @@ func TestRandomKills(t *testing.T) {
 
 // TestDrain ends a running pipeline with SIGTERM: everything that had arrived is landed and the process ends with 0.
 func TestDrain(t *testing.T) {
-	w := newWorld(t, binary.Build(t), onePipeline)
+	w := newWorld(t, binary.Build(t), pipeline)
 	proc := w.Start(t, nil, "run")
 	for range 10 {
 		w.arrive(t, 50)
