@@ -209,6 +209,13 @@ func (r *rig) exactlyOnce() {
 		if int64(len(o.lines)) != o.tail.Count || o.tail.First != name.Offset {
 			r.t.Errorf("%s has %d lines, its tail says %+v", key, len(o.lines), o.tail)
 		}
+		inRuns := int64(0)
+		for _, run := range o.tail.Runs {
+			inRuns += run.Last - run.First + 1
+		}
+		if inRuns > 0 && inRuns != o.tail.Count {
+			r.t.Errorf("%s claims records that it does not hold: %+v", key, o.tail)
+		}
 		for _, line := range o.lines {
 			var v struct {
 				Data string `json:"raw_data"`

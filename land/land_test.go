@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"headwater/kafka"
 	"headwater/lake"
 	"headwater/lake/lakefault"
 )
@@ -388,5 +389,54 @@ func (r *rig) clear() {
 		if err := r.store.Delete(context.Background(), o.Key); err != nil {
 			r.t.Fatal(err)
 		}
+	}
+}
+
+// TestCoveredRange: an open object ends where an existing one begins (Invariant 3), and no offset below an existing one's
+// end is committed (Invariant 5).
+func TestCoveredRange(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1, "a_raw")
+	r.produce("a_raw", 0, clocks(strings.Repeat("10:00:00 ", 7))...)
+	ids, err := kafka.TopicIDs(t.Context(), r.cl, "a_raw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.put("topics/a_raw/date=2026-07-05/a_raw+0+0000000002.json.gz", lake.Tail{Log: ids["a_raw"], First: 2, Next: 5, Count: 3}.Append(nil))
+	r.setOffset("a_raw", 0, 0)
+	if err := r.lander(nil).RunTo(t.Context(), map[string]map[int32]int64{"a_raw": {0: 3}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.committed("a_raw", 0); got != 0 {
+		t.Errorf("committed %d within an object that ends at 5", got)
+	}
+	r.delete("topics/a_raw/date=2026-07-05/a_raw+0+0000000000")
+	r.land(nil)
+	want := map[string]string{
+		"a_raw/date=2026-07-05/a_raw+0+0000000000": "0 1",
+		"a_raw/date=2026-07-05/a_raw+0+0000000002": "",
+		"a_raw/date=2026-07-05/a_raw+0+0000000005": "5 6",
+	}
+	if diff := cmp.Diff(want, r.files()); diff != "" {
+		t.Error(diff)
+	}
+	if got := r.committed("a_raw", 0); got != 7 {
+		t.Errorf("committed %d, want 7", got)
+	}
+}
+
+// TestLargeRecords: records of tens of MiB among small ones.
+func TestLargeRecords(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	if _, err := r.admin().CreateTopic(t.Context(), 1, 1, map[string]*string{"max.message.bytes": new("80000000")}, "a_raw"); err != nil {
+		t.Fatal(err)
+	}
+	array := "[" + strings.Repeat(`"`+strings.Repeat("z", 1<<20)+`",`, 30) + "0]"
+	r.produce("a_raw", 0, at("0", "2026-07-05T10:00:00"), `{"raw_data":`+array+`,"ingestion_timestamp":1783245600000}`, at("2", "2026-07-05T10:00:00"))
+	l := r.land(func(o *Options) { o.Config.MaxMemory = 1 << 20 })
+	objects := r.objects("topics/")
+	if s := l.Status().Partitions[0]; len(objects) != 1 || s.Records != 3 || s.Bytes < 30<<20 {
+		t.Errorf("%d objects, %+v", len(objects), s)
 	}
 }
