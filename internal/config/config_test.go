@@ -17,6 +17,7 @@ import (
 
 	"headwater/collect"
 	"headwater/internal/setting"
+	"headwater/kafka"
 	"headwater/table"
 )
 
@@ -223,6 +224,14 @@ sources:
 		RawTable: table.Name{Database: "market", Table: "trades_all"}, FlatTable: table.Name{Database: "market", Table: "trades_flat"}, base: p.Dir,
 	}
 	if diff := cmp.Diff([]Source{wantOrders, wantTrades}, []Source{orders, trades}, cmp.AllowUnexported(Source{})); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestPathsOfKeysAreRelativeToTheFile(t *testing.T) {
+	p := load(t, "database: market\nkafka: {brokers: [\"k:9092\"], tls: {ca: ca.pem, cert: /abs/cert.pem, key: ../key.pem}}\nsources: {}\n")
+	want := kafka.TLS{CA: filepath.Join(p.Dir, "ca.pem"), Cert: "/abs/cert.pem", Key: filepath.Join(filepath.Dir(p.Dir), "key.pem")}
+	if diff := cmp.Diff(&want, p.Kafka.TLS); diff != "" {
 		t.Error(diff)
 	}
 }
