@@ -366,7 +366,7 @@ func (l *SourceLog) drop() {
 func (l *SourceLog) Close() error {
 	l.once.Do(func() {
 		close(l.closing)
-		inTime := true
+		inTime := l.inflight.await(l.stopped, closeGrace)
 		l.cl.Close()
 		<-l.stopped
 		if !inTime {
