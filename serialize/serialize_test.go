@@ -35,3 +35,15 @@ func TestRun(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestLoneSurrogatesAreCounted(t *testing.T) {
+	w := newWorld(t)
+	w.put(t, envelopeOf(`{"a":"x\ud800y\udc00","b":"\ud83d\ude00","c":["\ud800"]}`), envelopeOf(`{"c":1}`))
+	if r := w.run(t); r.LoneSurrogates != 2 { // c is JSON text, which keeps its escapes
+		t.Error(r.LoneSurrogates)
+	}
+	want := map[string]any{"a": "x\ufffdy\ufffd", "b": "\U0001f600", "c": `["\ud800"]`, "_ingested_at": int64(noon * 1000)}
+	if diff := cmp.Diff(want, w.rows(t, w.job.Flat)[0]); diff != "" {
+		t.Error(diff)
+	}
+}
