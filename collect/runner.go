@@ -137,7 +137,7 @@ func (r *Runner) runSession(ctx context.Context, once bool) (err error) {
 	accept, refuse := afterwards(ctx, r.o.Config.Drain/2)
 	defer refuse()
 	end := func(cause error) { stop(cause); refuse() }
-	s, err := newSession(accept, r, log, cursor, end, func() bool { return ctx.Err() != nil })
+	s, err := newSession(accept, r, log, cursor, end)
 	if err != nil {
 		return err
 	}
@@ -153,11 +153,10 @@ func (r *Runner) runSession(ctx context.Context, once bool) (err error) {
 	r.enter(Running)
 	err = r.read(run, grace, s, once)
 	r.enter(Draining)
-	failure := s.drain(grace)
-	if failure != nil && ctx.Err() == nil {
+	if failure := s.drain(grace); failure != nil {
 		return failure // it is why the source's run was ended, so the source's own error adds nothing
 	}
-	return errors.Join(unlessEnded(ctx, failure), unlessEnded(ctx, s.snapshot(grace)), unlessEnded(ctx, err))
+	return errors.Join(unlessEnded(ctx, s.snapshot(grace)), unlessEnded(ctx, err))
 }
 
 // read runs the source and waits until it has returned or has outlived grace.
@@ -189,12 +188,12 @@ func guard(run func() error) (err error) {
 
 // afterwards is a context that outlives ctx by d.
 func afterwards(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	grace, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	grace, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
-		t := time.AfterFunc(d, cancel)
+		t := time.AfterFunc(d, func() { cancel(fmt.Errorf("Kafka did not take it within %s of the stop", d)) })
 		context.AfterFunc(grace, func() { t.Stop() })
 	})
-	return grace, func() { stop(); cancel() }
+	return grace, func() { stop(); cancel(nil) }
 }
 
 // SnapshotNow writes the cursor if it changed since it was last written and returns when the broker has it; call it before trimming

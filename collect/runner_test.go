@@ -237,6 +237,7 @@ func TestDrainFlushesWhatIsInFlight(t *testing.T) {
 		if st := r.Status(); st.State == collect.Stopped || st.InFlight != 4 {
 			t.Errorf("status while draining: %+v", st)
 		}
+		time.Sleep(f.config.Drain / 3)
 		release()
 		if err := <-result; err != nil {
 			t.Error(err)
@@ -323,6 +324,71 @@ func TestSnapshotsComeOnTimeAndOnlyWhenSomethingChanged(t *testing.T) {
 	})
 }
 
+// After a restart trimming can go on although nothing new is read.
+func TestSnapshotNowAfterARestart(t *testing.T) {
+	f := fresh()
+	if err := f.runner(count(3, "a")).Run(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		r := f.runner(count(3, "a"))
+		if err := r.SnapshotNow(ctx); err == nil {
+			t.Error("SnapshotNow says nothing of a Runner that does not run")
+		}
+		result := make(chan error, 1)
+		go func() { result <- r.Run(ctx, false) }()
+		synctest.Wait()
+		if err := r.SnapshotNow(ctx); err != nil || r.Snapshotted()[0] != 3 {
+			t.Errorf("%v, snapshotted %v", err, r.Snapshotted())
+		}
+		cancel()
+		<-result
+	})
+}
+
+// A source that waits for its outside world is stopped when a record fails, and run again.
+func TestFailureEndsASourceThatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := fresh()
+		f.log.Fail(3)
+		ctx, cancel := context.WithCancel(t.Context())
+		result := make(chan error, 1)
+		go func() { result <- f.runner(count(3, "a")).Run(ctx, false) }()
+		time.Sleep(time.Minute)
+		f.check(t, 3, "a")
+		cancel()
+		<-result
+	})
+}
+
+// A source that gets on between its failures is not made to wait longer and longer.
+func TestProgressResetsTheWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 50
+		f := fresh()
+		f.config.Retry = collect.Retry{Min: time.Second, Max: time.Hour, Tries: n + 1}
+		began := time.Now()
+		err := f.runner(source(func(ctx context.Context, out collect.Out, _ bool) error {
+			next := int(out.Streams()["a"].Seq) + 1
+			if len(out.Streams()) == 0 {
+				next = 0
+			}
+			if next == n {
+				return nil
+			}
+			return errors.Join(out.Emit(ctx, number("a", next)), errors.New("cut off"))
+		})).Run(t.Context(), true)
+		if err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(began); d > n*time.Second {
+			t.Errorf("waited %s in all", d)
+		}
+		f.check(t, n, "a")
+	})
+}
+
 func TestMarks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := fresh()
@@ -339,6 +405,7 @@ func TestMarks(t *testing.T) {
 				out.Emit(ctx, number("a", 0)),
 				out.Mark(ctx, "a", json.RawMessage(`"a0"`), false, func() { durable.Add(10) }),
 				out.Emit(ctx, number("a", 1)),
+				out.Mark(ctx, "a", json.RawMessage(`"a1"`), false, nil),
 				out.Mark(ctx, "gone", nil, true, nil),
 			} {
 				if err != nil {
@@ -367,7 +434,7 @@ func TestMarks(t *testing.T) {
 		cancel()
 		<-result
 		_, c = f.log.Snapshots()
-		want["a"] = envelope.StreamCursor{Seq: 1, Resume: json.RawMessage("2")}
+		want["a"] = envelope.StreamCursor{Seq: 1, Resume: json.RawMessage(`"a1"`)}
 		if d := cmp.Diff(want, c.Streams); d != "" {
 			t.Errorf("last cursor (-want +got):\n%s", d)
 		}

@@ -25,7 +25,6 @@ type session struct {
 	// would fail every record behind it, those that a drain waits for among them.
 	append func(r envelope.Record, done func(offset int64, err error))
 	stop   context.CancelCauseFunc // ends the source's run, and the context of append
-	over   func() bool             // the Runner itself is told to stop: what is not accepted from then on is no fault
 	soon   chan struct{}           // asks for a snapshot before its time
 
 	buffers sync.Pool // of *[]byte, the values of acknowledged records
@@ -70,9 +69,9 @@ type sent struct {
 	quarantined bool
 }
 
-func newSession(accept context.Context, r *Runner, log Log, c envelope.Cursor, stop context.CancelCauseFunc, over func() bool) (*session, error) {
+func newSession(accept context.Context, r *Runner, log Log, c envelope.Cursor, stop context.CancelCauseFunc) (*session, error) {
 	s := &session{
-		r: r, log: log, stop: stop, over: over,
+		r: r, log: log, stop: stop,
 		append:       func(r envelope.Record, done func(int64, error)) { log.Append(accept, r, done) },
 		soon:         make(chan struct{}, 1),
 		snapshotting: make(chan struct{}, 1),
@@ -359,8 +358,7 @@ func (s *session) fail(err error) {
 	s.settled.Broadcast()
 }
 
-// drain waits until every record is acknowledged, the session has failed or ctx ends. After the Runner was told to stop
-// a failure does not end the wait: records before the one that failed may still be on their way.
+// drain waits until every record is acknowledged, the session has failed or ctx ends.
 func (s *session) drain(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() {
 		s.mu.Lock()
@@ -369,7 +367,7 @@ func (s *session) drain(ctx context.Context) error {
 	})()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.inFlight > 0 && (s.err == nil || s.over()) && ctx.Err() == nil {
+	for s.inFlight > 0 && s.err == nil && ctx.Err() == nil {
 		s.settled.Wait()
 	}
 	if s.err == nil && s.inFlight > 0 {
