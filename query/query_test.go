@@ -249,8 +249,9 @@ func TestRefused(t *testing.T) {
 func TestStatements(t *testing.T) {
 	tab := Table{Name: orders, Files: []File{parquet(t, 5, object("id", long), "SELECT 1::BIGINT id")}}
 	for sql, want := range map[string]string{
-		"SELECT id FROM shop.orders -- all":                "id\n1\n",
-		"WITH a AS (SELECT 1 AS x) FROM a;":                "x\n1\n",
+		"SELECT id FROM shop.orders -- all":                               "id\n1\n",
+		"WITH a AS (SELECT 1 AS x) FROM a;":                               "x\n1\n",
+		"SELECT TIMESTAMPTZ '2026-07-05 23:30:00+00'::DATE::VARCHAR AS d": "d\n2026-07-05\n",
 		"VALUES (1, 'b')":                                  "col0,col1\n1,b\n",
 		"SELECT name FROM (SHOW ALL TABLES)":               "name\norders\n",
 		"DESCRIBE shop.orders":                             "column_name,column_type,null,key,default,extra\nid,BIGINT,YES,,,\nyear,INTEGER,YES,,,\nmonth,INTEGER,YES,,,\nday,INTEGER,YES,,,\n",

@@ -92,7 +92,7 @@ func TestOtherObjectsAreNamed(t *testing.T) {
 	n, d := table.Name{Database: "shop", Table: "orders"}, table.Day{Year: 2026, Month: 7, Day: 5}
 	good := tabletest.Made(t, footer(n, d, schema.Type{}, 1))
 	ignored := map[string][]byte{
-		"shop/orders/year=2026/month=07/day=06/part-00000.snappy.parquet": good,
+		"shop/orders/year=2026/month=07/day=05/part-00000.snappy.parquet": good,
 		"shop/orders/year=2026/month=7/day=7/part-00000.snappy.parquet":   good,
 		"shop/orders/year=2026/month=7/day=8/part-00000.snappy.parquet":   []byte("damaged"),
 		"shop/orders/year=2026/month=7/day=9/part-00000.snappy.parquet":   tabletest.File(t, 1),
