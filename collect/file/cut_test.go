@@ -76,7 +76,8 @@ func TestRows(t *testing.T) {
 		}},
 		{"open quote", "a,b\n1,\"2\n3,4\n5,6", true, []got{
 			{Data: "1,\"2", Malformed: "quote opened in field 2 never closes"},
-			{Data: "3,4", Values: []string{"3", "4"}}, {Data: "5,6", Values: []string{"5", "6"}},
+			{Data: "3,4", Values: []string{"3", "4"}},
+			{Data: "5,6", Values: []string{"5", "6"}},
 		}},
 		{"bad header", "\"a\"b,c\n1,2\n", true, []got{
 			{Data: "\"a\"b,c", Malformed: "text after a closing quote in field 1"},

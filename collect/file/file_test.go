@@ -654,3 +654,17 @@ func TestValidate(t *testing.T) {
 		t.Errorf("%v", f)
 	}
 }
+
+// A log that is emptied and begins again with the same line is a new generation, even if it was seen only while it was empty.
+func TestTruncated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, "a.txt")
+		stop := b.live(t)
+		for _, text := range []string{"1\n", "", "1\n2\n"} {
+			b.write(t, "a.txt", []byte(text))
+			time.Sleep(2 * b.c.Every)
+		}
+		stop()
+		b.expect(t, `a.txt#0: "1"`, `a.txt#1: "1"`, `a.txt#1: "2"`)
+	})
+}
