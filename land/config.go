@@ -88,9 +88,12 @@ func (c *Config) Validate() setting.Faults {
 	if c.FlushSize < 1 {
 		at("flush.size", "must be at least 1 record, got %d", c.FlushSize)
 	}
-	for key, ms := range map[string]int64{"rotate.interval.ms": c.RotateIntervalMs, "rotate.schedule.interval.ms": c.RotateScheduleIntervalMs} {
-		if (ms < 1 && ms != -1) || ms > maxMillis {
-			at(key, "must be milliseconds from 1, or -1 for never, got %d", ms)
+	for _, rotate := range []struct {
+		key string
+		ms  int64
+	}{{"rotate.interval.ms", c.RotateIntervalMs}, {"rotate.schedule.interval.ms", c.RotateScheduleIntervalMs}} {
+		if (rotate.ms < 1 && rotate.ms != -1) || rotate.ms > maxMillis {
+			at(rotate.key, "must be milliseconds from 1, or -1 for never, got %d", rotate.ms)
 		}
 	}
 	if simpleName(c.PartitionerClass) != "TimeBasedPartitioner" {

@@ -171,12 +171,12 @@ func (l *Lander) run(ctx context.Context, ends map[string]map[int32]int64, flush
 		return err
 	}
 	close(s.ready)
-	defer s.cl.CloseAllowingRebalance()
 	err = s.poll(ctx, work)
 	if flush {
 		s.drain(s.takeAll())
 	}
 	stop()
+	s.cl.CloseAllowingRebalance() // before the wait: until then a rebalance may still start writers
 	s.writers.Wait()
 	return err
 }

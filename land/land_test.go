@@ -39,32 +39,54 @@ func TestObjects(t *testing.T) {
 		values []string
 		want   string // key=ids; the last rotation is RunTo's
 	}{
-		{"by count", func(o *Options) { hourly(o); o.Config.FlushSize = 3 }, clocks(strings.Repeat("10:00:00 ", 10)),
-			"day=05/hour=10/a_raw+0+0000000000=0 1 2; day=05/hour=10/a_raw+0+0000000003=3 4 5; day=05/hour=10/a_raw+0+0000000006=6 7 8; day=05/hour=10/a_raw+0+0000000009=9"},
-		{"count spans the folders", func(o *Options) { hourly(o); o.Config.FlushSize = 9 },
+		{
+			"by count", func(o *Options) { hourly(o); o.Config.FlushSize = 3 }, clocks(strings.Repeat("10:00:00 ", 10)),
+			"day=05/hour=10/a_raw+0+0000000000=0 1 2; day=05/hour=10/a_raw+0+0000000003=3 4 5; day=05/hour=10/a_raw+0+0000000006=6 7 8; day=05/hour=10/a_raw+0+0000000009=9",
+		},
+		{
+			"count spans the folders", func(o *Options) { hourly(o); o.Config.FlushSize = 9 },
 			clocks(strings.Repeat("16:00:00 17:00:00 18:00:00 ", 6)),
 			"day=05/hour=16/a_raw+0+0000000000=0 3 6; day=05/hour=16/a_raw+0+0000000009=9 12 15; day=05/hour=17/a_raw+0+0000000001=1 4 7; day=05/hour=17/a_raw+0+0000000010=10 13 16; " +
-				"day=05/hour=18/a_raw+0+0000000002=2 5 8; day=05/hour=18/a_raw+0+0000000011=11 14 17"},
-		{"late records stay in open objects", func(o *Options) { hourly(o); o.Config.RotateIntervalMs = 600_000 },
+				"day=05/hour=18/a_raw+0+0000000002=2 5 8; day=05/hour=18/a_raw+0+0000000011=11 14 17",
+		},
+		{
+			"late records stay in open objects", func(o *Options) { hourly(o); o.Config.RotateIntervalMs = 600_000 },
 			clocks("10:00:00 09:58:00 10:09:00 09:55:00 10:10:00"),
-			"day=05/hour=09/a_raw+0+0000000001=1 3; day=05/hour=10/a_raw+0+0000000000=0 2; day=05/hour=10/a_raw+0+0000000004=4"},
-		{"a day later", func(o *Options) { hourly(o); o.Config.RotateIntervalMs = 86_400_000 },
+			"day=05/hour=09/a_raw+0+0000000001=1 3; day=05/hour=10/a_raw+0+0000000000=0 2; day=05/hour=10/a_raw+0+0000000004=4",
+		},
+		{
+			"a day later", func(o *Options) { hourly(o); o.Config.RotateIntervalMs = 86_400_000 },
 			clocks("2026-07-05T10:00:00 2026-07-05T09:00:00 2026-07-06T10:00:00 2026-07-06T10:00:01"),
-			"day=05/hour=09/a_raw+0+0000000001=1; day=05/hour=10/a_raw+0+0000000000=0; day=06/hour=10/a_raw+0+0000000002=2 3"},
-		{"null values first and last", func(o *Options) { hourly(o); o.Config.FlushSize = 3 },
+			"day=05/hour=09/a_raw+0+0000000001=1; day=05/hour=10/a_raw+0+0000000000=0; day=06/hour=10/a_raw+0+0000000002=2 3",
+		},
+		{
+			"null values first and last", func(o *Options) { hourly(o); o.Config.FlushSize = 3 },
 			append(append([]string{""}, clocks(strings.Repeat("10:00:00 ", 5))...), ""),
-			"day=05/hour=10/a_raw+0+0000000001=0 1 2; day=05/hour=10/a_raw+0+0000000004=3 4"},
+			"day=05/hour=10/a_raw+0+0000000001=0 1 2; day=05/hour=10/a_raw+0+0000000004=3 4",
+		},
 		{"nothing", hourly, nil, ""},
-		{"no folder for all", func(o *Options) { o.Config.TopicsDir = "topics/nested.json.gz" }, clocks("10:00:00"),
-			"date=2026-07-05/a_raw+0+0000000000=0"},
-		{"timezone", func(o *Options) { o.Config.Timezone = "America/Santiago" }, clocks("02:59:59"),
-			"date=2026-07-04/a_raw+0+0000000000=0"},
-		{"pipeline's timezone", func(o *Options) { o.Location = time.FixedZone("", 86400/2) }, clocks("12:00:00"),
-			"date=2026-07-06/a_raw+0+0000000000=0"},
-		{"nested field", func(o *Options) { o.Config.TimestampField = "a.b" },
-			[]string{`{"a":{"b":"2026-07-05T10:00:00"},"raw_data":"0"}`}, "date=2026-07-05/a_raw+0+0000000000=0"},
-		{"Kafka's time", func(o *Options) { o.Config.TimestampExtractor = "io.confluent.connect.storage.partitioner.Record" },
-			[]string{`{"raw_data":"0"}`}, "date=2025-07-05/a_raw+0+0000000000=0"},
+		{
+			"no folder for all", func(o *Options) { o.Config.TopicsDir = "topics/nested.json.gz" }, clocks("10:00:00"),
+			"date=2026-07-05/a_raw+0+0000000000=0",
+		},
+		{
+			"timezone", func(o *Options) { o.Config.Timezone = "America/Santiago" }, clocks("02:59:59"),
+			"date=2026-07-04/a_raw+0+0000000000=0",
+		},
+		{
+			"pipeline's timezone", func(o *Options) { o.Location = time.FixedZone("", 86400/2) }, clocks("12:00:00"),
+			"date=2026-07-06/a_raw+0+0000000000=0",
+		},
+		{
+			"nested field", func(o *Options) { o.Config.TimestampField = "a.b" },
+			[]string{`{"a":{"b":"2026-07-05T10:00:00"},"raw_data":"0"}`},
+			"date=2026-07-05/a_raw+0+0000000000=0",
+		},
+		{
+			"Kafka's time", func(o *Options) { o.Config.TimestampExtractor = "io.confluent.connect.storage.partitioner.Record" },
+			[]string{`{"raw_data":"0"}`},
+			"date=2025-07-05/a_raw+0+0000000000=0",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

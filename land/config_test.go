@@ -1,0 +1,77 @@
+package land
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestDefaultConfig(t *testing.T) {
+	c := DefaultConfig()
+	if faults := c.Validate(); len(faults) > 0 {
+		t.Errorf("%v", faults)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	for _, tt := range []struct {
+		key, reason string
+		set         func(*Config)
+	}{
+		{"topics.regex", "empty", func(c *Config) { c.TopicsRegex = "" }},
+		{"topics.regex", "missing closing", func(c *Config) { c.TopicsRegex = "(" }},
+		{"topics.regex", "unexpected )", func(c *Config) { c.TopicsRegex = "a)|(b" }},
+		{"topics.dir", "joined by /", func(c *Config) { c.TopicsDir = "/topics" }},
+		{"topics.dir", "joined by /", func(c *Config) { c.TopicsDir = "a/../b" }},
+		{"flush.size", "got 0", func(c *Config) { c.FlushSize = 0 }},
+		{"rotate.interval.ms", "got 0", func(c *Config) { c.RotateIntervalMs = 0 }},
+		{"rotate.schedule.interval.ms", "got -2", func(c *Config) { c.RotateScheduleIntervalMs = -2 }},
+		{"rotate.schedule.interval.ms", "never", func(c *Config) { c.RotateScheduleIntervalMs = 1 << 62 }},
+		{"partitioner.class", "TimeBasedPartitioner", func(c *Config) { c.PartitionerClass = "io.confluent.connect.storage.partitioner.DailyPartitioner" }},
+		{"path.format", "not supported", func(c *Config) { c.PathFormat = "date=YYYY" }},
+		{"partition.duration.ms", "at least 1", func(c *Config) { c.PartitionDurationMs = 0 }},
+		{"locale", "must be en", func(c *Config) { c.Locale = "" }},
+		{"timezone", "Europe/Paris", func(c *Config) { c.Timezone = "Mars/Olympus" }},
+		{"timestamp.extractor", "twice", func(c *Config) { c.TimestampExtractor = "Wallclock" }},
+		{"timestamp.extractor", "RecordField", func(c *Config) { c.TimestampExtractor = "Other" }},
+		{"timestamp.field", "dots", func(c *Config) { c.TimestampField = "a..b" }},
+		{"s3.compression.type", "gzip", func(c *Config) { c.CompressionType = "none" }},
+		{"s3.compression.level", "9", func(c *Config) { c.CompressionLevel = 10 }},
+		{"max.memory", "1MiB", func(c *Config) { c.MaxMemory = 0 }},
+		{"max.record.bytes", "positive", func(c *Config) { c.MaxRecordBytes = 0 }},
+	} {
+		c := DefaultConfig()
+		tt.set(&c)
+		faults := c.Validate()
+		if len(faults) != 1 || faults[0].Path[0] != tt.key || !strings.Contains(faults[0].Text, tt.reason) {
+			t.Errorf("%s: got %v, want something about %q", tt.key, faults, tt.reason)
+		}
+		if _, err := New(Options{Config: c}); err == nil || !strings.Contains(err.Error(), tt.key) {
+			t.Errorf("%s: New gives %v", tt.key, err)
+		}
+	}
+	for _, set := range []func(*Config){
+		func(c *Config) { c.TopicsDir = "" },
+		func(c *Config) { c.Locale, c.Timezone = "en_US", "+05:30" },
+		func(c *Config) { c.PartitionerClass = "io.confluent.connect.storage.partitioner.TimeBasedPartitioner" },
+		func(c *Config) { c.TimestampExtractor, c.TimestampField = "Record", "" },
+		func(c *Config) { c.RotateIntervalMs, c.RotateScheduleIntervalMs = -1, -1 },
+	} {
+		c := DefaultConfig()
+		set(&c)
+		if faults := c.Validate(); len(faults) > 0 {
+			t.Errorf("%v", faults)
+		}
+	}
+}
+
+func TestLands(t *testing.T) {
+	l, err := New(Options{Config: DefaultConfig(), Topics: []string{"a.b"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for topic, want := range map[string]bool{"x_raw": true, "raw": true, "x_raw2": false, "a.b": true, "aXb": false} {
+		if got := l.Lands(topic); got != want {
+			t.Errorf("Lands(%s) = %v", topic, got)
+		}
+	}
+}
