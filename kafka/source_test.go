@@ -18,6 +18,7 @@ import (
 
 	"headwater/envelope"
 	"headwater/internal/retry"
+	"headwater/internal/setting"
 )
 
 // TestCursor is that a source goes on where its topic ends, with records after the last snapshot, marks that no record says, and
@@ -203,10 +204,10 @@ func TestMarkersAtTheEnd(t *testing.T) {
 // TestFailedProduce is Invariant 1: whatever request fails, what is in the topic is a prefix of each stream, and the acknowledged is in it.
 func TestFailedProduce(t *testing.T) {
 	cluster, cfg := fake(t)
-	cfg.BatchBytes = 2000
 	ensure(t, newClient(t, cfg), "src_raw", 3)
+	cfg.BatchBytes = 2000
 	l, cursor := open(t, cfg)
-	for round := range 40 {
+	for round := range 30 {
 		w := newWriter(t, l, cursor)
 		kind := []*kerr.Error{kerr.MessageTooLarge, kerr.RequestTimedOut, kerr.OutOfOrderSequenceNumber, kerr.TopicAuthorizationFailed, kerr.NotLeaderForPartition}[round%5]
 		fault := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "src_raw", Partitions: []int32{int32(round % 3)}, Err: kind, When: once(rand.IntN(8))})
@@ -225,12 +226,12 @@ func TestFailedProduce(t *testing.T) {
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if kind == kerr.RequestTimedOut || kind == kerr.NotLeaderForPartition {
-			if len(w.failures) > 0 {
-				t.Fatalf("%s passes by itself, but %d records failed: %v", kind.Message, len(w.failures), w.failures[0])
-			}
+		passes := kind == kerr.RequestTimedOut || kind == kerr.NotLeaderForPartition || fault.Hits() == 0
+		if passes != (len(w.failures) == 0) {
+			t.Fatalf("round %d, %s: %d records failed: %v", round, kind.Message, len(w.failures), w.failures)
 		}
-		l, cursor = open(t, cfg) // checks the numbers
+		cfg.BatchBytes = []setting.Bytes{2000, 1e6}[round%2] // of the next round: small ones, and all that there is at once
+		l, cursor = open(t, cfg)                             // checks the numbers
 		for s, seq := range w.acked {
 			if have := cursor.Streams[s].Seq; have < seq || len(w.failures) == 0 && have != w.seqs[s]-1 {
 				t.Fatalf("round %d, %s: stream %s is at %d, acknowledged %d, sent %d", round, kind.Message, s, have, seq, w.seqs[s]-1)
@@ -460,5 +461,29 @@ func TestTrimCursors(t *testing.T) {
 	defer idle.Close()
 	if d := cmp.Diff(c.Streams, got.Streams); d != "" {
 		t.Error(d)
+	}
+}
+
+// TestNothingFollowsAFailure is that a batch goes whole or not at all, even when its first request is refused while its last
+// records are still being handed to the client.
+func TestNothingFollowsAFailure(t *testing.T) {
+	cluster, cfg := fake(t)
+	cfg.BatchBytes = 8 << 20
+	cl := newClient(t, cfg)
+	ensure(t, cl, "src_raw", 1)
+	l, cursor := open(t, cfg)
+	arrived, release := hold(cluster)
+	w := newWriter(t, l, cursor)
+	w.append(t.Context(), "a", 0, 0)
+	<-arrived
+	for range 9000 {
+		w.append(t.Context(), "a", 0, 0)
+	}
+	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "src_raw", Err: kerr.MessageTooLarge, When: once(1)})
+	release()
+	w.settled()
+	ends, err := EndOffsets(t.Context(), cl, "src_raw")
+	if err != nil || ends["src_raw"][0] != 1 || len(w.failures) != 9000 {
+		t.Errorf("the topic ends at %v (%v), %d records failed", ends, err, len(w.failures))
 	}
 }
