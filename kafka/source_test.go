@@ -479,7 +479,9 @@ func TestNothingFollowsAFailure(t *testing.T) {
 	for range 9000 {
 		w.append(t.Context(), "a", 0, 0)
 	}
-	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "src_raw", Err: kerr.MessageTooLarge, When: once(1)})
+	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "src_raw", Err: kerr.MessageTooLarge, When: func(r kmsg.Request) bool {
+		return len(r.(*kmsg.ProduceRequest).Topics[0].Partitions[0].Records) > 400 // not the first, which has one record
+	}})
 	release()
 	w.settled()
 	ends, err := EndOffsets(t.Context(), cl, "src_raw")
