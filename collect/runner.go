@@ -190,7 +190,7 @@ func guard(run func() error) (err error) {
 func afterwards(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	grace, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
-		t := time.AfterFunc(d, func() { cancel(fmt.Errorf("Kafka did not take it within %s of the stop", d)) })
+		t := time.AfterFunc(d, func() { cancel(fmt.Errorf("the broker did not take it within %s of the stop", d)) })
 		context.AfterFunc(grace, func() { t.Stop() })
 	})
 	return grace, func() { stop(); cancel(nil) }

@@ -31,7 +31,7 @@ func number(stream string, n int) collect.Item {
 	return collect.Item{
 		Stream: stream,
 		Resume: json.RawMessage(fmt.Sprint(n + 1)),
-		Item:   envelope.Item{Kind: envelope.JSON, Data: []byte(fmt.Sprint(n))},
+		Item:   envelope.Item{Kind: envelope.JSON, Data: fmt.Append(nil, n)},
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"strings"
@@ -77,9 +78,7 @@ func (r *reader) Run(ctx context.Context, out collect.Out, once bool) error {
 		}
 	}
 	if r.s.flaw == "trusts its memory" {
-		for part, n := range r.kept {
-			next[part] = n
-		}
+		maps.Copy(next, r.kept)
 	}
 	if r.s.flaw == "leaks" {
 		go func() { time.Sleep(time.Minute) }()

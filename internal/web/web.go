@@ -62,7 +62,7 @@ type Topic struct {
 	Partition   int32  `json:"partition"`
 	Committed   int64  `json:"committed"`
 	Lag         int64  `json:"lag"`
-	OpenFiles   int    `json:"open_files"`
+	OpenObjects int    `json:"open_objects"`
 	Objects     int64  `json:"objects"`
 	Records     int64  `json:"records"`
 	Bytes       int64  `json:"bytes"`
