@@ -33,6 +33,11 @@ func (e usageError) Error() string { return e.text }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Sprintf(format, args...)} }
 
+// reported is an error that the command's answer has told already.
+type reported struct{ error }
+
+func (e reported) Unwrap() error { return e.error }
+
 // interrupted is why a context ended that a signal has ended.
 type interrupted struct{ signal syscall.Signal }
 

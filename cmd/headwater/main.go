@@ -77,7 +77,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
 	}
-	if err != nil {
+	if _, told := errors.AsType[reported](err); err != nil && !told {
 		fmt.Fprintf(stderr, "headwater %s: %v\n", all[i].name, err)
 	}
 	return exitCode(err)

@@ -158,8 +158,8 @@ func TestExitCodes(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			r := test.p.Run(t, nil, test.args[0], test.args[1:]...)
-			if r.Code != test.code || !strings.Contains(r.Stderr, test.says) {
-				t.Errorf("exit code %d, want %d and %q in\n%s", r.Code, test.code, test.says, r.Stderr)
+			if said := r.Stdout + r.Stderr; r.Code != test.code || !strings.Contains(said, test.says) {
+				t.Errorf("exit code %d, want %d and %q in\n%s", r.Code, test.code, test.says, said)
 			}
 		})
 	}

@@ -77,7 +77,7 @@ func TestReadmePipeline(t *testing.T) {
 		t.Fatal("the README shows no pipeline")
 	}
 	p := binary.New(t, binary.Build(t), string(m[1]))
-	if out := p.Run(t, nil, "check").Must(t); !strings.Contains(out, "no fault") {
+	if out := p.Run(t, nil, "check").Must(t); !strings.Contains(out, "no faults") {
 		t.Error(out)
 	}
 }
