@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -122,10 +123,8 @@ func New(o Options) (*Lander, error) {
 
 // Lands says whether a topic is one of those that this Lander reads.
 func (l *Lander) Lands(topic string) bool {
-	for _, t := range l.opts.Topics {
-		if t == topic {
-			return true
-		}
+	if slices.Contains(l.opts.Topics, topic) {
+		return true
 	}
 	return l.topics.MatchString(topic)
 }

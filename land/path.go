@@ -2,6 +2,7 @@ package land
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -62,10 +63,8 @@ func parsePathPart(rest string) (pathPart, int, error) {
 	}
 	n := len(rest) - len(strings.TrimLeft(rest, rest[:1]))
 	known := pathFields[letter]
-	for _, length := range known.lengths {
-		if n == length {
-			return pathPart{field: known.field, digits: n}, n, nil
-		}
+	if slices.Contains(known.lengths, n) {
+		return pathPart{field: known.field, digits: n}, n, nil
 	}
 	return pathPart{}, 0, fmt.Errorf("%q is not supported; there are YYYY, yyyy, MM, M, dd, d, HH, H, mm, m, ss, s, and text in single quotes", rest[:n])
 }

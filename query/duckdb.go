@@ -108,7 +108,7 @@ func (d *duckDB) stream(sql string, columns int, row func([]value) error) error 
 		return statementFault(errors.New(duckdb.PrepareError(one)))
 	}
 	var pending duckdb.PendingResult
-	//lint:ignore SA1019 the C interface has no other way to get an answer before the whole of it is in memory
+	// Deprecated in the C interface, which has no other way to get an answer before the whole of it is in memory.
 	state = duckdb.PendingPreparedStreaming(one, &pending)
 	defer duckdb.DestroyPending(&pending)
 	if state == duckdb.StateError {

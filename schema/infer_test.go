@@ -50,8 +50,10 @@ func TestResolve(t *testing.T) {
 		{str(SeenObject), Type{}},
 		{&Evidence{Seen: SeenArray, Elem: str(SeenNull)}, Type{}},
 		{&Evidence{Seen: SeenArray, Elem: str(SeenInt | SeenString)}, Type{Kind: List, Elem: &Type{Kind: String}}},
-		{&Evidence{Seen: SeenObject, Fields: map[string]*Evidence{"b": str(SeenInt), "a": str(SeenBool), "n": str(SeenNull)}},
-			Type{Kind: Struct, Fields: []Field{{"a", Type{Kind: Boolean}}, {"b", Type{Kind: Long}}}}},
+		{
+			&Evidence{Seen: SeenObject, Fields: map[string]*Evidence{"b": str(SeenInt), "a": str(SeenBool), "n": str(SeenNull)}},
+			Type{Kind: Struct, Fields: []Field{{"a", Type{Kind: Boolean}}, {"b", Type{Kind: Long}}}},
+		},
 	}
 	for i, test := range tests {
 		if diff := cmp.Diff(test.want, test.e.Resolve()); diff != "" {
@@ -149,13 +151,21 @@ func TestFlatten(t *testing.T) {
 		{list(long), []Field{{"value", list(long)}}, nil},
 		{st(Field{"a", st(Field{"b", st(Field{"c", long})})}), []Field{{"a_b_c", long}}, nil},
 		{st(Field{"A", long}, Field{"a", str}, Field{"a_2", str}), []Field{{"A", long}, {"a_3", str}, {"a_2", str}}, []Renamed{{"a", "a_3"}}},
-		{st(Field{"YEAR", long}, Field{"a", st(Field{"b", long})}, Field{"a_b", str}),
-			[]Field{{"YEAR_2", long}, {"a_b", long}, {"a_b_2", str}}, []Renamed{{"YEAR", "YEAR_2"}, {"a_b", "a_b_2"}}},
-		{st(Field{"a.b", long}, Field{"x:y\n", st(Field{"<z>", list(st(Field{"p;q", long}))})}),
+		{
+			st(Field{"YEAR", long}, Field{"a", st(Field{"b", long})}, Field{"a_b", str}),
+			[]Field{{"YEAR_2", long}, {"a_b", long}, {"a_b_2", str}},
+			[]Renamed{{"YEAR", "YEAR_2"}, {"a_b", "a_b_2"}},
+		},
+		{
+			st(Field{"a.b", long}, Field{"x:y\n", st(Field{"<z>", list(st(Field{"p;q", long}))})}),
 			[]Field{{"a_b", long}, {"x_y___z_", list(st(Field{"p_q", long}))}},
-			[]Renamed{{"a.b", "a_b"}, {"x:y\n.<z>", "x_y___z_"}, {"x:y\n.<z>.p;q", "x_y___z_.p_q"}}},
-		{st(Field{"l", list(st(Field{"K", long}, Field{"k", long}))}),
-			[]Field{{"l", list(st(Field{"K", long}, Field{"k_2", long}))}}, []Renamed{{"l.k", "l.k_2"}}},
+			[]Renamed{{"a.b", "a_b"}, {"x:y\n.<z>", "x_y___z_"}, {"x:y\n.<z>.p;q", "x_y___z_.p_q"}},
+		},
+		{
+			st(Field{"l", list(st(Field{"K", long}, Field{"k", long}))}),
+			[]Field{{"l", list(st(Field{"K", long}, Field{"k_2", long}))}},
+			[]Renamed{{"l.k", "l.k_2"}},
+		},
 	}
 	for i, test := range tests {
 		got, renamed := Flatten(test.in, "_")

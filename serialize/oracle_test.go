@@ -144,8 +144,10 @@ func (r texts) value(depth int) string {
 	case 2:
 		return strconv.FormatInt(r.Int64N(2000)-1000, 10)
 	case 3:
-		return []string{"9007199254740993", "-9223372036854775808", "18446744073709551616", "1e5", "-0", "0.1", "1E-400", "1e400",
-			strings.Repeat("9", 38), "1" + strings.Repeat("0", 38)}[r.IntN(10)]
+		return []string{
+			"9007199254740993", "-9223372036854775808", "18446744073709551616", "1e5", "-0", "0.1", "1E-400", "1e400",
+			strings.Repeat("9", 38), "1" + strings.Repeat("0", 38),
+		}[r.IntN(10)]
 	case 4, 5, 6:
 		return r.text()
 	case 7, 8:
@@ -160,11 +162,11 @@ func (r texts) value(depth int) string {
 
 func (r texts) text() string {
 	parts := []string{`a`, `b`, ` `, `\n`, `\u00e9`, "\u00e9", `\ud83d\ude00`, `\ud83d`, `\"`, `\\`, `{`, `]`, `\/`, "\u4e16", "\U0001f600"}
-	s := ""
+	var s strings.Builder
 	for range r.IntN(5) {
-		s += parts[r.IntN(len(parts))]
+		s.WriteString(parts[r.IntN(len(parts))])
 	}
-	return `"` + s + `"`
+	return `"` + s.String() + `"`
 }
 
 func (r texts) object(depth int) string {

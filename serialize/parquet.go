@@ -2,7 +2,6 @@ package serialize
 
 import (
 	"context"
-
 	"fmt"
 	"io"
 	"slices"

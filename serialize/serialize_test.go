@@ -25,11 +25,15 @@ func TestRun(t *testing.T) {
 	}
 	meta := map[string]any{"host_name": "h", "thread_id": int64(1)}
 	wantRaw := []any{
-		map[string]any{"raw_data": map[string]any{"a": int64(1), "b": map[string]any{"c": "x"}, "l": []any{int64(1), int64(2), nil}},
-			"metadata": meta, "ingestion_timestamp": int64(noon)},
+		map[string]any{
+			"raw_data": map[string]any{"a": int64(1), "b": map[string]any{"c": "x"}, "l": []any{int64(1), int64(2), nil}},
+			"metadata": meta, "ingestion_timestamp": int64(noon),
+		},
 		map[string]any{"raw_data": map[string]any{"b": map[string]any{}, "l": []any{}}, "metadata": meta, "ingestion_timestamp": int64(noon)},
-		map[string]any{"raw_data": map[string]any{"b": map[string]any{"c": "y"}, "late": 1.5}, "metadata": meta,
-			"ingestion_timestamp": int64(noon)},
+		map[string]any{
+			"raw_data": map[string]any{"b": map[string]any{"c": "y"}, "late": 1.5}, "metadata": meta,
+			"ingestion_timestamp": int64(noon),
+		},
 	}
 	if diff := cmp.Diff(wantRaw, w.rows(t, w.job.Raw)); diff != "" {
 		t.Error(diff)

@@ -96,5 +96,8 @@ func runQueryWorker(ctx context.Context, fs *flag.FlagSet, args []string, s stre
 	if _, err := parse(fs, args); err != nil {
 		return err
 	}
-	return query.Worker(ctx, s.in, s.out, s.err)
+	if err := query.Worker(ctx, s.in, s.out, s.err); err != nil {
+		return reported{err} // its parent has it from the worker's own output
+	}
+	return nil
 }

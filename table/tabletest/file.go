@@ -38,7 +38,10 @@ func File(t testing.TB, rows int64, keyValue ...[2]string) []byte {
 
 func writeIDs(t testing.TB, w *file.Writer, rows int64) {
 	t.Helper()
-	group := w.AppendRowGroup()
+	group, err := w.AppendRowGroupChecked()
+	if err != nil {
+		t.Fatal(err)
+	}
 	column, err := group.NextColumn()
 	if err != nil {
 		t.Fatal(err)
