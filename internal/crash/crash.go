@@ -1,7 +1,9 @@
 // Package crash kills this process at a named point, so that tests can check that a restart finds out what is
 // true wherever the process died. Without HEADWATER_CRASH in the environment a point costs one comparison.
 //
-// HEADWATER_CRASH=land.after-put dies at the first pass of that point, land.after-put:3 at the third.
+// HEADWATER_CRASH=land.after-put dies at the first pass of that point, land.after-put:3 at the third. HEADWATER_STOP stops
+// the process there instead, as SIGSTOP or a paused machine would, until it gets SIGCONT: it is then the writer that believes
+// nothing has happened.
 package crash
 
 import (
@@ -38,35 +40,40 @@ var Points = []string{
 	"serialize.between-tables", // the raw table is published, the flat table is not
 }
 
-// plan is what HEADWATER_CRASH asks for: the point's name and how many passes of it are left.
+// plan is what a variable asks for: the point's name and how many passes of it are left.
 type plan struct {
 	name string
 	left atomic.Int64
 }
 
-// armed reads the environment at the first point that is passed.
-var armed = sync.OnceValue(func() *plan {
-	name, count, found := strings.Cut(os.Getenv("HEADWATER_CRASH"), ":")
+func read(variable string) *plan {
+	name, count, found := strings.Cut(os.Getenv(variable), ":")
 	p := &plan{name: name}
 	p.left.Store(1)
 	if found {
 		n, err := strconv.ParseInt(count, 10, 64)
 		if err != nil || n < 1 {
-			panic(fmt.Sprintf("HEADWATER_CRASH=%s:%s: the count after the colon must be a positive number", name, count))
+			panic(fmt.Sprintf("%s=%s:%s: the count after the colon must be a positive number", variable, name, count))
 		}
 		p.left.Store(n)
 	}
 	return p
-})
+}
+
+// reached reports the pass that was asked for, once.
+func (p *plan) reached(name string) bool { return p.name == name && p.left.Add(-1) == 0 }
+
+// armed reads the environment at the first point that is passed.
+var armed = sync.OnceValues(func() (kill, stop *plan) { return read("HEADWATER_CRASH"), read("HEADWATER_STOP") })
 
 // Point kills the process with SIGKILL, as a power cut or the kernel's OOM killer would end it, if name is armed.
 func Point(name string) {
-	p := armed()
-	if p.name != name {
-		return
-	}
-	if p.left.Add(-1) == 0 {
+	kill, stop := armed()
+	if kill.reached(name) {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {} // the signal may take effect a moment later; nothing after the point may run
+	}
+	if stop.reached(name) {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 	}
 }

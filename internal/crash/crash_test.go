@@ -2,6 +2,7 @@ package crash
 
 import (
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"regexp"
@@ -50,6 +51,32 @@ func TestPoint(t *testing.T) {
 		if killed := signalOf(err) == syscall.SIGKILL; killed != (want[len(want)-1] != "end") {
 			t.Errorf("armed with %q it ended with %v", armed, err)
 		}
+	}
+}
+
+func TestStop(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), "HEADWATER_CRASH_CHILD=1", "HEADWATER_STOP=land.after-put:2")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var status syscall.WaitStatus
+	if _, err := syscall.Wait4(cmd.Process.Pid, &status, syscall.WUNTRACED, nil); err != nil || !status.Stopped() {
+		t.Fatalf("it is not stopped: %v, %v", status, err)
+	}
+	if err := cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	passed, err := io.ReadAll(out)
+	if err != nil || !strings.HasSuffix(string(passed), "end\n") {
+		t.Errorf("after it was continued it passed %q, %v", passed, err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
 	}
 }
 
