@@ -57,10 +57,14 @@ func runPipeline(ctx context.Context, fs *flag.FlagSet, args []string, s streams
 	if err := p.open(ctx); err != nil {
 		return err
 	}
-	if *once {
-		return p.serve(ctx, p.once)
+	if !*once {
+		return p.serve(ctx, p.run)
 	}
-	return p.serve(ctx, p.run)
+	err = p.serve(ctx, p.once)
+	if status, serr := p.Status(context.WithoutCancel(ctx)); serr == nil {
+		err = errors.Join(err, printCounts(s.out, status))
+	}
+	return err
 }
 
 // openTables locks the data folder and opens what serialize needs. What it has opened is closed by close, also if it fails.
@@ -101,7 +105,12 @@ func (p *pipeline) ensureTopics(ctx context.Context) error {
 	for _, s := range p.cfg.Sources {
 		specs = append(specs, kafka.TopicSpec{Name: s.Topic, Partitions: s.Partitions, Replication: s.Replication, Configs: s.Configs})
 	}
-	return kafka.EnsureTopics(ctx, p.broker.client, specs)
+	err := kafka.EnsureTopics(ctx, p.broker.client, specs)
+	if _, other := errors.AsType[*kafka.PartitionsError](err); other {
+		p.log.Warn("a topic keeps the Kafka partitions that it has", "reason", err)
+		return nil
+	}
+	return err
 }
 
 func (p *pipeline) newLander() (*land.Lander, error) {
@@ -177,7 +186,7 @@ func (p *pipeline) once(ctx context.Context) error {
 	if err := p.trim(ctx); err != nil {
 		return errors.Join(failed, err)
 	}
-	return errors.Join(failed, p.serializeStale(ctx, topics))
+	return errors.Join(failed, p.serializeStale(ctx, topics, table.Day{}))
 }
 
 func (p *pipeline) collectOnce(ctx context.Context) error {
@@ -200,20 +209,30 @@ func (p *pipeline) landed(ctx context.Context) ([]string, error) {
 	return slices.DeleteFunc(topics, func(t string) bool { return !p.lander.Lands(t) }), err
 }
 
-// serializeStale makes the tables of every day whose objects are not those that the tables were made from. A day that cannot be
-// made does not keep the others from being made.
-func (p *pipeline) serializeStale(ctx context.Context, topics []string) error {
+// serializeStale makes the tables of every day from first on whose objects are not those that the tables were made from. A day
+// that cannot be made does not keep the others from being made.
+func (p *pipeline) serializeStale(ctx context.Context, topics []string, first table.Day) error {
 	var errs []error
+	made := map[table.Name]string{}
 	for _, topic := range topics {
+		job := jobOf(p.cfg, topic, first)
+		if other, taken := made[job.Flat]; taken {
+			errs = append(errs, retry.Stop(fmt.Errorf("serializing topic %s: its tables would be those of topic %s; name one of them under sources, with tables of its own", topic, other)))
+			continue
+		}
+		made[job.Flat] = topic
 		days, err := p.serializer.Days(ctx, topic)
 		if err != nil {
 			errs = append(errs, err)
 		}
-		for _, day := range days {
+		for _, job.Day = range days {
+			if job.Day.Compare(first) < 0 {
+				continue
+			}
 			if ctx.Err() != nil {
 				return errors.Join(append(errs, context.Cause(ctx))...)
 			}
-			if _, err := p.serialize(ctx, jobOf(p.cfg, topic, day)); err != nil {
+			if _, err := p.serialize(ctx, job); err != nil {
 				errs = append(errs, err)
 			}
 		}
@@ -224,7 +243,16 @@ func (p *pipeline) serializeStale(ctx context.Context, topics []string) error {
 func (p *pipeline) serialize(ctx context.Context, job serialize.Job) (serialize.Result, error) {
 	p.serializing.Lock()
 	defer p.serializing.Unlock()
-	return p.serializer.Run(ctx, job)
+	got, err := p.serializer.Run(ctx, job)
+	if err != nil || got.NoOp {
+		return got, err
+	}
+	p.log.Info("serialized", "source", job.Source, "day", job.Day, "objects", got.Objects, "rows", got.Rows)
+	if got.Quarantined > 0 {
+		p.log.Warn("records are not in the tables", "source", job.Source, "day", job.Day, "records", got.Quarantined, "reasons", got.Reasons,
+			"quarantine", lake.QuarantinePrefix("serialize", job.Source))
+	}
+	return got, nil
 }
 
 // run is the pipeline until ctx ends: then the sources stop and their records are acknowledged, and after them land closes and
@@ -243,7 +271,7 @@ func (p *pipeline) run(ctx context.Context) error {
 	}
 	sources.Go(func() error { return p.every(ctx, trimEvery, "trimming topics", p.trim) })
 	if every := p.cfg.Serialize.Every; every > 0 {
-		sources.Go(func() error { return p.every(ctx, every, "serializing", p.serializeAll) })
+		sources.Go(func() error { return p.every(ctx, every, "serializing", p.serializeNew()) })
 	}
 	others.Go(func() error { return p.stage(landing, fail, "land", p.lander.Run) })
 
@@ -284,12 +312,22 @@ func (p *pipeline) every(ctx context.Context, d time.Duration, name string, work
 	return nil
 }
 
-func (p *pipeline) serializeAll(ctx context.Context) error {
-	topics, err := p.landed(ctx)
-	if err != nil {
-		return err
+// serializeNew is the work of serialize.every: at its first turn all days, which a stop may have left behind, and after that those
+// that records can still come for.
+func (p *pipeline) serializeNew() func(context.Context) error {
+	var first table.Day
+	return func(ctx context.Context) error {
+		topics, err := p.landed(ctx)
+		if err != nil {
+			return err
+		}
+		yesterday := table.DayOf(time.Now().In(p.cfg.Location).AddDate(0, 0, -1))
+		if err := p.serializeStale(ctx, topics, first); err != nil {
+			return err
+		}
+		first = yesterday
+		return nil
 	}
-	return p.serializeStale(ctx, topics)
 }
 
 // trimEvery is how often the embedded broker is relieved of what has landed.
@@ -301,16 +339,15 @@ func (p *pipeline) trim(ctx context.Context) error {
 	if p.broker.embedded == nil {
 		return nil
 	}
-	landed := p.lander.Committed()
+	upTo := p.lander.Committed() // of topics that others fill, all that has landed
 	for i, c := range p.collectors {
-		topic := p.cfg.Sources[i].Topic
-		upTo := map[int32]int64{}
-		for partition, snapshotted := range c.Snapshotted() {
-			if committed, ok := landed[topic][partition]; ok {
-				upTo[partition] = min(committed, snapshotted)
-			}
+		landed, snapshotted := upTo[p.cfg.Sources[i].Topic], c.Snapshotted()
+		for partition := range landed {
+			landed[partition] = min(landed[partition], snapshotted[partition])
 		}
-		if err := kafka.Trim(ctx, p.broker.client, topic, upTo); err != nil {
+	}
+	for topic, offsets := range upTo {
+		if err := kafka.Trim(ctx, p.broker.client, topic, offsets); err != nil {
 			return fmt.Errorf("trimming %s: %w", topic, err)
 		}
 	}

@@ -107,6 +107,11 @@ func printStatus(w io.Writer, s web.Status) error {
 	} else {
 		fmt.Fprintf(w, "not running; what lies in %s:\n", s.DataDir)
 	}
+	return printCounts(w, s)
+}
+
+// printCounts is the part of a status that a run has changed.
+func printCounts(w io.Writer, s web.Status) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "\nSOURCE\tSTATE\tRECORDS\tMALFORMED\tQUARANTINED\tSTREAMS\tLAST ERROR")
 	for _, x := range s.Sources {
