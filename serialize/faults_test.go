@@ -46,7 +46,7 @@ func TestDamagedObjects(t *testing.T) {
 	flipped := bytes.Clone(whole)
 	flipped[len(flipped)-6] ^= 1 // the checksum
 	for name, data := range map[string][]byte{
-		"cut": whole[:len(whole)/2], "cut in the checksum": whole[:len(whole)-3], "flipped": flipped, "only the magic": whole[:5],
+		"cut": whole[:len(whole)/2], "cut in the checksum": whole[:len(whole)-3], "flipped": flipped, "only the magic": whole[:5], "empty": nil,
 		"garbage behind": append(bytes.Clone(whole), "garbage that is no gzip"...),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -111,6 +111,28 @@ func TestOverlap(t *testing.T) {
 			w.absent(t)
 		})
 	}
+}
+
+// TestFoldersOfHours: late records make objects of several hours interleave, with or without tails.
+func TestFoldersOfHours(t *testing.T) {
+	w := newWorld(t)
+	put := func(hour int, p int32, first, next, count int64, told bool) {
+		data := zip(t, strings.Repeat(envelopeOf(`{}`)+"\n", int(count)))
+		if told {
+			data = lake.Tail{Log: testLog, First: first, Next: next, Count: count}.Append(data)
+		}
+		w.putObject(t, lake.RawKey("topics", testTopic, fmt.Sprintf("date=2026-07-05/hour=%02d", hour), p, first), data)
+	}
+	for p, told := range []bool{true, false} {
+		put(1, int32(p), 0, 10, 5, told)
+		put(2, int32(p), 3, 12, 4, told)
+		put(1, int32(p), 10, 14, 3, told)
+	}
+	if r := w.run(t); r.Rows != 24 {
+		t.Error(r.Rows)
+	}
+	put(2, 0, 11, 13, 1, true)
+	w.fails(t, ErrData, "hour=02", "+0000000003", "+0000000011")
 }
 
 // TestConnectorObjects are those of the real connector: no tail, gaps between them, several Kafka partitions, plain text.

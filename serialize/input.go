@@ -61,6 +61,9 @@ func (z *Serializer) list(ctx context.Context, topic string, day table.Day) ([]i
 		if err != nil {
 			return nil, dataError("%w; move it out of the day's folder", err)
 		}
+		if o.Size == 0 {
+			return nil, dataError("%s has no bytes; restore it from a copy or from the topic", o.Key)
+		}
 		inputs = append(inputs, input{Object: o, name: name})
 	}
 	slices.SortFunc(inputs, compareInputs)
@@ -90,24 +93,38 @@ func compareInputs(a, b input) int {
 // checkOverlap refuses objects that hold the same records: their rows would be doubled. inputs are in order. Where the
 // earlier object says nothing of itself, checkConnector looks once its records have been counted.
 func checkOverlap(inputs []input) error {
-	var last input // of the same Kafka partition and generation, the object that ends last
-	for i, in := range inputs {
-		switch {
-		case i == 0, !in.sameLog(last):
-		case in.name.Offset == last.name.Offset, last.told && in.name.Offset < last.tail.Next:
+	for i, j := range neighbours(inputs) {
+		a, b := inputs[i], inputs[j]
+		if a.name.Offset == b.name.Offset || a.told && b.name.Offset < a.tail.Next {
 			return dataError("%s and %s cover the same offsets of Kafka partition %d; move one of them away",
-				last.Key, in.Key, in.name.Partition)
+				a.Key, b.Key, a.name.Partition)
 		}
-		last = in
 	}
 	return nil
 }
 
-// sameLog: the offsets of the two count the same records.
-func (in *input) sameLog(o input) bool {
-	return in.name.Partition == o.name.Partition && in.name.Generation == o.name.Generation &&
-		(!in.told || !o.told || in.tail.Log == o.tail.Log)
+// neighbours are the pairs of inputs of which the second is the next of the same log and folder. Only these must not
+// overlap: late records make the offsets of folders for hours interleave.
+func neighbours(inputs []input) iter.Seq2[int, int] {
+	type place struct {
+		partition  int32
+		generation int
+		path       string
+	}
+	return func(yield func(int, int) bool) {
+		last := map[place]int{}
+		for i, in := range inputs {
+			at := place{in.name.Partition, in.name.Generation, in.name.Path}
+			if j, found := last[at]; found && in.sameLog(inputs[j]) && !yield(j, i) {
+				return
+			}
+			last[at] = i
+		}
+	}
 }
+
+// sameLog is false if the two say that their offsets are of different logs.
+func (in *input) sameLog(o input) bool { return !in.told || !o.told || in.tail.Log == o.tail.Log }
 
 // footerInputs is what the tables' footers say of the inputs.
 func footerInputs(inputs []input) []table.Input {

@@ -6,12 +6,14 @@ import (
 	"iter"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"headwater/envelope"
 	"headwater/lake"
 	"headwater/schema"
+	"headwater/table"
 )
 
 // scanned is what the first pass found out.
@@ -78,6 +80,18 @@ func (r *run) infer(ctx context.Context) (*scanned, error) {
 	s.settleKinds()
 	s.count()
 	return s, r.checkConnector(s)
+}
+
+// dayStart is the first millisecond of the day that many days after d.
+func dayStart(d table.Day, days int, where *time.Location) int64 {
+	midnight := func(where *time.Location) time.Time {
+		return time.Date(d.Year, time.Month(d.Month), d.Day+days, 0, 0, 0, 0, where)
+	}
+	t := midnight(where)
+	if t.Day() != midnight(time.UTC).Day() {
+		_, t = t.ZoneBounds() // the clock skips midnight, and time.Date has named an hour of the day before
+	}
+	return t.UnixMilli()
 }
 
 func (r *run) inferObject(ctx context.Context, w *inferrer, in input, o *scannedObject) error {
@@ -151,14 +165,11 @@ func (s *scanned) recordType() schema.Type {
 // checkConnector refuses doubled records among objects that say nothing of themselves: an object that starts before
 // the object before it can have ended. inputs are in order.
 func (r *run) checkConnector(s *scanned) error {
-	for i := 1; i < len(r.inputs); i++ {
-		a, b := r.inputs[i-1], r.inputs[i]
-		if a.told || !a.sameLog(b) {
-			continue
-		}
-		if end := a.name.Offset + s.objects[i-1].records; end > b.name.Offset {
+	for i, j := range neighbours(r.inputs) {
+		a, b := r.inputs[i], r.inputs[j]
+		if end := a.name.Offset + s.objects[i].records; !a.told && end > b.name.Offset {
 			return dataError("%s has %d records, so it ends at offset %d or later, and %s starts before that; move one of them away",
-				a.Key, s.objects[i-1].records, end, b.Key)
+				a.Key, s.objects[i].records, end, b.Key)
 		}
 	}
 	return nil

@@ -7,12 +7,10 @@ import (
 	"io"
 	"os"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"headwater/envelope"
-	"headwater/table"
 )
 
 const (
@@ -24,11 +22,6 @@ const (
 	// queued is how many batches of an object wait for the writer.
 	queued = 2
 )
-
-// dayStart is the first millisecond of the day that many days after d.
-func dayStart(d table.Day, days int, where *time.Location) int64 {
-	return time.Date(d.Year, time.Month(d.Month), d.Day+days, 0, 0, 0, 0, where).UnixMilli()
-}
 
 // write is the second pass. Workers cut objects into batches, each object by one of them; the batches are written in the
 // order of the objects, while the next are being cut.
