@@ -19,5 +19,5 @@ func runCheck(_ context.Context, fs *flag.FlagSet, args []string, s streams) err
 	if _, faulty := errors.AsType[config.Faults](err); faulty {
 		return reported{err}
 	}
-	return err
+	return unreadable(err)
 }

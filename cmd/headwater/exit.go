@@ -43,6 +43,15 @@ type interrupted struct{ signal syscall.Signal }
 
 func (e interrupted) Error() string { return "interrupted by " + e.signal.String() }
 
+// blame gives an error that only says that the context is over the signal that has ended it.
+func blame(ctx context.Context, err error) error {
+	cause := context.Cause(ctx)
+	if _, signalled := errors.AsType[interrupted](cause); !signalled || !errors.Is(err, context.Canceled) || errors.Is(err, cause) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", cause, err)
+}
+
 // exitCode is the code that err ends the process with.
 func exitCode(err error) int {
 	if err == nil {

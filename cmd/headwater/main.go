@@ -68,15 +68,15 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exitUsage
 	}
 	fs := flag.NewFlagSet("headwater "+all[i].name, flag.ContinueOnError)
-	fs.SetOutput(stderr)
-	fs.Usage = func() {
-		fmt.Fprintf(stderr, "usage: headwater %s %s\n%s\n", all[i].name, all[i].args, all[i].summary)
-		fs.PrintDefaults()
-	}
+	fs.SetOutput(io.Discard) // faults of the command line are told once, below
 	err := all[i].run(ctx, fs, args[1:], s)
 	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintf(stdout, "usage: headwater %s %s\n%s\n", all[i].name, all[i].args, all[i].summary)
+		fs.SetOutput(stdout)
+		fs.PrintDefaults()
 		return 0
 	}
+	err = blame(ctx, err)
 	if _, told := errors.AsType[reported](err); err != nil && !told {
 		fmt.Fprintf(stderr, "headwater %s: %v\n", all[i].name, err)
 	}
@@ -118,7 +118,7 @@ func parse(fs *flag.FlagSet, args []string, operands ...string) ([]string, error
 			if errors.Is(err, flag.ErrHelp) {
 				return nil, err
 			}
-			return nil, usageError{err.Error()}
+			return nil, usagef("%v; see %s --help", err, fs.Name())
 		}
 		if fs.NArg() == 0 {
 			break

@@ -28,7 +28,16 @@ import (
 
 // load reads the pipeline file with everything the binary can do.
 func load(path string) (*config.Pipeline, error) {
-	return config.Load(path, builtin.Sources())
+	cfg, err := config.Load(path, builtin.Sources())
+	return cfg, unreadable(err)
+}
+
+// unreadable makes a pipeline file that cannot be read a fault of the command line.
+func unreadable(err error) error {
+	if _, faulty := errors.AsType[config.Faults](err); err == nil || faulty {
+		return err
+	}
+	return usageError{err.Error()}
 }
 
 // layers are the lake of a pipeline and what is made of it; any process may open them.
@@ -113,9 +122,6 @@ type broker struct {
 func openBroker(cfg *config.Pipeline, home *state.Dir, log *slog.Logger) (b *broker, err error) {
 	b = &broker{config: cfg.Kafka}
 	if len(cfg.Kafka.Brokers) == 0 {
-		if !cfg.Embedded {
-			return nil, usagef("kafka.brokers names no broker, and embedded: false forbids serving one")
-		}
 		b.embedded, err = listenKafka(cfg.Listen.Kafka, home.Path("kafka"), log)
 		if err != nil {
 			return nil, err

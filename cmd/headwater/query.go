@@ -45,7 +45,8 @@ func runQuery(ctx context.Context, fs *flag.FlagSet, args []string, s streams) (
 			if err != nil {
 				return query.Table{}, err
 			}
-			return queryTable(ctx, fresh, n)
+			t, err := queryTable(ctx, fresh, n)
+			return t, errors.Join(err, fresh.close())
 		},
 	}
 	all, err := l.catalog.Tables(ctx)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -39,7 +40,11 @@ type pipeline struct {
 	serializer *serialize.Serializer
 
 	me          state.Running
-	serializing sync.Mutex // one job at a time, because each uses the whole machine
+	serializing chan struct{} // has room for one job, because each uses the whole machine
+}
+
+func newPipeline(cfg *config.Pipeline, log *slog.Logger) *pipeline {
+	return &pipeline{cfg: cfg, log: log, started: time.Now(), serializing: make(chan struct{}, 1)}
 }
 
 func runPipeline(ctx context.Context, fs *flag.FlagSet, args []string, s streams) (err error) {
@@ -52,7 +57,7 @@ func runPipeline(ctx context.Context, fs *flag.FlagSet, args []string, s streams
 	if err != nil {
 		return err
 	}
-	p := &pipeline{cfg: cfg, log: s.log, started: time.Now()}
+	p := newPipeline(cfg, s.log)
 	defer func() { err = errors.Join(err, p.close()) }()
 	if err := p.open(ctx); err != nil {
 		return err
@@ -131,8 +136,8 @@ func (p *pipeline) newLander() (*land.Lander, error) {
 
 // close waits for a serialize job that a cut HTTP request has left behind.
 func (p *pipeline) close() error {
-	p.serializing.Lock()
-	defer p.serializing.Unlock()
+	p.serializing <- struct{}{}
+	defer func() { <-p.serializing }()
 	var errs []error
 	if p.broker != nil {
 		errs = append(errs, p.broker.close())
@@ -166,7 +171,7 @@ func (p *pipeline) serve(ctx context.Context, work func(context.Context) error) 
 	return errors.Join(err, g.Wait())
 }
 
-// once takes what is there now through every stage. A source that fails does not keep the others from their tables.
+// once takes what is there now through every stage. A source or a topic that fails does not keep the others from their tables.
 func (p *pipeline) once(ctx context.Context) error {
 	failed := p.collectOnce(ctx)
 	if ctx.Err() != nil {
@@ -181,10 +186,11 @@ func (p *pipeline) once(ctx context.Context) error {
 		return errors.Join(failed, err)
 	}
 	if err := p.lander.RunTo(ctx, ends); err != nil {
-		return errors.Join(failed, fmt.Errorf("landing: %w", err))
+		failed = errors.Join(failed, fmt.Errorf("landing: %w", err))
 	}
-	if err := p.trim(ctx); err != nil {
-		return errors.Join(failed, err)
+	failed = errors.Join(failed, p.trim(ctx))
+	if ctx.Err() != nil {
+		return errors.Join(failed, context.Cause(ctx))
 	}
 	return errors.Join(failed, p.serializeStale(ctx, topics, table.Day{}))
 }
@@ -214,13 +220,15 @@ func (p *pipeline) landed(ctx context.Context) ([]string, error) {
 func (p *pipeline) serializeStale(ctx context.Context, topics []string, first table.Day) error {
 	var errs []error
 	made := map[table.Name]string{}
+	for _, source := range p.cfg.Sources { // whose tables are theirs, whatever topics others make
+		made[source.RawTable], made[source.FlatTable] = source.Topic, source.Topic
+	}
 	for _, topic := range topics {
 		job := jobOf(p.cfg, topic, first)
-		if other, taken := made[job.Flat]; taken {
-			errs = append(errs, retry.Stop(fmt.Errorf("serializing topic %s: its tables would be those of topic %s; name one of them under sources, with tables of its own", topic, other)))
+		if other := cmp.Or(taken(made, job.Raw, topic), taken(made, job.Flat, topic)); other != "" {
+			errs = append(errs, retry.Stop(fmt.Errorf("serializing topic %s: its tables would be those of topic %s; name it under sources, with tables of its own", topic, other)))
 			continue
 		}
-		made[job.Flat] = topic
 		days, err := p.serializer.Days(ctx, topic)
 		if err != nil {
 			errs = append(errs, err)
@@ -240,9 +248,22 @@ func (p *pipeline) serializeStale(ctx context.Context, topics []string, first ta
 	return errors.Join(errs...)
 }
 
+// taken is the other topic whose table n is, if any; without one it is topic's from now on.
+func taken(made map[table.Name]string, n table.Name, topic string) string {
+	if other, found := made[n]; found && other != topic {
+		return other
+	}
+	made[n] = topic
+	return ""
+}
+
 func (p *pipeline) serialize(ctx context.Context, job serialize.Job) (serialize.Result, error) {
-	p.serializing.Lock()
-	defer p.serializing.Unlock()
+	select {
+	case p.serializing <- struct{}{}:
+		defer func() { <-p.serializing }()
+	case <-ctx.Done():
+		return serialize.Result{}, context.Cause(ctx)
+	}
 	got, err := p.serializer.Run(ctx, job)
 	if err != nil || got.NoOp {
 		return got, err
@@ -256,50 +277,60 @@ func (p *pipeline) serialize(ctx context.Context, job serialize.Job) (serialize.
 }
 
 // run is the pipeline until ctx ends: then the sources stop and their records are acknowledged, and after them land closes and
-// commits its open objects.
+// commits its open objects. A part that ends before it was told to takes the whole pipeline with it.
 func (p *pipeline) run(ctx context.Context) error {
-	ctx, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
+	ctx, drain := context.WithCancel(ctx)
+	defer drain()
 	landing, stopLanding := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopLanding()
 
-	var sources, others errgroup.Group
+	var collecting, landed, work stages
 	for _, c := range p.collectors {
-		sources.Go(func() error {
-			return p.stage(ctx, fail, "collect", func(ctx context.Context) error { return c.Run(ctx, false) })
-		})
+		collecting.start(ctx, drain, "collect", func(ctx context.Context) error { return c.Run(ctx, false) })
 	}
-	sources.Go(func() error { return p.every(ctx, trimEvery, "trimming topics", p.trim) })
+	landed.start(landing, drain, "land", p.lander.Run)
+	work.start(ctx, drain, "trim", func(ctx context.Context) error { return p.every(ctx, trimEvery, "trimming topics", p.trim) })
 	if every := p.cfg.Serialize.Every; every > 0 {
-		sources.Go(func() error { return p.every(ctx, every, "serializing", p.serializeNew()) })
+		work.start(ctx, drain, "serialize", func(ctx context.Context) error { return p.every(ctx, every, "serializing", p.serializeNew()) })
 	}
-	others.Go(func() error { return p.stage(landing, fail, "land", p.lander.Run) })
 
 	<-ctx.Done()
 	p.log.Info("draining; a second signal kills, which is safe", "cause", context.Cause(ctx))
-	err := sources.Wait()
+	err := collecting.wait()
 	stopLanding()
-	err = errors.Join(err, others.Wait())
-	if _, signalled := errors.AsType[interrupted](context.Cause(ctx)); signalled {
-		return err // a drained service has done what it was asked to
-	}
-	return errors.Join(err, context.Cause(ctx))
+	return errors.Join(err, landed.wait(), work.wait())
 }
 
-// stage runs a part of the pipeline that must not end before ctx does: if it does, the whole pipeline drains.
-func (p *pipeline) stage(ctx context.Context, fail context.CancelCauseFunc, name string, run func(context.Context) error) error {
-	err := run(ctx)
-	if ctx.Err() == nil {
-		if err == nil {
+// stages are parts of the pipeline that run beside each other.
+type stages struct {
+	running sync.WaitGroup
+	mu      sync.Mutex
+	errs    []error
+}
+
+// start runs a part that must not end before ctx does: if it does, the whole pipeline is drained and wait tells why.
+func (s *stages) start(ctx context.Context, drain func(), name string, run func(context.Context) error) {
+	s.running.Go(func() {
+		err := run(ctx)
+		switch {
+		case ctx.Err() == nil && err == nil:
 			err = errors.New("it ended by itself")
+		case ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))):
+			err = nil // it was told to
 		}
-		fail(fmt.Errorf("%s: %w", name, err))
-		return nil // the cause carries it
-	}
-	if errors.Is(err, context.Canceled) {
-		return nil
-	}
-	return err
+		if err != nil {
+			s.mu.Lock()
+			s.errs = append(s.errs, fmt.Errorf("%s: %w", name, err))
+			s.mu.Unlock()
+			drain()
+		}
+	})
+}
+
+// wait waits for every part and returns all of their errors.
+func (s *stages) wait() error {
+	s.running.Wait()
+	return errors.Join(s.errs...)
 }
 
 // every does work again and again until ctx ends. Work that fails is tried again at the next turn.
@@ -312,21 +343,27 @@ func (p *pipeline) every(ctx context.Context, d time.Duration, name string, work
 	return nil
 }
 
-// serializeNew is the work of serialize.every: at its first turn all days, which a stop may have left behind, and after that those
-// that records can still come for.
+// lookBack is how often serialize.every looks at the days before yesterday too.
+const lookBack = time.Hour
+
+// serializeNew is the work of serialize.every: the days that most records come for at each turn, and all days at the first, which a
+// stop may have left behind, and then every hour, because a topic that lags or a clock that is wrong brings records of any day.
 func (p *pipeline) serializeNew() func(context.Context) error {
-	var first table.Day
+	var whole time.Time // when all days were last brought up to date
 	return func(ctx context.Context) error {
 		topics, err := p.landed(ctx)
 		if err != nil {
 			return err
 		}
-		yesterday := table.DayOf(time.Now().In(p.cfg.Location).AddDate(0, 0, -1))
-		if err := p.serializeStale(ctx, topics, first); err != nil {
-			return err
+		now := time.Now()
+		if now.Sub(whole) < lookBack {
+			return p.serializeStale(ctx, topics, table.DayOf(now.In(p.cfg.Location).AddDate(0, 0, -1)))
 		}
-		first = yesterday
-		return nil
+		err = p.serializeStale(ctx, topics, table.Day{})
+		if err == nil {
+			whole = now
+		}
+		return err
 	}
 }
 

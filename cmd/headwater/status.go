@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"headwater/internal/config"
@@ -36,14 +37,15 @@ func runStatus(ctx context.Context, fs *flag.FlagSet, args []string, s streams) 
 
 // statusThere asks the running process or, if there is none, looks at what lies in the lake.
 func statusThere(ctx context.Context, cfg *config.Pipeline) (_ web.Status, err error) {
-	if running, ok := state.Find(ctx, cfg.DataDir); ok {
+	running, ok := state.Find(ctx, cfg.DataDir)
+	if ok {
 		return web.Client{Address: running.HTTP, Token: running.Token}.Status(ctx)
 	}
 	l, err := openLayers(ctx, cfg)
 	if err != nil {
 		return web.Status{}, err
 	}
-	status := web.Status{Version: version(), DataDir: cfg.DataDir, Sources: []web.Source{}, Topics: []web.Topic{}}
+	status := web.Status{Version: version(), PID: running.PID, Started: running.Started, DataDir: cfg.DataDir, Sources: []web.Source{}, Topics: []web.Topic{}}
 	for _, source := range cfg.Sources {
 		status.Sources = append(status.Sources, web.Source{Name: source.Name, State: "not running"})
 	}
@@ -102,26 +104,33 @@ func tables(ctx context.Context, catalog table.Catalog) ([]web.Table, error) {
 }
 
 func printStatus(w io.Writer, s web.Status) error {
-	if s.Running {
+	switch {
+	case s.Running:
 		fmt.Fprintf(w, "running as process %d since %s, http %s, kafka %s\n", s.PID, s.Started.Format("2006-01-02 15:04:05"), s.Listen.HTTP, s.Listen.Kafka)
-	} else {
+	case s.PID != 0:
+		fmt.Fprintf(w, "process %d, begun %s, does not answer: it is starting or ending, or was killed; what lies in %s:\n",
+			s.PID, s.Started.Format("2006-01-02 15:04:05"), s.DataDir)
+	default:
 		fmt.Fprintf(w, "not running; what lies in %s:\n", s.DataDir)
 	}
 	return printCounts(w, s)
 }
+
+// oneLine keeps an error in its cell: joined errors have line feeds.
+func oneLine(s string) string { return strings.ReplaceAll(s, "\n", "; ") }
 
 // printCounts is the part of a status that a run has changed.
 func printCounts(w io.Writer, s web.Status) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "\nSOURCE\tSTATE\tRECORDS\tMALFORMED\tQUARANTINED\tSTREAMS\tLAST ERROR")
 	for _, x := range s.Sources {
-		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%d\t%s\n", x.Name, x.State, x.Records, x.Malformed, x.Quarantined, x.Streams, x.LastError)
+		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%d\t%s\n", x.Name, x.State, x.Records, x.Malformed, x.Quarantined, x.Streams, oneLine(x.LastError))
 	}
 	if len(s.Topics) > 0 {
 		fmt.Fprintln(t, "\nTOPIC\tPARTITION\tCOMMITTED\tLAG\tOPEN\tOBJECTS\tLANDED\tQUARANTINED\tLAST ERROR")
 	}
 	for _, x := range s.Topics {
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", x.Topic, x.Partition, x.Committed, x.Lag, x.OpenObjects, x.Objects, x.Records, x.Quarantined, x.LastError)
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", x.Topic, x.Partition, x.Committed, x.Lag, x.OpenObjects, x.Objects, x.Records, x.Quarantined, oneLine(x.LastError))
 	}
 	fmt.Fprintln(t, "\nTABLE\tDAYS\tLAST DAY\tROWS\tCOLUMNS\tBYTES")
 	for _, x := range s.Tables {

@@ -1,8 +1,8 @@
 // Package state guards a data folder: one process at a time has it, and the others find that process through run.json.
 //
 // Files: <data_dir>/lock is held under flock for as long as the process lives, so that a kill releases it;
-// <data_dir>/run.json says who holds it and where it answers, and is believed only if the address answers with the
-// token of the file. The package starts no goroutines.
+// <data_dir>/run.json, written with the lock, says who holds it and, later, where it answers; it is believed only if the
+// address answers with the token of the file. The package starts no goroutines.
 package state
 
 import (
@@ -26,11 +26,12 @@ var ErrLocked = errors.New("the data folder is in use by another process")
 type Running struct {
 	PID     int       `json:"pid"`
 	Started time.Time `json:"started"`
-	// HTTP and Kafka are host:port of the doors that this process serves; Kafka is empty if the broker is elsewhere.
-	HTTP  string `json:"http"`
+	// HTTP and Kafka are host:port of the doors that this process serves; HTTP is empty as long as there is none, Kafka if the
+	// broker is elsewhere.
+	HTTP  string `json:"http,omitempty"`
 	Kafka string `json:"kafka,omitempty"`
 	// Token is asked for by the HTTP door as a bearer token, and proves that it is this process that answers.
-	Token string `json:"token"`
+	Token string `json:"token,omitempty"`
 }
 
 // Dir is a locked data folder. Close releases it.
@@ -63,7 +64,12 @@ func Lock(path string) (*Dir, error) {
 		}
 		return nil, fmt.Errorf("%w: %s (%s); stop that process or set another data_dir", ErrLocked, path, holder)
 	}
-	return &Dir{path: path, lock: f}, nil
+	d := &Dir{path: path, lock: f}
+	// In place of what a killed process has left: others must not take that for us.
+	if err := d.Announce(Running{PID: os.Getpid(), Started: time.Now()}); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
 }
 
 // networkFS are the magic numbers of file systems whose flock other machines may not see (statfs(2)).
@@ -150,7 +156,10 @@ func read(path string) (Running, error) {
 	return r, nil
 }
 
-// Find returns the process that serves the data folder. It is found only if the address of run.json answers with the
+// direct never asks a proxy, which would get the token.
+var direct = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+
+// Find returns what run.json says, and whether it is the process that serves the data folder. It is found only if the address of run.json answers with the
 // file's token: the file of a killed process, or an address that another process has taken since, is no answer.
 func Find(ctx context.Context, path string) (Running, bool) {
 	r, err := read(path)
@@ -164,7 +173,7 @@ func Find(ctx context.Context, path string) (Running, bool) {
 		return r, false
 	}
 	req.Header.Set("Authorization", "Bearer "+r.Token)
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := direct.Do(req)
 	if err != nil {
 		return r, false
 	}

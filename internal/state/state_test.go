@@ -137,3 +137,21 @@ func TestFind(t *testing.T) {
 		})
 	}
 }
+
+// TestLockReplacesWhatAKilledProcessLeft has run.json name the new process before that answers anybody.
+func TestLockReplacesWhatAKilledProcessLeft(t *testing.T) {
+	dir := t.TempDir()
+	stale := []byte(`{"pid":1,"started":"2020-01-01T00:00:00Z","http":"127.0.0.1:1","token":"old"}`)
+	if err := os.WriteFile(filepath.Join(dir, "run.json"), stale, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d, err := Lock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	r, answers := Find(t.Context(), dir)
+	if answers || r.PID != os.Getpid() || r.HTTP != "" || r.Token != "" || time.Since(r.Started) > time.Minute {
+		t.Errorf("run.json says %+v, and answers: %v", r, answers)
+	}
+}

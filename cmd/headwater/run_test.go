@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"headwater/internal/config"
+	"headwater/serialize"
+	"headwater/table"
+)
+
+// TestStages ends parts of a pipeline in every way: what failed is told, all of it, whether it failed by itself or in the drain.
+func TestStages(t *testing.T) {
+	broken, worse := errors.New("broken"), errors.New("worse")
+	ctx, drain := context.WithCancel(t.Context())
+	var s stages
+	s.start(ctx, drain, "told to", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+	s.start(ctx, drain, "failing in the drain", func(ctx context.Context) error { <-ctx.Done(); return worse })
+	s.start(ctx, drain, "failing", func(context.Context) error { return broken })
+	if err := s.wait(); !errors.Is(err, broken) || !errors.Is(err, worse) || errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	var early stages
+	ctx, drain = context.WithCancel(t.Context())
+	early.start(ctx, drain, "land", func(context.Context) error { return nil })
+	if err := early.wait(); err == nil || ctx.Err() == nil {
+		t.Errorf("a part that ended early: got %v, and the pipeline drains: %v", err, ctx.Err() != nil)
+	}
+}
+
+// TestSerializeWaitsNoLongerThanItsContext has another job under way: a drain must not wait for it.
+func TestSerializeWaitsNoLongerThanItsContext(t *testing.T) {
+	p := newPipeline(&config.Pipeline{}, slog.New(slog.DiscardHandler))
+	p.serializing <- struct{}{}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := p.serialize(ctx, serialize.Job{}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestTakenTables(t *testing.T) {
+	n := func(name string) table.Name { return table.Name{Database: "db", Table: name} }
+	made := map[table.Name]string{n("orders"): "orders_raw", n("orders_raw"): "orders_raw"}
+	for _, test := range []struct{ table, topic, want string }{
+		{"orders", "orders_raw", ""},
+		{"orders", "orders-raw", "orders_raw"},         // sorts before it, and must not take its tables
+		{"orders_raw", "orders_raw.raw", "orders_raw"}, // the flat table of one is the raw table of the other
+		{"x", "x_raw", ""},
+		{"x", "x-raw", "x_raw"},
+	} {
+		if got := taken(made, n(test.table), test.topic); got != test.want {
+			t.Errorf("table %s for %s is taken by %q, want %q", test.table, test.topic, got, test.want)
+		}
+	}
+}
+
+// TestBlame knows a signal behind an error that only says that the context was canceled.
+func TestBlame(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	other := errors.New("other")
+	if err := blame(ctx, other); !errors.Is(err, other) || exitCode(err) != exitTransient {
+		t.Errorf("without a signal: %v", err)
+	}
+	cancel(interrupted{syscall.SIGTERM})
+	for _, err := range []error{context.Canceled, errors.Join(other, context.Canceled), context.Cause(ctx)} {
+		if code := exitCode(blame(ctx, err)); code != 143 {
+			t.Errorf("%v ends with %d, want 143", err, code)
+		}
+	}
+	if err := blame(ctx, nil); err != nil {
+		t.Errorf("nothing wrong: %v", err)
+	}
+}
+
+// TestCommandLine pins what is said where: help and answers on standard output, faults once and on standard error.
+func TestCommandLine(t *testing.T) {
+	dir := t.TempDir()
+	empty := filepath.Join(dir, "empty.yml")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		args     []string
+		code     int
+		out, err string
+	}{
+		{[]string{"run", "--help"}, 0, "  -once\n", ""},
+		{[]string{"help"}, 0, "headwater run", ""},
+		{[]string{"nothing"}, 2, "", "there is no command"},
+		{[]string{"run", "--nothing"}, 2, "", "-nothing; see headwater run --help"},
+		{[]string{"run"}, 2, "", "FILE is missing"},
+		{[]string{"run", dir}, 2, "", "is a directory"},
+		{[]string{"run", empty}, 2, "", "the file is empty"},
+		{[]string{"check", empty}, 2, "the file is empty", ""},
+		{[]string{"check", filepath.Join(dir, "none.yml")}, 2, "", "no such file"},
+		{[]string{"query", filepath.Join(dir, "none.yml"), "select 1"}, 2, "", "no such file"},
+	}
+	for _, test := range tests {
+		var out, err bytes.Buffer
+		if code := run(t.Context(), test.args, nil, &out, &err); code != test.code {
+			t.Errorf("%q ends with %d, want %d", test.args, code, test.code)
+		}
+		for _, s := range []struct{ got, want string }{{out.String(), test.out}, {err.String(), test.err}} {
+			if (s.want == "") != (s.got == "") || !strings.Contains(s.got, s.want) || s.want != "" && strings.Count(s.got, s.want) > 1 {
+				t.Errorf("%q says %q, want %q", test.args, s.got, s.want)
+			}
+		}
+	}
+}
