@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -22,35 +23,36 @@ const (
 	IngestedAt = "_ingested_at"
 )
 
-// PartitionColumns are the names that no column of a file may have.
-func PartitionColumns() []string { return []string{"year", "month", "day"} }
+// partitionColumns are the names that no column of a file may have.
+func partitionColumns() []string { return []string{"year", "month", "day"} }
 
 // Unique gives the fields of a table's schema, at every level, names that Hive can hold and that stay apart where case
-// does not count, as in Hive. Of several the first in order keeps its name and the others get _2, _3; the top level also avoids
-// reserved. The order and number of fields stay, so that the result can be walked side by side with t.
-func Unique(t Type, reserved []string) (Type, []Renamed) {
+// does not count, as in Hive. Of several the first in order keeps its name and the others get _2, _3. At the top level the names
+// of partitionColumns are taken, and own are kept for the fields of exactly these names, whether there are any or not. The
+// order and number of fields stay, so that the result can be walked side by side with t.
+func Unique(t Type, own []string) (Type, []Renamed) {
 	var renamed []Renamed
-	return unique(t, "", "", reserved, &renamed), renamed
+	return unique(t, "", "", append(partitionColumns(), own...), own, &renamed), renamed
 }
 
-func unique(t Type, path, column string, reserved []string, renamed *[]Renamed) Type {
+func unique(t Type, path, column string, reserved, own []string, renamed *[]Renamed) Type {
 	switch t.Kind {
 	case List:
-		elem := unique(*t.Elem, path, column, nil, renamed)
+		elem := unique(*t.Elem, path, column, nil, nil, renamed)
 		return Type{Kind: List, Elem: &elem}
 	case Struct:
 		wanted := make([]string, len(t.Fields))
 		for i, f := range t.Fields {
 			wanted[i] = f.Name
 		}
-		names := apart(wanted, reserved)
+		names := apart(wanted, reserved, own)
 		out := Type{Kind: Struct, Fields: make([]Field, len(t.Fields))}
 		for i, f := range t.Fields {
 			at, to := join(path, f.Name), join(column, names[i])
 			if names[i] != f.Name {
 				*renamed = append(*renamed, Renamed{at, to})
 			}
-			out.Fields[i] = Field{names[i], unique(f.Type, at, to, nil, renamed)}
+			out.Fields[i] = Field{names[i], unique(f.Type, at, to, nil, nil, renamed)}
 		}
 		return out
 	}
@@ -66,14 +68,14 @@ func Flatten(t Type, separator string) (Type, []Renamed) {
 	for i, l := range leaves {
 		wanted[i] = l.name
 	}
-	names := apart(wanted, append(PartitionColumns(), IngestedAt))
+	names := apart(wanted, append(partitionColumns(), IngestedAt), nil)
 	flat := Type{Kind: Struct, Fields: make([]Field, 0, len(leaves)+1)}
 	var renamed []Renamed
 	for i, l := range leaves {
 		if names[i] != l.name {
 			renamed = append(renamed, Renamed{l.path, names[i]})
 		}
-		flat.Fields = append(flat.Fields, Field{names[i], unique(l.typ, l.path, names[i], nil, &renamed)})
+		flat.Fields = append(flat.Fields, Field{names[i], unique(l.typ, l.path, names[i], nil, nil, &renamed)})
 	}
 	flat.Fields = append(flat.Fields, Field{IngestedAt, Type{Kind: Timestamp}})
 	return flat, renamed
@@ -107,9 +109,10 @@ func flatLeaves(t Type, path, name, separator string, out []flatLeaf) []flatLeaf
 	return out
 }
 
-// apart keeps names apart where case does not count. A name that nobody before it wants is never changed for the
-// sake of a suffix, so that the names of most columns are those of the data whatever else there is.
-func apart(wanted, reserved []string) []string {
+// apart keeps names apart where case does not count, and away from reserved, except those that are one of own. A name that
+// nobody before it wants is never changed for the sake of a suffix, so that the names of most columns are those of the data
+// whatever else there is.
+func apart(wanted, reserved, own []string) []string {
 	taken := make(map[string]bool, len(wanted)+len(reserved))
 	for _, r := range reserved {
 		taken[r] = true
@@ -117,19 +120,24 @@ func apart(wanted, reserved []string) []string {
 	names := make([]string, len(wanted))
 	var losers []int
 	for i, name := range wanted {
-		name = usable(name)
-		names[i] = name
-		if fold := strings.ToLower(name); taken[fold] {
+		names[i] = usable(name)
+		switch fold := strings.ToLower(names[i]); {
+		case slices.Contains(own, name):
+		case taken[fold]:
 			losers = append(losers, i)
-		} else {
+		default:
 			taken[fold] = true
 		}
 	}
+	tried := map[string]int{} // the suffix that the last loser of the same name got
 	for _, i := range losers {
-		base := names[i]
-		for n := 2; taken[strings.ToLower(names[i])]; n++ {
+		base, fold := names[i], strings.ToLower(names[i])
+		n := max(1, tried[fold])
+		for taken[strings.ToLower(names[i])] {
+			n++
 			names[i] = base + "_" + strconv.Itoa(n)
 		}
+		tried[fold] = n
 		taken[strings.ToLower(names[i])] = true
 	}
 	return names

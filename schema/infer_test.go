@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -176,6 +177,54 @@ func TestFlatten(t *testing.T) {
 		if diff := cmp.Diff(test.renamed, renamed); diff != "" {
 			t.Errorf("%d: %s", i, diff)
 		}
+	}
+}
+
+func TestUnique(t *testing.T) {
+	long := Type{Kind: Long}
+	st := func(names ...string) (t Type) {
+		t.Kind = Struct
+		for _, name := range names {
+			t.Fields = append(t.Fields, Field{name, long})
+		}
+		return t
+	}
+	tests := []struct{ in, want Type }{
+		{st("Day", "a", "year"), st("Day_2", "a", "year_2")},
+		{st("METADATA", "Metadata", "metadata", "raw_data"), st("METADATA_2", "Metadata_3", "metadata", "raw_data")},
+		{st("Raw_Data", "raw.data"), st("Raw_Data_2", "raw_data_3")},
+		{
+			Type{Kind: Struct, Fields: []Field{{"metadata", st("Metadata", "metadata", "year")}}},
+			Type{Kind: Struct, Fields: []Field{{"metadata", st("Metadata", "metadata_2", "year")}}},
+		},
+	}
+	for i, test := range tests {
+		got, _ := Unique(test.in, []string{"metadata", "raw_data"})
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("%d: %s", i, diff)
+		}
+	}
+}
+
+// TestManyLikeNames: tens of thousands of names that differ in nothing that counts take no time to speak of.
+func TestManyLikeNames(t *testing.T) {
+	wide := Type{Kind: Struct}
+	for i := range 1 << 15 {
+		name := []byte("abcdefghijklmno")
+		for bit := range name {
+			if i>>bit&1 != 0 {
+				name[bit] -= 'a' - 'A'
+			}
+		}
+		wide.Fields = append(wide.Fields, Field{string(name), Type{Kind: Long}})
+	}
+	start := time.Now()
+	flat, renamed := Flatten(wide, "_")
+	if last := flat.Fields[len(wide.Fields)-1].Name; len(renamed) != 1<<15-1 || !strings.HasSuffix(last, "_32768") {
+		t.Error(len(renamed), last)
+	}
+	if took := time.Since(start); took > 10*time.Second {
+		t.Error(took)
 	}
 }
 

@@ -1,9 +1,6 @@
 package schema
 
-import (
-	"slices"
-	"strings"
-)
+import "slices"
 
 // Equal reports whether a and b are the same type, the order of fields included.
 func Equal(a, b Type) bool {
@@ -26,7 +23,7 @@ func (t Type) Equal(u Type) bool { return Equal(t, u) }
 //
 // Equal types stay as they are. Otherwise Undecided gives way to the other, Long widens to Decimal or Double, Structs merge by
 // name (case decides) and Lists by element; everything else is String. The fields of Structs that are
-// not equal are ordered by name, except that names beginning with _ingested_at come last.
+// not equal are ordered by name, except that IngestedAt comes last.
 func Merge(a, b Type) Type {
 	switch {
 	case Equal(a, b):
@@ -48,7 +45,8 @@ func Merge(a, b Type) Type {
 	return Type{Kind: String}
 }
 
-// widens reports whether every value of from is a value of to.
+// widens reports whether values of from are read as to. Of integers beyond 2^53 a double is only the nearest: their files
+// keep them, and a day that has both kinds is no Double.
 func widens(from, to Kind) bool { return from == Long && (to == Decimal || to == Double) }
 
 func elemOf(t Type) Type {
@@ -78,13 +76,13 @@ func mergeFields(a, b []Field) []Field {
 
 // compareFields orders by name; the flat table's time of ingestion stays its last column.
 func compareFields(a, b Field) int {
-	const last = "_ingested_at"
-	aLast, bLast := strings.HasPrefix(a.Name, last), strings.HasPrefix(b.Name, last)
 	switch {
-	case aLast && !bLast:
+	case a.Name == b.Name:
+		return 0
+	case a.Name == IngestedAt:
 		return 1
-	case bLast && !aLast:
+	case b.Name == IngestedAt:
 		return -1
 	}
-	return strings.Compare(a.Name, b.Name)
+	return compareNames(a, b)
 }

@@ -44,6 +44,10 @@ func TestMerge(t *testing.T) {
 			object("z", of(Long), "_ingested_at", of(Timestamp)), object("y", of(Long), "_ingested_at", of(Timestamp)),
 			object("y", of(Long), "z", of(Long), "_ingested_at", of(Timestamp)),
 		},
+		{
+			object("_ingested_at_2", of(Long), "_ingested_at", of(Timestamp)), object("y", of(Long), "_ingested_at", of(Timestamp)),
+			object("_ingested_at_2", of(Long), "y", of(Long), "_ingested_at", of(Timestamp)),
+		},
 		{object("a", of(Long)), object("A", of(String)), object("A", of(String), "a", of(Long))},
 		{object("a", object("x", of(Long))), object("a", object("y", of(Long))), object("a", object("x", of(Long), "y", of(Long)))},
 		{object(), object("a", of(Long)), object("a", of(Long))},

@@ -294,7 +294,7 @@ func (r *run) plan(s *scanned) error {
 		o.footer.Rows, o.footer.Quarantined = s.rows, s.quarantined
 	}
 	var renamed []schema.Renamed
-	r.raw.footer.Schema, renamed = schema.Unique(record, schema.PartitionColumns())
+	r.raw.footer.Schema, renamed = schema.Unique(record, ownKeys)
 	r.raw.footer.Renamed = byColumn(renamed)
 	r.flat.footer.Schema, renamed = schema.Flatten(fieldType(record, envelope.KeyRawData), r.Config.Flat.Separator)
 	r.flat.footer.Renamed = byColumn(renamed)
