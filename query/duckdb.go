@@ -72,6 +72,9 @@ func (d *duckDB) describe(sql string) (description, error) {
 		if reason := duckdb.ExtractStatementsError(all); reason != "" {
 			return description{}, statementFault(errors.New(reason))
 		}
+		if count == 0 {
+			return description{}, fmt.Errorf("%w: there is no statement", ErrSQL)
+		}
 		return description{}, fmt.Errorf("%w: there are %d statements, give one", ErrSQL, count)
 	}
 	var one duckdb.PreparedStatement

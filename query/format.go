@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 )
 
 // column is a column of the answer.
@@ -137,6 +135,8 @@ const (
 	measured = 1000
 	// measuredBytes bounds what these rows may hold.
 	measuredBytes = 16 << 20
+	// widest is how wide a column is made for its values: one long text must not fill every other row with spaces.
+	widest = 500
 )
 
 // aligned writes a table for people.
@@ -177,9 +177,9 @@ func (a *aligned) flush() error {
 	a.widths = make([]int, len(a.columns))
 	for i, c := range a.columns {
 		names[i].text = printable(c.name)
-		a.widths[i] = utf8.RuneCountInString(names[i].text)
+		a.widths[i] = displayWidth(names[i].text)
 		for _, r := range a.rows {
-			a.widths[i] = max(a.widths[i], utf8.RuneCountInString(r[i].text))
+			a.widths[i] = max(a.widths[i], min(displayWidth(r[i].text), widest))
 		}
 		rules[i].text = strings.Repeat("-", a.widths[i])
 	}
@@ -198,7 +198,7 @@ func (a *aligned) line(cells []value) error {
 		if i > 0 {
 			b.WriteString("  ")
 		}
-		pad := strings.Repeat(" ", max(0, a.widths[i]-utf8.RuneCountInString(c.text)))
+		pad := strings.Repeat(" ", max(0, a.widths[i]-displayWidth(c.text)))
 		if a.columns[i].numeric {
 			b.WriteString(pad + c.text)
 		} else {
@@ -221,32 +221,4 @@ func (a *aligned) end() error {
 	}
 	_, err := fmt.Fprintf(a.w, "(%d %s)\n", a.count, rows)
 	return err
-}
-
-func cut(line string, width int) string {
-	if width <= 0 || utf8.RuneCountInString(line) <= width {
-		return line
-	}
-	return string([]rune(line)[:width-1]) + ">"
-}
-
-// printable keeps a value on its line and a terminal from obeying it.
-func printable(s string) string {
-	if strings.IndexFunc(s, unicode.IsControl) < 0 {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		switch {
-		case r == '\n':
-			b.WriteString(`\n`)
-		case r == '\t':
-			b.WriteString(`\t`)
-		case unicode.IsControl(r):
-			fmt.Fprintf(&b, `\x%02x`, r)
-		default:
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
 }

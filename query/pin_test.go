@@ -11,7 +11,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"headwater/table"
@@ -109,6 +111,21 @@ func TestCrashOfTheWorker(t *testing.T) {
 		if err == nil || errors.Is(err, ErrSQL) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want an error with %q that is not the statement's", name, err, c.want)
 		}
+	}
+}
+
+// TestCtrlCIsTheParents has the worker in a process group of its own, which a terminal's signals do not reach.
+func TestCtrlCIsTheParents(t *testing.T) {
+	exe := filepath.Join(t.TempDir(), "worker")
+	if err := os.WriteFile(exe, []byte("#!/bin/sh\nps -o pgid= -p $$\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := Run(t.Context(), Query{SQL: "SELECT 1", Format: "csv", Temp: t.TempDir(), Out: &out, Exe: exe}); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.TrimSpace(out.String()); got == "" || got == strconv.Itoa(syscall.Getpgrp()) {
+		t.Errorf("the worker is in the process group %q", got)
 	}
 }
 

@@ -190,6 +190,7 @@ func work(ctx context.Context, exe, folder string, input []byte, out io.Writer) 
 	cmd := exec.CommandContext(ctx, exe, "query-worker")
 	cmd.Dir = folder
 	cmd.WaitDelay = 5 * time.Second
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's Ctrl-C is for the parent, who then ends the child
 	answer := &remember{w: out}
 	complaints := &bytes.Buffer{}
 	cmd.Stdout, cmd.Stderr = answer, &head{w: complaints, left: 64 << 10}

@@ -122,6 +122,61 @@ NULL  bc\n\x1b
 `)
 }
 
+// TestTableForPeople aligns by what a terminal draws, and keeps it from obeying a value.
+func TestTableForPeople(t *testing.T) {
+	wantAnswer(t, "table", "SELECT s, 1 AS n FROM (VALUES ('\u65e5\u672c'), ('e\u0301'), ('a\u202eb'), ('\U0001F600'), (NULL)) t(s)", "s         n\n"+
+		"--------  -\n"+
+		"\u65e5\u672c      1\n"+
+		"e\u0301         1\n"+
+		"a\\u202eb  1\n"+
+		"\U0001F600        1\n"+
+		"NULL      1\n(5 rows)\n")
+	long, err := answerOf(t, "table", "SELECT repeat('x', 100000) AS s, 1 AS n UNION ALL SELECT 'y', 2")
+	if err != nil || len(long) > 110_000 {
+		t.Errorf("a long value and a short one take %d bytes, %v", len(long), err)
+	}
+}
+
+func TestCut(t *testing.T) {
+	for _, test := range []struct {
+		line  string
+		width int
+		want  string
+	}{
+		{"abc", 0, "abc"},
+		{"abc", 3, "abc"},
+		{"abcd", 3, "ab>"},
+		{"\u65e5\u672c\u8a9e", 6, "\u65e5\u672c\u8a9e"},
+		{"\u65e5\u672c\u8a9e", 5, "\u65e5\u672c>"},
+		{"\u65e5\u672c\u8a9e", 4, "\u65e5>"}, // half a character cannot be shown
+		{"e\u0301e\u0301", 2, "e\u0301e\u0301"},
+		{"ab", 1, ">"},
+	} {
+		if got := cut(test.line, test.width); got != test.want {
+			t.Errorf("%q cut to %d is %q, want %q", test.line, test.width, got, test.want)
+		}
+	}
+}
+
+// TestOneDatabase needs not be named.
+func TestOneDatabase(t *testing.T) {
+	tab := Table{Name: orders, Files: []File{parquet(t, 5, object("id", long), "SELECT 1::BIGINT id")}}
+	other := Table{Name: table.Name{Database: "other", Table: "orders"}}
+	wantAnswer(t, "csv", "SELECT id FROM orders", "id\n1\n", tab)
+	wantAnswer(t, "csv", "SHOW TABLES", "name\norders\n", tab)
+	if _, err := answerOf(t, "csv", "SELECT id FROM orders", tab, other); !errors.Is(err, ErrSQL) {
+		t.Errorf("two tables of this name: got %v", err)
+	}
+}
+
+// TestFaultThatQuotesALongValue is told as what it is.
+func TestFaultThatQuotesALongValue(t *testing.T) {
+	_, err := answerOf(t, "csv", "SELECT CAST(repeat('\u65e5', 100000) AS INTEGER)")
+	if !errors.Is(err, ErrSQL) || len(err.Error()) > 5000 || !strings.Contains(err.Error(), "Could not convert") {
+		t.Errorf("got %.6000v", err)
+	}
+}
+
 func TestTerminalWidth(t *testing.T) {
 	var out bytes.Buffer
 	q := Query{SQL: "SELECT 'abcdefghij' AS a, 1 AS b", Format: "table", Width: 8, Temp: t.TempDir(), Out: &out}

@@ -38,10 +38,16 @@ func Worker(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) erro
 		return nil
 	}
 	text := strings.TrimPrefix(err.Error(), ErrSQL.Error()+": ") // Run puts it back
+	if len(text) > maxFault {
+		text = strings.ToValidUTF8(text[:maxFault], "") + "..."
+	}
 	line, _ := json.Marshal(fault{Fault: text, SQL: errors.Is(err, ErrSQL)})
 	_, _ = fmt.Fprintf(stderr, "%s\n", line)
 	return err
 }
+
+// maxFault bounds the text of a fault: DuckDB's may quote a whole value.
+const maxFault = 4 << 10
 
 // answer runs the statement in a DuckDB that knows the tables and nothing else.
 func answer(ctx context.Context, s spec, stdout io.Writer) error {
@@ -97,6 +103,9 @@ func prepare(db *duckDB, s spec) error {
 	for _, t := range s.Tables {
 		statements = append(statements, "CREATE SCHEMA IF NOT EXISTS "+identifier(t.Database), viewSQL(t))
 	}
+	if home := onlyDatabase(s.Tables); home != "" {
+		statements = append(statements, "SET schema = "+literal(identifier(home)))
+	}
 	statements = append(statements,
 		"SET autoinstall_known_extensions = false",
 		"SET autoload_known_extensions = false",
@@ -111,6 +120,18 @@ func prepare(db *duckDB, s spec) error {
 		}
 	}
 	return nil
+}
+
+// onlyDatabase is the database of all tables: where there is one, their names need not say it, and SHOW TABLES lists them.
+func onlyDatabase(tables []tableSpec) string {
+	home := ""
+	for _, t := range tables {
+		if home != "" && home != t.Database {
+			return ""
+		}
+		home = t.Database
+	}
+	return home
 }
 
 // explained finds what an EXPLAIN explains.
