@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,7 @@ import (
 
 	"headwater/query"
 	"headwater/table"
+	"headwater/table/dir"
 )
 
 func runQuery(ctx context.Context, fs *flag.FlagSet, args []string, s streams) (err error) {
@@ -34,9 +36,7 @@ func runQuery(ctx context.Context, fs *flag.FlagSet, args []string, s streams) (
 		return err
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
-	for _, ignored := range l.catalog.Ignored() {
-		s.log.Warn("a file among the tables is not one of them", "key", ignored.Key, "reason", ignored.Reason)
-	}
+	warnOfForeign(s.log, l.catalog.Ignored())
 	q := query.Query{
 		SQL: operands[1], Format: *format, Width: terminalWidth(s.out), Temp: filepath.Join(cfg.DataDir, "tmp"),
 		Out: s.out, Limits: cfg.Query,
@@ -61,6 +61,18 @@ func runQuery(ctx context.Context, fs *flag.FlagSet, args []string, s streams) (
 		q.Tables = append(q.Tables, entry)
 	}
 	return query.Run(ctx, q)
+}
+
+// warnOfForeign names the first of the files that lie among the tables; where there are many, they are of one kind.
+func warnOfForeign(log *slog.Logger, all []dir.Ignored) {
+	const most = 5
+	for i, ignored := range all {
+		if i == most {
+			log.Warn("more files among the tables are not of them", "files", len(all)-most)
+			return
+		}
+		log.Warn("a file among the tables is not one of them", "key", ignored.Key, "reason", ignored.Reason)
+	}
 }
 
 // queryTable is a table with its files as the catalog has them.

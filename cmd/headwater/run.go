@@ -65,11 +65,14 @@ func runPipeline(ctx context.Context, fs *flag.FlagSet, args []string, s streams
 	if !*once {
 		return p.serve(ctx, p.run)
 	}
-	err = p.serve(ctx, p.once)
-	if status, serr := p.Status(context.WithoutCancel(ctx)); serr == nil {
-		err = errors.Join(err, printCounts(s.out, status))
-	}
-	return err
+	return p.serve(ctx, func(ctx context.Context) error {
+		err := p.once(ctx)
+		status, serr := p.Status(context.WithoutCancel(ctx))
+		if serr != nil {
+			return errors.Join(err, serr)
+		}
+		return errors.Join(err, printCounts(s.out, status))
+	})
 }
 
 // openTables locks the data folder and opens what serialize needs. What it has opened is closed by close, also if it fails.

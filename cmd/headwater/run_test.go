@@ -15,6 +15,7 @@ import (
 	"headwater/internal/config"
 	"headwater/serialize"
 	"headwater/table"
+	"headwater/table/dir"
 )
 
 // TestStages ends parts of a pipeline in every way: what failed is told, all of it, whether it failed by itself or in the drain.
@@ -78,6 +79,20 @@ func TestBlame(t *testing.T) {
 	}
 	if err := blame(ctx, nil); err != nil {
 		t.Errorf("nothing wrong: %v", err)
+	}
+}
+
+func TestWarnOfForeign(t *testing.T) {
+	var said bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&said, nil))
+	warnOfForeign(log, make([]dir.Ignored, 5))
+	if n := strings.Count(said.String(), "\n"); n != 5 {
+		t.Errorf("five files are told in %d lines", n)
+	}
+	said.Reset()
+	warnOfForeign(log, make([]dir.Ignored, 1000))
+	if n := strings.Count(said.String(), "\n"); n != 6 || !strings.Contains(said.String(), "files=995") {
+		t.Errorf("a thousand files are told in %d lines:\n%s", n, &said)
 	}
 }
 

@@ -130,6 +130,11 @@ func (p *parser) load(path string, root *node, reg *Registry) (*Pipeline, Faults
 	f := file{Pipeline: defaultPipeline()}
 	f.File, f.Dir = path, p.expand.dir
 	faults := read(root, &f, nil, f.validate)
+	for i, fault := range faults {
+		if len(fault.Path) == 1 && reg.source(root.values[fault.Path[0]]) {
+			faults[i].Text += "; if it is a source, indent it under sources"
+		}
+	}
 	faults.Under(f.readSources(reg))
 	if all := p.report(path, root, faults); len(all) > 0 {
 		return nil, all

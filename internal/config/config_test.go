@@ -96,6 +96,7 @@ func load(t *testing.T, text string) *Pipeline {
 func TestFaults(t *testing.T) {
 	t.Setenv("HEADWATER_TEST_SECRET", "sesame-from-env")
 	t.Setenv("HEADWATER_TEST_QUOTES", `sesame "quoted"`)
+	t.Setenv("HEADWATER_TEST_SPACES", "  sesame spaced\n")
 	files, err := filepath.Glob("testdata/*.bad.yml")
 	if err != nil || len(files) < 30 {
 		t.Fatalf("found %d files: %v", len(files), err)

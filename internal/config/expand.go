@@ -99,7 +99,7 @@ func (e expander) redact(text string) string {
 	})
 	for _, value := range values {
 		quoted := strconv.Quote(value)
-		for _, v := range []string{value, quoted[1 : len(quoted)-1]} {
+		for _, v := range []string{value, quoted[1 : len(quoted)-1], strings.TrimSpace(value)} { // as it is, as %q and as sizes show it
 			// Shorter values are in every text by chance, and are no secrets.
 			if len(v) >= 4 {
 				text = strings.ReplaceAll(text, v, e.shown[value])

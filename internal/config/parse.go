@@ -150,7 +150,11 @@ func (p *parser) syntax(data []byte, err error) {
 			return
 		}
 	}
-	p.spoil(min(max(line, 1), len(lines)), nil, "this is not YAML: %s", m[2])
+	hint := ""
+	if strings.HasPrefix(m[2], "mapping values are not allowed") {
+		hint = "; perhaps a colon is missing in the line before, or a line is indented too far"
+	}
+	p.spoil(min(max(line, 1), len(lines)), nil, "this is not YAML: %s%s", m[2], hint)
 }
 
 // node converts n, whose key stands on line.

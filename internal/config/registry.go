@@ -51,6 +51,11 @@ func Add[C any, P interface {
 // Kinds lists the registered kinds by name.
 func (r *Registry) Kinds() []string { return slices.Sorted(maps.Keys(r.kinds)) }
 
+// source reports whether n has a kind as a key, as sources have.
+func (r *Registry) source(n *node) bool {
+	return n != nil && slices.ContainsFunc(n.keys, func(key string) bool { _, found := r.kinds[key]; return found })
+}
+
 // read puts n into *into and then asks what else is wrong with it, leaving out what a value that did not fit causes.
 func read(n *node, into any, path []string, validate func() setting.Faults) setting.Faults {
 	var d decoder

@@ -23,7 +23,11 @@ func Report(w io.Writer, path string, reg *Registry, asJSON bool) error {
 	case asJSON:
 		written = reportJSON(w, path, p, faults)
 	case isFaults:
-		_, written = fmt.Fprintf(w, "%v\n%s: %d faults\n", faults, path, len(faults))
+		noun := "faults"
+		if len(faults) == 1 {
+			noun = "fault"
+		}
+		_, written = fmt.Fprintf(w, "%v\n%s: %d %s\n", faults, path, len(faults), noun)
 	default:
 		written = p.summary(w)
 	}
