@@ -91,8 +91,8 @@ func (l *leaf) level(def, rep int16, nested bool) {
 type batch struct {
 	leaves []leaf
 	rows   int
-	// bytes is the length of the records' JSON texts.
-	bytes int
+	// bytes is the length of the records' JSON texts, levels the number of entries in all leaves.
+	bytes, levels int
 }
 
 func (b *batch) clear() {
@@ -103,7 +103,7 @@ func (b *batch) clear() {
 			bools: l.bools[:0], data: l.data[:0], ends: l.ends[:0],
 		}
 	}
-	b.rows, b.bytes = 0, 0
+	b.rows, b.bytes, b.levels = 0, 0, 0
 }
 
 // strings are the leaf's values as the Parquet writer takes them.
@@ -256,6 +256,7 @@ func (w *shredder) close() {
 
 // fill says of all leaves below c that there is no value.
 func (w *shredder) fill(c *column, def, rep int16) {
+	w.out.levels += c.to - c.from
 	for i := c.from; i < c.to; i++ {
 		w.out.leaves[i].level(def, rep, w.leaves[i].nested)
 	}
@@ -273,6 +274,7 @@ func (w *shredder) value(t token, c *column, rep int16) bool {
 	}
 	l := &w.out.leaves[c.from]
 	l.level(c.def, rep, w.leaves[c.from].nested)
+	w.out.levels++
 	switch c.kind {
 	case schema.String:
 		return w.text(t, l)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -256,6 +257,85 @@ func TestTooManyColumns(t *testing.T) {
 	w.put(t, envelopeOf(`{`+b.String()[1:]+`}`))
 	w.fails(t, ErrData, "max_columns")
 	w.absent(t)
+}
+
+// TestKeysAreBounded: ids for keys end the run before they fill the memory, also those that no column would come of.
+func TestKeysAreBounded(t *testing.T) {
+	nulls := func(from, n int) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, `,"id%d":null`, from+i)
+		}
+		return envelopeOf(`{"a":[{` + b.String()[1:] + `}]}`)
+	}
+	for name, lines := range map[string][]string{
+		"in one record": {nulls(0, 1000)}, "in many": {nulls(0, 250), nulls(250, 250), nulls(500, 250)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.Config.MaxColumns = 10
+			w.put(t, lines...)
+			w.fails(t, ErrData, "500 different keys", "max_columns")
+			w.absent(t)
+		})
+	}
+	w := newWorld(t)
+	w.Config.MaxColumns = 10
+	var lines []string
+	for i := range 20 { // those of records in quarantine do not count
+		lines = append(lines, nulls(i*100, 100)+"x")
+	}
+	w.put(t, append(lines, nulls(0, 400))...)
+	if r := w.run(t); r.Rows != 1 || r.Quarantined != 20 {
+		t.Error(r)
+	}
+}
+
+// TestSparseElements: what a batch holds is bounded also where a few bytes of text stand for many empty places.
+func TestSparseElements(t *testing.T) {
+	w := newWorld(t)
+	var b strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&b, `,"f%d":1`, i)
+	}
+	w.put(t, envelopeOf(`{"a":[{`+b.String()[1:]+`}]}`), envelopeOf(`{"a":[`+strings.Repeat("{},", 5000)+`{}]}`), envelopeOf(`{"a":[{}]}`))
+	r := &run{Serializer: w.Serializer, job: w.job}
+	if err := r.look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s, err := r.infer(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.record = s.recordType()
+	queue := make(chan *batch, 10)
+	if err := r.cutObject(t.Context(), newCutter(s, nil), 0, s, queue); err != nil {
+		t.Fatal(err)
+	}
+	var rows []int
+	for b := range queue {
+		rows = append(rows, b.rows)
+	}
+	if diff := cmp.Diff([]int{2, 1}, rows); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestBareLinesAreRuns: a day of text lines is not held in memory line by line.
+func TestBareLinesAreRuns(t *testing.T) {
+	var o scannedObject
+	for _, number := range []int64{1, 2, 3, 5, 6, 9} {
+		o.addBare(number)
+	}
+	if want := []lineRun{{1, 3}, {5, 6}, {9, 9}}; !slices.Equal(want, o.bare) {
+		t.Error(o.bare)
+	}
+	w := newWorld(t)
+	w.put(t, envelopeOf(`"x"`), envelopeOf(`1`), envelopeOf(`null`), envelopeOf(`[]`), envelopeOf(`{}`), `{`, envelopeOf(`2`))
+	r := w.run(t)
+	if diff := cmp.Diff(map[string]int64{"kind": 4, "unexpected-end": 1}, r.Reasons); diff != "" || r.Rows != 2 {
+		t.Error(r.Rows, diff)
+	}
 }
 
 func TestColumnsNestToALimit(t *testing.T) {

@@ -21,6 +21,8 @@ const (
 	reasonKind = "kind"
 	// reasonTooLong: the line is longer than a record may be.
 	reasonTooLong = "record-too-long"
+	// tooManyKeys is no reason of the quarantine: it ends the run, because it depends on what was read before.
+	tooManyKeys = "too-many-keys"
 )
 
 // The places of an envelope's own keys among the fields of a root node.
@@ -67,6 +69,9 @@ type inferrer struct {
 	// from and to bound the ingestion timestamps of the day, in milliseconds.
 	from, to int64
 
+	// keys is how many fields the evidence has, maxKeys how many it may have.
+	keys, maxKeys int
+
 	roots   [classes]*node
 	class   class // of the last record; the next is probably the same
 	frames  []evidenceFrame
@@ -85,9 +90,8 @@ type evidenceFrame struct {
 	before int32
 }
 
-func newInferrer(from, to int64, limits envelope.Limits) *inferrer {
-	limits.Depth++ // they judge the item, not its envelope
-	w := &inferrer{from: from, to: to, scan: scanner{limits: limits}}
+func newInferrer(from, to int64, maxKeys int) *inferrer {
+	w := &inferrer{from: from, to: to, maxKeys: maxKeys, scan: newScanner()}
 	for c := range w.roots {
 		root := &node{}
 		for _, key := range ownKeys {
@@ -139,6 +143,9 @@ func (w *inferrer) try(line []byte) (reason string, again bool) {
 		case tokenKey:
 			if !w.field() {
 				return w.rest(envelope.DuplicateKey), false
+			}
+			if w.keys > w.maxKeys {
+				return w.rest(tooManyKeys), false
 			}
 			continue
 		}
@@ -197,6 +204,7 @@ func (w *inferrer) field() bool {
 		i = f.node.names.add(string(key))
 		f.node.fields = append(f.node.fields, &node{})
 		w.undo = append(w.undo, change{at: f.node, added: true})
+		w.keys++
 	}
 	n := f.node.fields[i]
 	if n.in == f.object {
@@ -292,6 +300,7 @@ func (w *inferrer) rollBack() {
 			c.at.seen = c.seen
 			continue
 		}
+		w.keys--
 		c.at.names.removeLast()
 		c.at.fields = c.at.fields[:len(c.at.fields)-1]
 	}

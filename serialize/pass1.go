@@ -33,25 +33,33 @@ type scannedObject struct {
 	// bad are in order of the lines.
 	bad []badLine
 	// bare are the lines whose raw_data is neither an object nor null, which makes them bad if there are objects.
-	bare []int64
+	bare []lineRun
 }
+
+// lineRun is lines that follow each other: a day of bare values has as many as it has objects, not as it has records.
+type lineRun struct{ first, last int64 }
 
 type badLine struct {
 	number int64
 	reason string
 }
 
+const (
+	// keysPerColumn bounds the memory of the first pass. Most keys become columns; null and empty ones do not.
+	keysPerColumn = 50
+	adviceOnKeys  = "its objects probably have ids for keys; raise the limit or have the source send them as arrays"
+)
+
 // infer is the first pass. Objects are shared out among the workers; what each has gathered is merged at the end.
 func (r *run) infer(ctx context.Context) (*scanned, error) {
 	s := &scanned{objects: make([]scannedObject, len(r.inputs)), reasons: map[string]int64{}}
-	limits := envelope.DefaultLimits
 	d := r.job.Day
 	from, to := dayStart(d, 0, r.Location), dayStart(d, 1, r.Location)
 	inferrers := make([]*inferrer, min(r.Config.workers(), len(r.inputs)))
 	var next atomic.Int64
 	g, gctx := errgroup.WithContext(ctx)
 	for i := range inferrers {
-		w := newInferrer(from, to, limits)
+		w := newInferrer(from, to, keysPerColumn*r.Config.MaxColumns)
 		inferrers[i] = w
 		g.Go(func() error {
 			for {
@@ -105,10 +113,14 @@ func (r *run) inferObject(ctx context.Context, w *inferrer, in input, o *scanned
 			continue
 		}
 		of, reason := w.record(l.text)
-		if reason != "" {
+		switch {
+		case reason == tooManyKeys:
+			return dataError("the day has more than %d different keys, %d times max_columns: %s",
+				w.maxKeys, keysPerColumn, adviceOnKeys)
+		case reason != "":
 			o.bad = append(o.bad, badLine{l.number, reason})
-		} else if of == classBare {
-			o.bare = append(o.bare, l.number)
+		case of == classBare:
+			o.addBare(l.number)
 		}
 	}
 	if in.told && o.records != in.tail.Count {
@@ -116,6 +128,14 @@ func (r *run) inferObject(ctx context.Context, w *inferrer, in input, o *scanned
 			in.Key, o.records, in.tail.Count)
 	}
 	return nil
+}
+
+func (o *scannedObject) addBare(number int64) {
+	if n := len(o.bare); n > 0 && o.bare[n-1].last == number-1 {
+		o.bare[n-1].last = number
+		return
+	}
+	o.bare = append(o.bare, lineRun{number, number})
 }
 
 // settleKinds decides, now that the whole day is known, what becomes of bare values: rows where there is no object,
@@ -126,8 +146,10 @@ func (s *scanned) settleKinds() {
 	}
 	for i := range s.objects {
 		o := &s.objects[i]
-		for _, number := range o.bare {
-			o.bad = append(o.bad, badLine{number, reasonKind})
+		for _, b := range o.bare {
+			for number := b.first; number <= b.last; number++ {
+				o.bad = append(o.bad, badLine{number, reasonKind})
+			}
 		}
 		slices.SortFunc(o.bad, func(a, b badLine) int { return int(a.number - b.number) })
 	}

@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
-
-	"headwater/envelope"
 )
 
 const (
@@ -107,9 +105,13 @@ func (r *run) drain(ctx context.Context, outputs []*output, queues []chan *batch
 	return nil
 }
 
+func (b *batch) full() bool {
+	return b.bytes >= batchBytes || b.levels >= batchLevels || b.rows >= batchRows
+}
+
 // recycle keeps b for another use, but not the room that a giant record took.
 func recycle(b *batch, free chan<- *batch) {
-	if b.bytes > 2*batchBytes {
+	if b.bytes > 2*batchBytes || b.levels > 2*batchLevels {
 		return
 	}
 	b.clear()
@@ -133,16 +135,11 @@ func receive(ctx context.Context, queue chan *batch) (*batch, error) {
 type cutter struct {
 	shredder
 	free chan *batch
-	rows int
 }
 
 func newCutter(s *scanned, free chan *batch) *cutter {
 	root, leaves := newColumn(s.record)
-	limits := envelope.DefaultLimits
-	limits.Depth++
-	c := &cutter{free: free, rows: max(64, min(batchRows, batchLevels/len(leaves)))}
-	c.shredder = shredder{root: root, leaves: leaves, scan: scanner{limits: limits}}
-	return c
+	return &cutter{free: free, shredder: shredder{root: root, leaves: leaves, scan: newScanner()}}
 }
 
 func (c *cutter) begin() {
@@ -168,7 +165,7 @@ func (r *run) cutObject(ctx context.Context, c *cutter, at int, s *scanned, queu
 		if err := c.record(l.text); err != nil {
 			return fmt.Errorf("reading %s, line %d, again: %w", in.Key, l.number, err)
 		}
-		if c.out.bytes >= batchBytes || c.out.rows >= c.rows {
+		if c.out.full() {
 			if err := send(ctx, queue, c.out); err != nil {
 				return err
 			}

@@ -52,6 +52,12 @@ type scanner struct {
 	reason string
 }
 
+func newScanner() scanner {
+	limits := envelope.DefaultLimits
+	limits.Depth++ // they judge the item, not its envelope
+	return scanner{limits: limits}
+}
+
 // reset begins a text. A byte order mark before it is passed over.
 func (s *scanner) reset(text []byte) {
 	s.data, s.pos, s.want, s.open, s.reason = text, 0, wantValue, s.open[:0], ""

@@ -286,8 +286,7 @@ func (r *run) discard() {
 func (r *run) plan(s *scanned) error {
 	record := s.recordType()
 	if _, leaves := newColumn(record); len(leaves) > r.Config.MaxColumns {
-		return dataError("the day needs %d columns, more than max_columns, %d: its objects probably have ids for keys; raise the limit or "+
-			"have the source send them as arrays", len(leaves), r.Config.MaxColumns)
+		return dataError("the day needs %d columns, more than max_columns, %d: %s", len(leaves), r.Config.MaxColumns, adviceOnKeys)
 	}
 	s.record = record
 	for _, o := range []*output{r.raw, r.flat} {
