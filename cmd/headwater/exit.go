@@ -76,7 +76,7 @@ func exitCode(err error) int {
 		return exitLocked
 	case errors.Is(err, table.ErrShrink), errors.Is(err, table.ErrOutdated):
 		return exitRefused
-	case errors.Is(err, serialize.ErrData):
+	case errors.Is(err, serialize.ErrData), errors.Is(err, table.ErrForeign), errors.Is(err, table.ErrNotParquet), errors.Is(err, table.ErrVersion):
 		return exitData
 	case errors.Is(err, context.Canceled), retry.Classify(err) == retry.Permanent:
 		return exitFault

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -13,6 +14,10 @@ import (
 	"time"
 
 	"headwater/internal/config"
+	"headwater/internal/retry"
+	"headwater/internal/state"
+	"headwater/internal/web"
+	"headwater/query"
 	"headwater/serialize"
 	"headwater/table"
 	"headwater/table/dir"
@@ -93,6 +98,37 @@ func TestWarnOfForeign(t *testing.T) {
 	warnOfForeign(log, make([]dir.Ignored, 1000))
 	if n := strings.Count(said.String(), "\n"); n != 6 || !strings.Contains(said.String(), "files=995") {
 		t.Errorf("a thousand files are told in %d lines:\n%s", n, &said)
+	}
+}
+
+// TestExitCodes has errors as they come: wrapped, and joined with others.
+func TestExitCodes(t *testing.T) {
+	for err, want := range map[error]int{
+		nil:                            0,
+		errors.New("connection reset"): 4,
+		retry.Stop(errors.New("x")):    1,
+		context.Canceled:               1,
+		usagef("x"):                    2,
+		query.ErrSQL:                   2,
+		serialize.ErrData:              3,
+		table.ErrForeign:               3, // a file that is in the way stays in the way
+		table.ErrNotParquet:            3,
+		table.ErrVersion:               3,
+		table.ErrShrink:                6,
+		table.ErrOutdated:              6,
+		state.ErrLocked:                7,
+		interrupted{syscall.SIGINT}:    130,
+		web.Fault{Code: 6}:             6,
+	} {
+		if got := exitCode(err); got != want {
+			t.Errorf("%v ends with %d, want %d", err, got, want)
+		}
+		if err == nil {
+			continue
+		}
+		if got := exitCode(errors.Join(fmt.Errorf("doing it: %w", err), errors.New("closing it"))); got != want {
+			t.Errorf("%v, wrapped and joined, ends with %d, want %d", err, got, want)
+		}
 	}
 }
 
