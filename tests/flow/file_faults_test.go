@@ -1,0 +1,239 @@
+package flow
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+
+	"headwater/tests/binary"
+)
+
+const living = `
+database: db
+collect: {snapshot_every: 100ms}
+sources:
+  orders: {file: {path: "in/**/*.ndjson*", every: 20ms, settle: 50ms}}
+  other: {file: {path: "other/*.ndjson", every: 20ms, settle: 50ms}}
+land: {rotate.schedule.interval.ms: 200}
+serialize: {every: 200ms}
+listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0"}
+`
+
+// reader is a living pipeline whose files change under its hands.
+type reader struct {
+	lines
+	proc *binary.Process
+	// again is how many of the first lines are there a second time, others how many lines the other source has.
+	again, others int
+}
+
+// read waits until n records of orders have been read.
+func (r *reader) read(t *testing.T, n int) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("reading %d records", n), func() bool {
+		s := statusOf(t, r.Pipeline)
+		return s.Running && len(s.Sources) == 2 && s.Sources[0].Records >= int64(n)
+	})
+}
+
+func (r *reader) path(name string) string { return filepath.Join(r.Dir, name) }
+
+// must fails the test for an error of what a test does to files.
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// add appends to a file, as a logger does.
+func (r *reader) add(t *testing.T, name string, text string) {
+	t.Helper()
+	must(t, os.MkdirAll(filepath.Dir(r.path(name)), 0o750))
+	f, err := os.OpenFile(r.path(name), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	must(t, err)
+	_, err = f.WriteString(text)
+	must(t, errors.Join(err, f.Close()))
+}
+
+// squeeze is the text as one gzip member.
+func squeeze(t *testing.T, text string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, err := z.Write([]byte(text))
+	must(t, errors.Join(err, z.Close()))
+	return b.Bytes()
+}
+
+// TestFilesUnderTheReader changes files while a living pipeline reads them. Every line that was whole, in a file that was there long enough to
+// be read, is in the tables exactly once; other files and the other source go on; the pipeline drains.
+func TestFilesUnderTheReader(t *testing.T) {
+	t.Parallel()
+	bin := binary.Build(t)
+	tests := []struct {
+		name string
+		do   func(t *testing.T, r *reader)
+	}{
+		{"a file that disappears", func(t *testing.T, r *reader) {
+			r.Write(t, "in/a.ndjson", []byte(r.text(10)))
+			r.read(t, 10)
+			must(t, os.Remove(r.path("in/a.ndjson")))
+		}},
+		{"a file that disappears and comes back", func(t *testing.T, r *reader) {
+			text := r.text(10)
+			r.Write(t, "in/a.ndjson", []byte(text))
+			r.read(t, 10)
+			must(t, os.Remove(r.path("in/a.ndjson")))
+			r.Write(t, "in/b.ndjson", []byte(r.text(1))) // so that the reader has looked
+			r.read(t, 11)
+			r.Write(t, "in/a.ndjson", []byte(text+r.text(5)))
+		}},
+		{"a file that shrinks", func(t *testing.T, r *reader) {
+			r.Write(t, "in/a.ndjson", []byte(r.text(10)))
+			r.read(t, 10)
+			must(t, os.Truncate(r.path("in/a.ndjson"), 0))
+			r.add(t, "in/a.ndjson", r.text(3)) // shorter than it was, and other lines
+			r.read(t, 13)
+			r.add(t, "in/a.ndjson", r.text(30))
+		}},
+		{"a file that is replaced", func(t *testing.T, r *reader) {
+			for i := range 4 {
+				r.Write(t, "in/a.ndjson", []byte(r.text(10+i))) // by rename
+				r.read(t, r.next)
+			}
+		}},
+		{"a file that is renamed", func(t *testing.T, r *reader) {
+			r.Write(t, "in/a.ndjson", []byte(r.text(10)))
+			r.read(t, 10)
+			must(t, os.Rename(r.path("in/a.ndjson"), r.path("in/a.ndjson.1"))) // matches: another file, read again
+			r.again = 10
+			r.Write(t, "in/a.ndjson", []byte(r.text(10)))
+		}},
+		{"a file that is rotated out of the glob", func(t *testing.T, r *reader) {
+			for i := range 4 {
+				r.Write(t, "in/a.ndjson", []byte(r.text(10)))
+				r.read(t, r.next)
+				must(t, os.Rename(r.path("in/a.ndjson"), r.path(fmt.Sprintf("in/a.%d", i))))
+			}
+		}},
+		{"a file that grows by half lines", func(t *testing.T, r *reader) {
+			for range 40 {
+				line := r.text(1)
+				r.add(t, "in/a.ndjson", line[:4])
+				r.add(t, "in/b.ndjson", r.text(1))
+				r.add(t, "in/a.ndjson", line[4:])
+			}
+		}},
+		{"a gzip that is cut and completed", func(t *testing.T, r *reader) {
+			whole := squeeze(t, r.text(2000))
+			r.add(t, "in/a.ndjson.gz", string(whole[:len(whole)/2]))
+			r.read(t, 1)
+			time.Sleep(200 * time.Millisecond) // it settles, and is told of as damaged
+			r.add(t, "in/a.ndjson.gz", string(whole[len(whole)/2:]))
+			r.read(t, 2000)
+			r.add(t, "in/a.ndjson.gz", string(squeeze(t, r.text(100)))) // another member
+		}},
+		{"links that lead nowhere or in a circle", func(t *testing.T, r *reader) {
+			must(t, os.MkdirAll(r.path("in/deep"), 0o750))
+			must(t, os.Symlink("nowhere", r.path("in/dangling.ndjson")))
+			must(t, os.Symlink("self.ndjson", r.path("in/self.ndjson")))
+			must(t, os.Symlink("..", r.path("in/deep/up")))
+			must(t, os.Symlink("../deep", r.path("in/deep/circle.ndjson")))
+			r.Write(t, "in/deep/a.ndjson", []byte(r.text(10)))
+			r.read(t, 10)
+			must(t, os.Remove(r.path("in/self.ndjson")))
+		}},
+		{"a file that becomes a folder, and a folder a file", func(t *testing.T, r *reader) {
+			r.Write(t, "in/a.ndjson", []byte(r.text(10)))
+			r.Write(t, "in/b.ndjson/c.ndjson", []byte(r.text(10)))
+			r.read(t, 20)
+			must(t, os.Remove(r.path("in/a.ndjson")))
+			r.Write(t, "in/a.ndjson/d.ndjson", []byte(r.text(10)))
+			must(t, os.RemoveAll(r.path("in/b.ndjson")))
+			r.Write(t, "in/b.ndjson", []byte(r.text(10)))
+		}},
+		{"a pipe and a socket", func(t *testing.T, r *reader) {
+			must(t, os.MkdirAll(r.path("in"), 0o750))
+			must(t, syscall.Mkfifo(r.path("in/a.ndjson"), 0o600))
+			fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+			must(t, err)
+			defer syscall.Close(fd)
+			must(t, syscall.Bind(fd, &syscall.SockaddrUnix{Name: r.path("in/b.ndjson")}))
+			must(t, os.Symlink("/dev/zero", r.path("in/d.ndjson")))
+			r.Write(t, "in/e.ndjson", []byte(r.text(10)))
+			r.read(t, 10)
+			must(t, os.Remove(r.path("in/a.ndjson")))
+			r.Write(t, "in/a.ndjson", []byte(r.text(10)))
+		}},
+		{"a file that becomes a pipe", func(t *testing.T, r *reader) {
+			r.Write(t, "in/a.ndjson", []byte(r.text(10)))
+			r.read(t, 10)
+			for range 20 { // to meet the moment between looking at the name and opening it
+				must(t, os.Remove(r.path("in/a.ndjson")))
+				must(t, syscall.Mkfifo(r.path("in/a.ndjson"), 0o600))
+				time.Sleep(10 * time.Millisecond)
+				must(t, os.Remove(r.path("in/a.ndjson")))
+				r.Write(t, "in/a.ndjson", []byte(r.text(1)))
+				r.read(t, r.next)
+			}
+		}},
+		{"the folder goes and comes", func(t *testing.T, r *reader) {
+			r.Write(t, "in/a.ndjson", []byte(r.text(10)))
+			r.read(t, 10)
+			must(t, os.Rename(r.path("in"), r.path("gone")))
+			r.Write(t, "other/while.ndjson", []byte("{\"n\":-1}\n"))
+			eventually(t, "the other source going on", func() bool {
+				s := statusOf(t, r.Pipeline)
+				return len(s.Sources) == 2 && s.Sources[1].Records == 1
+			})
+			r.others++
+			must(t, os.Rename(r.path("gone"), r.path("in")))
+			r.add(t, "in/a.ndjson", r.text(10))
+		}},
+		{"three thousand small files", func(t *testing.T, r *reader) {
+			must(t, os.MkdirAll(r.path("in"), 0o750))
+			for i := range 3000 {
+				must(t, os.WriteFile(r.path(fmt.Sprintf("in/%04d.ndjson", i)), []byte(r.text(1)), 0o600))
+			}
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			r := &reader{lines: lines{Pipeline: binary.New(t, bin, living)}}
+			r.proc = r.Start(t, nil, "run")
+			test.do(t, r)
+			r.Write(t, "in/last.ndjson", []byte(r.text(1)))
+			r.Write(t, "other/last.ndjson", []byte("{\"n\":-1}\n"))
+			r.others++
+			r.read(t, r.next+r.again)
+			must(t, r.proc.Cmd.Process.Signal(syscall.SIGTERM))
+			ended := r.proc.Wait(t, time.Minute)
+			ended.Must(t)
+			if n := strings.Count(ended.Stderr, "\n"); n > 60 {
+				t.Errorf("%d lines were logged, as if something went round and round:\n%.3000s", n, ended.Stderr)
+			}
+			r.Run(t, nil, "run", "--once").Must(t)
+			got := everyLine(t, r.Pipeline, "orders", "n")
+			for n := range r.again {
+				got[n]--
+			}
+			wantOnce(t, "the flat table", r.next, got)
+			if others := everyLine(t, r.Pipeline, "other", "n"); others[-1] != r.others {
+				t.Errorf("the other source has %v, want %d lines", others, r.others)
+			}
+			if t.Failed() {
+				t.Logf("%.3000s", ended.Stderr)
+			}
+		})
+	}
+}
