@@ -3,9 +3,12 @@ package serialize
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -335,6 +338,24 @@ func TestBareLinesAreRuns(t *testing.T) {
 	r := w.run(t)
 	if diff := cmp.Diff(map[string]int64{"kind": 4, "unexpected-end": 1}, r.Reasons); diff != "" || r.Rows != 2 {
 		t.Error(r.Rows, diff)
+	}
+}
+
+// TestFooterTooLong: a file whose footer is longer than anybody reads must not take the place of the table partition,
+// because no later run could replace it.
+func TestFooterTooLong(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const size = 300 << 20
+	end := append(binary.LittleEndian.AppendUint32(nil, size-100), "PAR1"...)
+	if _, err := f.WriteAt(end, size-int64(len(end))); err != nil {
+		t.Fatal(err)
+	}
+	if err := (&tempParquet{f: f}).check(); !errors.Is(err, ErrData) || !strings.Contains(err.Error(), "keys") {
+		t.Error(err)
 	}
 }
 

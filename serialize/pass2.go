@@ -3,12 +3,15 @@ package serialize
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
+
+	"headwater/table"
 )
 
 const (
@@ -61,6 +64,9 @@ func (r *run) write(ctx context.Context, s *scanned) (lone int64, err error) {
 		}
 		if err := o.file.finish(o.footer.Metadata()); err != nil {
 			return 0, fmt.Errorf("writing the file of %s: %w", o.name, err)
+		}
+		if err := o.file.check(); err != nil {
+			return 0, fmt.Errorf("reading the file of %s back: %w", o.name, err)
 		}
 	}
 	return total.Load(), nil
@@ -218,6 +224,20 @@ func (t *tempParquet) finish(metadata [][2]string) error {
 		return err
 	}
 	return t.buffer.Flush()
+}
+
+// check reads the footer as the next run will. A table partition with a footer that is too long could never be replaced.
+func (t *tempParquet) check() error {
+	info, err := t.f.Stat()
+	if err != nil {
+		return err
+	}
+	if _, _, err := table.FooterOf(t.f, info.Size()); errors.Is(err, table.ErrNotParquet) {
+		return dataError("%w: too many or too long keys; %s", err, adviceOnKeys)
+	} else if err != nil {
+		return err
+	}
+	return nil
 }
 
 // reader is the whole file, from its beginning.
