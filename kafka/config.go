@@ -139,7 +139,6 @@ func NewClient(cfg Config, opts ...kgo.Opt) (*kgo.Client, error) {
 		kgo.ClientID("headwater"),
 		kgo.Dialer(dial),
 		kgo.DisableClientMetrics(),
-		kgo.MetadataMinAge(250 * time.Millisecond),
 		// A topic that was created just now is to be seen at once; the default makes the first run of a pipeline wait for 5 s, twice.
 		kgo.MetadataMinAge(100 * time.Millisecond),
 		kgo.ProducerBatchMaxBytes(record),

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"math"
 	"net/url"
 	"os"
@@ -21,8 +23,9 @@ import (
 )
 
 // What follows reads and writes files of kfake, whose format the tests pin. After a kill kfake by itself would forget which batches
-// each producer has sent, and so take a batch that is sent again for a new one; and it would hold its whole log in memory while it
-// reads it. Both are spared it when its files look as after a clean stop.
+// each producer has sent, and so take a batch that is sent again for a new one; it would hold its whole log in memory while it
+// reads it; and where the log is damaged it would cut off everything behind. It is spared all that by files that look as after
+// a clean stop. They are made from the log alone at every start: a stop may have been killed between them.
 
 // sequences are kfake's seq_windows.json: for each producer and Kafka partition the last batches.
 type sequences struct {
@@ -82,41 +85,23 @@ const formatVersion = 1
 
 // restore makes the folder of a broker that was killed look as if it had been closed.
 func restore(dir string, log *slog.Logger) error {
-	var known sequences
-	if err := readFile(filepath.Join(dir, "seq_windows.json"), &known); err != nil {
-		return err
-	}
 	folders, err := filepath.Glob(filepath.Join(dir, "partitions", "*"))
-	if err != nil {
+	if err != nil || len(folders) == 0 {
 		return err
 	}
-	changed := false
+	all := sequences{Version: formatVersion}
 	for _, folder := range folders {
 		topic, number, err := partitionOf(folder)
 		if err != nil {
 			return err
 		}
 		s := scan{folder: folder, topic: topic, number: number, windows: map[int64]*window{}}
-		if same, err := s.unchanged(); err != nil || same {
-			if err != nil {
-				return err
-			}
-			continue
-		}
 		if err := s.run(log); err != nil {
-			return fmt.Errorf("reading %s: %w", folder, err)
+			return err
 		}
-		changed = true
-		known.Windows = slices.DeleteFunc(known.Windows, func(w *window) bool { return w.Topic == topic && w.Partition == number })
-		for _, w := range s.windows {
-			known.Windows = append(known.Windows, w)
-		}
+		all.Windows = slices.AppendSeq(all.Windows, maps.Values(s.windows))
 	}
-	if !changed {
-		return nil
-	}
-	known.Version = formatVersion
-	return writeFile(filepath.Join(dir, "seq_windows.json"), known)
+	return writeFile(filepath.Join(dir, "seq_windows.json"), all)
 }
 
 func partitionOf(folder string) (topic string, number int32, err error) {
@@ -143,31 +128,34 @@ type scan struct {
 	windows map[int64]*window
 }
 
-// unchanged tells whether the segments are those of the last clean stop.
-func (s *scan) unchanged() (bool, error) {
+// list finds the segments and what the last stop or start knew of them.
+func (s *scan) list() error {
 	if err := readFile(filepath.Join(s.folder, "snapshot.json"), &s.last); err != nil {
-		return false, err
+		return err
 	}
 	files, err := filepath.Glob(filepath.Join(s.folder, "*.dat"))
 	if err != nil {
-		return false, err
+		return err
 	}
 	for _, f := range files {
 		base, err := strconv.ParseInt(strings.TrimSuffix(filepath.Base(f), ".dat"), 10, 64)
 		if err != nil {
-			return false, fmt.Errorf("%s is no segment: move it away: %w", f, err)
+			return fmt.Errorf("%s is no segment: move it away: %w", f, err)
 		}
 		info, err := os.Stat(f)
 		if err != nil {
-			return false, err
+			return err
 		}
 		s.now.Segments = append(s.now.Segments, segment{base, info.Size()})
 	}
-	slices.SortFunc(s.now.Segments, func(a, b segment) int { return int(a.Base - b.Base) })
-	return slices.Equal(s.now.Segments, s.last.Segments), nil
+	slices.SortFunc(s.now.Segments, func(a, b segment) int { return cmp.Compare(a.Base, b.Base) })
+	return nil
 }
 
 func (s *scan) run(log *slog.Logger) error {
+	if err := s.list(); err != nil {
+		return err
+	}
 	n := &s.now
 	n.Version, n.Epoch, n.CreatedAt, n.Aborted = formatVersion, s.last.Epoch, s.last.CreatedAt, s.last.Aborted
 	if n.CreatedAt.IsZero() {
@@ -196,11 +184,14 @@ func (s *scan) run(log *slog.Logger) error {
 	// A log start that was known at the last clean stop never goes back.
 	n.LogStartOffset = min(max(n.LogStartOffset, s.last.LogStartOffset), n.HighWatermark)
 	n.LastStableOffset = n.HighWatermark
+	if slices.Equal(n.Segments, s.last.Segments) && n.HighWatermark == s.last.HighWatermark && n.LogStartOffset == s.last.LogStartOffset {
+		return nil
+	}
 	return writeFile(filepath.Join(s.folder, "snapshot.json"), n)
 }
 
-// segment reads the batches of one file and returns the size of the whole ones. Only the last file can have been written
-// to when the process died, so only its checksums are looked at.
+// segment reads the batches of one file and returns the size of the whole ones. Only the end of the last file can have been
+// written to when the process died; whatever else is not whole was, and may have been acknowledged.
 func (s *scan) segment(path string, last bool) (size int64, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -209,12 +200,19 @@ func (s *scan) segment(path string, last bool) (size int64, err error) {
 	defer f.Close()
 	r := bufio.NewReaderSize(f, 1<<20)
 	for {
-		h, err := next(r, last)
-		if errors.Is(err, errTorn) || err == io.EOF {
+		h, err := next(r)
+		if err == io.EOF {
 			return size, nil
 		}
+		if errors.Is(err, errTorn) {
+			if _, more := r.Peek(1); last && (h.size == 0 || more == io.EOF) {
+				return size, nil
+			}
+			return 0, fmt.Errorf("the segment %s of topic %s, partition %d, is damaged at byte %d, and records that were acknowledged follow: "+
+				"put a good copy in its place, or give them up with truncate --size=%d", path, s.topic, s.number, size, size)
+		}
 		if err != nil {
-			return 0, err
+			return 0, fmt.Errorf("reading %s: %w", path, err)
 		}
 		size += h.size
 		s.add(h)
@@ -245,15 +243,18 @@ type header struct {
 	control                      bool
 }
 
-const headerBytes = 61
+const (
+	headerBytes = 61
+	crcAt       = 17 // it covers what follows it
+)
 
 var (
 	errTorn = errors.New("the file ends within a batch")
 	table   = crc32.MakeTable(crc32.Castagnoli)
 )
 
-// next reads a batch: io.EOF at the end, errTorn where no whole batch follows.
-func next(r *bufio.Reader, check bool) (header, error) {
+// next reads a batch: io.EOF at the end, errTorn where no whole batch follows, with the header if the batch is as long as that says.
+func next(r *bufio.Reader) (header, error) {
 	b, err := r.Peek(headerBytes)
 	if len(b) == 0 && err == io.EOF {
 		return header{}, io.EOF
@@ -272,33 +273,21 @@ func next(r *bufio.Reader, check bool) (header, error) {
 	if h.size < headerBytes || h.size > 1<<30 {
 		return header{}, errTorn
 	}
-	want := u32(b[17:])
-	if !check {
-		return h, skip(r, h.size)
-	}
-	if err := skip(r, 21); err != nil {
+	want := u32(b[crcAt:])
+	if _, err := r.Discard(crcAt + 4); err != nil {
 		return header{}, err
 	}
 	sum := crc32.New(table)
-	if _, err := io.CopyN(sum, r, h.size-21); err != nil {
-		return header{}, torn(err)
-	}
-	if sum.Sum32() != want {
+	_, err = io.CopyN(sum, r, h.size-crcAt-4)
+	switch {
+	case err == io.EOF:
 		return header{}, errTorn
+	case err != nil:
+		return header{}, err
+	case sum.Sum32() != want:
+		return h, errTorn
 	}
 	return h, nil
-}
-
-func skip(r *bufio.Reader, n int64) error {
-	_, err := r.Discard(int(n))
-	return torn(err)
-}
-
-func torn(err error) error {
-	if err == io.EOF {
-		return errTorn
-	}
-	return err
 }
 
 // readFile leaves v as it is when there is no file.

@@ -349,3 +349,115 @@ func TestManyClients(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestKilledWhileStopping is Invariant 4 after a stop that was killed between its files: the snapshots are new, what the producers
+// have sent is that of the stop before.
+func TestKilledWhileStopping(t *testing.T) {
+	dir := t.TempDir()
+	p := start(t, dir, "127.0.0.1:0")
+	cl := client(t, p.addr, kgo.AllowAutoTopicCreation())
+	fill(t, cl, "t", []string{"first"}, time.Now())
+	producer, _, err := cl.ProducerID(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	topics, err := kadm.NewClient(cl).ListTopics(t.Context(), "t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.stop(t)
+	windows := filepath.Join(dir, "seq_windows.json")
+	old, err := os.ReadFile(windows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func() int64 {
+		t.Helper()
+		resp, err := cl.Broker(0).RetriableRequest(t.Context(), batch("t", topics["t"].ID, producer, 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		part := resp.(*kmsg.ProduceResponse).Topics[0].Partitions[0]
+		if err := kerr.ErrorForCode(part.ErrorCode); err != nil {
+			t.Fatal(err)
+		}
+		return part.BaseOffset
+	}
+	p = start(t, dir, p.addr)
+	if offset := send(); offset != 1 {
+		t.Fatalf("the batch has offset %d, want 1", offset)
+	}
+	p.stop(t)
+	if err := os.WriteFile(windows, old, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	start(t, dir, p.addr)
+	if offset := send(); offset != 1 {
+		t.Errorf("the batch, sent again, has offset %d, want 1", offset)
+	}
+}
+
+// TestDamage is that what was acknowledged is never cut off: a flipped bit with records behind it stops the start, and the message's
+// way out works.
+func TestDamage(t *testing.T) {
+	for name, c := range map[string]struct{ segment, at int }{
+		"value in an old segment":       {0, 5 << 20},
+		"value in the last segment":     {1, 2 << 20},
+		"length in an old segment":      {0, 8},
+		"end of an old segment missing": {0, -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			b := opened(t, dir, "127.0.0.1:0")
+			cl := client(t, b.Addr(), kgo.AllowAutoTopicCreation(), kgo.ProducerBatchMaxBytes(2<<20), kgo.ProducerBatchCompression(kgo.NoCompression()))
+			for range 20 { // two segments
+				fill(t, cl, "t", []string{strings.Repeat("x", 1<<20)}, time.Now())
+			}
+			_ = b.Close()
+			files, err := filepath.Glob(filepath.Join(dir, "partitions", "t-0", "*.dat"))
+			if err != nil || len(files) != 2 {
+				t.Fatalf("segments %q, %v", files, err)
+			}
+			path := files[c.segment]
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.at < 0 {
+				data = data[:len(data)-10]
+			} else {
+				data[c.at] ^= 1
+			}
+			if err := os.WriteFile(path, data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			again, err := Open(Config{Dir: dir, Addr: "127.0.0.1:0"}, slog.New(slog.DiscardHandler))
+			if err == nil {
+				_ = again.Close()
+			}
+			if err == nil || !strings.Contains(err.Error(), path+" of topic t, partition 0, is damaged at byte ") {
+				t.Errorf("Open = %v, want an error that names the segment", err)
+			}
+			if after, err := os.ReadFile(path); err != nil || len(after) != len(data) {
+				t.Errorf("the segment had %d bytes and has %d (%v)", len(data), len(after), err)
+			}
+			var cut int64
+			if _, err := fmt.Sscanf(err.Error()[strings.LastIndex(err.Error(), "--size="):], "--size=%d", &cut); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Truncate(path, cut); err != nil {
+				t.Fatal(err)
+			}
+			b = opened(t, dir, "127.0.0.1:0")
+			cl = client(t, b.Addr())
+			fill(t, cl, "t", []string{"next"}, time.Now())
+			want := int64(21)
+			if c.segment == 1 {
+				want = 18 // the end of the log is what was given up
+			}
+			if ends := must(kafka.EndOffsets(t.Context(), cl, "t"))(t); ends["t"][0] != want {
+				t.Errorf("the log ends at %d, want %d", ends["t"][0], want)
+			}
+		})
+	}
+}
