@@ -2,16 +2,6 @@ package schema
 
 import "strings"
 
-var hiveNames = map[Kind]string{
-	Undecided: "void",
-	Boolean:   "boolean",
-	Long:      "bigint",
-	Decimal:   "decimal(38,0)",
-	Double:    "double",
-	String:    "string",
-	Timestamp: "timestamp",
-}
-
 // Hive is the type as Hive's metastore spells it. Field names are lower-cased, as Hive does itself; nothing is escaped,
 // because Hive has no escape: names with , : ; < or > in a Struct below a column need another spelling by the caller.
 func (t Type) Hive() string { return t.text(strings.ToLower) }
@@ -29,6 +19,8 @@ func (t Type) text(name func(string) string) string {
 			fields[i] = name(f.Name) + ":" + f.Type.text(name)
 		}
 		return "struct<" + strings.Join(fields, ",") + ">"
+	case Long:
+		return "bigint"
 	}
-	return hiveNames[t.Kind]
+	return sparkNames[t.Kind]
 }

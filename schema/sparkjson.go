@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// sparkNames are Spark's names of the kinds without parts.
+// sparkNames are Spark's names of the kinds without parts; Hive's differ in Long.
 var sparkNames = map[Kind]string{
 	Undecided: "void",
 	Boolean:   "boolean",
