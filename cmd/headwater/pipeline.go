@@ -61,6 +61,22 @@ func openLayers(ctx context.Context, cfg *config.Pipeline) (layers, error) {
 	return l, nil
 }
 
+// openTables opens only the tables, for those who read: they may have no right to the raw layer, and make no folder.
+func openTables(ctx context.Context, cfg *config.Pipeline) (layers, error) {
+	var l layers
+	_, err := os.Stat(cfg.Lake.Tables)
+	if err == nil {
+		l.tables, err = file.Open(cfg.Lake.Tables)
+	}
+	if err != nil {
+		return l, fmt.Errorf("opening lake.tables: %w", err)
+	}
+	if l.catalog, err = dir.Open(ctx, l.tables); err != nil {
+		return l, errors.Join(err, l.close())
+	}
+	return l, nil
+}
+
 func (l layers) close() error {
 	var errs []error
 	for _, s := range []*file.Store{l.raw, l.tables} {

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -18,9 +19,9 @@ import (
 	"headwater/table/dir"
 )
 
-func runQuery(ctx context.Context, fs *flag.FlagSet, args []string, s streams) (err error) {
-	format := fs.String("format", "table", "table, csv or json (one object a line)")
-	operands, err := parse(fs, args, "FILE", "SQL")
+func runQuery(ctx context.Context, flags *flag.FlagSet, args []string, s streams) (err error) {
+	format := flags.String("format", "table", "table, csv or json (one object a line)")
+	operands, err := parse(flags, args, "FILE", "SQL")
 	if err != nil {
 		return err
 	}
@@ -31,7 +32,10 @@ func runQuery(ctx context.Context, fs *flag.FlagSet, args []string, s streams) (
 	if err != nil {
 		return err
 	}
-	l, err := openLayers(ctx, cfg)
+	l, err := openTables(ctx, cfg)
+	if errors.Is(err, fs.ErrNotExist) {
+		return usagef("there are no tables, %s does not exist; headwater run makes it", cfg.Lake.Tables)
+	}
 	if err != nil {
 		return err
 	}
@@ -41,7 +45,7 @@ func runQuery(ctx context.Context, fs *flag.FlagSet, args []string, s streams) (
 		SQL: operands[1], Format: *format, Width: terminalWidth(s.out), Temp: filepath.Join(cfg.DataDir, "tmp"),
 		Out: s.out, Limits: cfg.Query,
 		Refresh: func(ctx context.Context, n table.Name) (query.Table, error) {
-			fresh, err := openLayers(ctx, cfg)
+			fresh, err := openTables(ctx, cfg)
 			if err != nil {
 				return query.Table{}, err
 			}

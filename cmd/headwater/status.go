@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 	"text/tabwriter"
 
@@ -36,24 +38,25 @@ func runStatus(ctx context.Context, fs *flag.FlagSet, args []string, s streams) 
 }
 
 // statusThere asks the running process or, if there is none, looks at what lies in the lake.
-func statusThere(ctx context.Context, cfg *config.Pipeline) (_ web.Status, err error) {
+func statusThere(ctx context.Context, cfg *config.Pipeline) (web.Status, error) {
 	running, ok := state.Find(ctx, cfg.DataDir)
 	if ok {
 		return web.Client{Address: running.HTTP, Token: running.Token}.Status(ctx)
-	}
-	l, err := openLayers(ctx, cfg)
-	if err != nil {
-		return web.Status{}, err
 	}
 	status := web.Status{Version: version(), PID: running.PID, Started: running.Started, DataDir: cfg.DataDir, Sources: []web.Source{}, Topics: []web.Topic{}}
 	for _, source := range cfg.Sources {
 		status.Sources = append(status.Sources, web.Source{Name: source.Name, State: "not running"})
 	}
-	status.Tables, err = tables(ctx, l.catalog)
-	if cerr := l.close(); err == nil {
-		err = cerr
+	l, err := openTables(ctx, cfg)
+	if errors.Is(err, fs.ErrNotExist) {
+		status.Tables = []web.Table{}
+		return status, nil // nothing has run yet
 	}
-	return status, err
+	if err != nil {
+		return status, err
+	}
+	status.Tables, err = tables(ctx, l.catalog)
+	return status, errors.Join(err, l.close())
 }
 
 // Status implements web.API.

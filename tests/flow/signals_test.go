@@ -69,3 +69,32 @@ func TestSharedLake(t *testing.T) {
 		}
 	}
 }
+
+// TestReadersOnlyRead asks a pipeline that has never run, and one whose raw layer is out of reach, as it is for most who query.
+func TestReadersOnlyRead(t *testing.T) {
+	p := binary.New(t, binary.Build(t), orders)
+	if out := p.Run(t, nil, "status").Must(t); !strings.Contains(out, "not running") {
+		t.Errorf("status said %q", out)
+	}
+	if r := p.Run(t, nil, "query", "select 1"); r.Code != 2 || !strings.Contains(r.Stderr, "no tables") {
+		t.Errorf("query ended with %d: %s", r.Code, r.Stderr)
+	}
+	if made, err := os.ReadDir(p.Dir); err != nil || len(made) != 1 {
+		t.Errorf("the folder has %v, want only the pipeline file: %v", made, err)
+	}
+	p.Write(t, "in/a.ndjson", []byte("{\"n\":1}\n"))
+	p.Run(t, nil, "run", "--once").Must(t)
+	raw := filepath.Join(p.Dir, "headwater-data", "raw")
+	if err := os.RemoveAll(raw); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(raw, nil, 0o600); err != nil { // a file: not even root can open it as a folder
+		t.Fatal(err)
+	}
+	if out := p.Run(t, nil, "query", "--format", "csv", "select n from orders").Must(t); out != "n\n1\n" {
+		t.Errorf("query said %q", out)
+	}
+	if s := statusOf(t, p); len(s.Tables) != 2 {
+		t.Errorf("status is %+v", s)
+	}
+}
