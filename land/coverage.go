@@ -1,6 +1,7 @@
 package land
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -49,7 +50,7 @@ func (p *partition) list(ctx context.Context, prefix string) (map[string][]found
 		return nil
 	})
 	for _, objects := range found {
-		slices.SortFunc(objects, func(a, b foundObject) int { return int(max(-1, min(1, a.offset-b.offset))) })
+		slices.SortFunc(objects, func(a, b foundObject) int { return cmp.Compare(a.offset, b.offset) })
 	}
 	return found, err
 }
@@ -57,10 +58,12 @@ func (p *partition) list(ctx context.Context, prefix string) (map[string][]found
 // survey looks at the whole topic where the commit does not say all: on a fresh start, and after a change of the
 // configuration that moves records to other folders.
 func (p *partition) survey(ctx context.Context) error {
-	switch {
-	case p.from.fresh:
-		return p.surveyFresh(ctx)
-	case p.from.before != nil:
+	if p.from.fresh {
+		if err := p.surveyFresh(ctx); err != nil {
+			return err
+		}
+	}
+	if len(p.from.dirs) > 0 {
 		return p.surveyMoved(ctx)
 	}
 	return nil
@@ -91,10 +94,25 @@ func (p *partition) surveyFresh(ctx context.Context) error {
 	return err
 }
 
-// surveyMoved finds what objects of the earlier configuration have beyond the commit, and notes the new configuration
-// with the commit before anything is written under it: after a crash either configuration would survey again.
+// surveyMoved finds what objects of earlier configurations have beyond the commit, and notes the new configuration with
+// the commit before anything is written under it. The note names the earlier dirs until a commit is beyond their objects,
+// so that after a crash every configuration, the new one too, surveys again.
 func (p *partition) surveyMoved(ctx context.Context) error {
-	found, err := p.list(ctx, topicPrefix(p.from.before.Dir, p.topic))
+	for _, dir := range p.from.dirs {
+		if err := p.surveyDir(ctx, dir); err != nil {
+			return err
+		}
+	}
+	var dirs []string
+	if len(p.elsewhere.tails) > 0 {
+		dirs = p.from.dirs
+	}
+	slices.SortFunc(p.elsewhere.tails, func(a, b lake.Tail) int { return cmp.Compare(a.Next, b.Next) })
+	return p.commitOffset(ctx, p.cut, dirs)
+}
+
+func (p *partition) surveyDir(ctx context.Context, dir string) error {
+	found, err := p.list(ctx, topicPrefix(dir, p.topic))
 	if err != nil {
 		return err
 	}
@@ -104,16 +122,18 @@ func (p *partition) surveyMoved(ctx context.Context) error {
 			return err
 		}
 		for _, t := range tails {
+			p.hold = max(p.hold, t.Next)
 			if len(t.Runs) == 0 && t.Count != t.Next-t.First {
+				if !p.from.moved {
+					continue // it is this configuration's: there was none when it began, and its own path covers it
+				}
 				return retry.Stop(fmt.Errorf("landing topic %s partition %d: an object in %s has some of the offsets %d to %d, which are not committed, and does not say which. "+
 					"Start once with the former path.format, timezone and timestamp settings, and change them when it has committed", p.topic, p.partition, path, t.First, t.Next-1))
 			}
-			p.hold = max(p.hold, t.Next)
 			p.elsewhere.tails = append(p.elsewhere.tails, t)
 		}
 	}
-	slices.SortFunc(p.elsewhere.tails, func(a, b lake.Tail) int { return int(max(-1, min(1, a.Next-b.Next))) })
-	return p.commitOffset(ctx, p.cut)
+	return nil
 }
 
 // covered is what exists of a path, found out when the path is first met.
@@ -167,7 +187,7 @@ func (p *partition) findCoverage(ctx context.Context, path string) (*coverage, e
 // tailsBeyond reads the tails of objects that may reach beyond the offset landing began at. Objects of a path do not
 // overlap, so that of those that begin before it only the last one can.
 func (p *partition) tailsBeyond(ctx context.Context, objects []foundObject) (tails []lake.Tail, err error) {
-	before, _ := slices.BinarySearchFunc(objects, p.from.offset, func(o foundObject, offset int64) int { return int(max(-1, min(1, o.offset-offset))) })
+	before, _ := slices.BinarySearchFunc(objects, p.from.offset, func(o foundObject, offset int64) int { return cmp.Compare(o.offset, offset) })
 	for _, o := range objects[max(0, before-1):] {
 		t, found, err := p.tailOf(ctx, o)
 		switch {

@@ -263,12 +263,12 @@ func (r *rig) produceMany(topic string, partition int32, n int) {
 
 func (r *rig) committed(topic string, partition int32) int64 {
 	r.t.Helper()
-	all, err := kadm.NewClient(r.cl).FetchOffsets(context.Background(), DefaultGroup)
+	all, err := kafka.CommittedOffsets(context.Background(), r.cl, DefaultGroup)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if o, found := all.Lookup(topic, partition); found {
-		return o.At
+	if offset, found := all[topic][partition]; found {
+		return offset
 	}
 	return -1
 }

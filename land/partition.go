@@ -1,6 +1,7 @@
 package land
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -94,8 +95,8 @@ func (p *partition) stopped() bool { return p.statusOf(p.topicPartition).Stopped
 // An error forgets everything that is not committed.
 func (p *partition) run(ctx context.Context) error {
 	defer p.forget()
-	if p.from.stop != nil {
-		return p.from.stop
+	if p.from.err != nil {
+		return p.from.err
 	}
 	if p.from.lost != "" {
 		p.opts.Logger.Error("records were deleted from Kafka before they were landed; landing goes on behind them", "topic", p.topic, "partition", p.partition, "lost", p.from.lost)
@@ -145,6 +146,9 @@ func (p *partition) landQueued(ctx context.Context) (some bool, err error) {
 			return false, err
 		}
 	}
+	if cap(p.line) > 2*memberText {
+		p.line = nil // one large record
+	}
 	if p.rotation.due(time.Now()) {
 		err = p.rotate(ctx)
 	}
@@ -179,12 +183,9 @@ func (p *partition) land(ctx context.Context, r *kgo.Record) error {
 		return p.passed(ctx, r)
 	}
 	p.seq++
-	millis, reason := p.read(r)
-	if reason != "" {
-		if err := p.quarantine(ctx, r, reason); err != nil {
-			return err
-		}
-		return p.passed(ctx, r)
+	millis, timed, reason := p.read(r)
+	if !timed {
+		return p.quarantine(ctx, r, reason)
 	}
 	path := p.folders.encode(millis)
 	c, err := p.covered(ctx, path)
@@ -195,6 +196,9 @@ func (p *partition) land(ctx context.Context, r *kgo.Record) error {
 		delete(p.open, path) // Invariant 3
 		p.report(func(st *PartitionStatus) { st.Skipped++ })
 		return p.passed(ctx, r)
+	}
+	if reason != "" {
+		return p.quarantine(ctx, r, reason)
 	}
 	now := time.Now()
 	if p.rotation.before(millis, now) {
@@ -221,26 +225,27 @@ func (p *partition) passed(ctx context.Context, r *kgo.Record) error {
 	return nil
 }
 
-// read makes p.line from a record's value and finds its time. A reason sends the record to quarantine.
-func (p *partition) read(r *kgo.Record) (millis int64, reason string) {
-	switch {
-	case r.Value == nil:
-		return 0, "null value"
-	case int64(len(r.Value)) > int64(p.conf.MaxRecordBytes):
-		return 0, "too large"
+// read makes p.line from a record's value and finds its time. A reason sends the record to quarantine, unless it landed
+// while max.record.bytes was larger, which its time can tell.
+func (p *partition) read(r *kgo.Record) (millis int64, timed bool, reason string) {
+	if r.Value == nil {
+		return 0, false, "null value"
+	}
+	if int64(len(r.Value)) > int64(p.conf.MaxRecordBytes) {
+		reason = "too large"
 	}
 	var err error
 	if p.line, err = envelope.Compact(p.line[:0], r.Value, p.limits); err != nil {
 		if syntax, ok := errors.AsType[*envelope.SyntaxError](err); ok {
-			return 0, "no JSON: " + syntax.Reason
+			return 0, false, cmp.Or(reason, "no JSON: "+syntax.Reason)
 		}
-		return 0, "no JSON"
+		return 0, false, cmp.Or(reason, "no JSON")
 	}
 	if millis, err = p.extractor.millis(p.line, r.Timestamp); err != nil {
-		return 0, "no time: " + err.Error()
+		return 0, false, cmp.Or(reason, "no time: "+err.Error())
 	}
 	p.line = append(p.line, '\n')
-	return millis, ""
+	return millis, true, reason
 }
 
 func (p *partition) quarantine(ctx context.Context, r *kgo.Record, reason string) error {
@@ -253,10 +258,11 @@ func (p *partition) quarantine(ctx context.Context, r *kgo.Record, reason string
 	err := p.insist(ctx, "quarantining "+id, func() error {
 		return p.opts.Quarantine.Create(ctx, "land", p.opts.Source(r.Topic), day.In(p.zone).Format(time.DateOnly), id, lake.Entries(entry))
 	})
-	if err == nil {
-		p.report(func(st *PartitionStatus) { st.Quarantined++ })
+	if err != nil {
+		return err
 	}
-	return err
+	p.report(func(st *PartitionStatus) { st.Quarantined++ })
+	return p.passed(ctx, r)
 }
 
 // write adds p.line to the open object of its path.
@@ -290,7 +296,7 @@ func (p *partition) rotate(ctx context.Context) error {
 		return nil // Invariant 5
 	}
 	crash.Point("land.before-commit")
-	if err := p.commitOffset(ctx, p.cut); err != nil {
+	if err := p.commitOffset(ctx, p.cut, nil); err != nil {
 		return err
 	}
 	crash.Point("land.after-commit")
@@ -352,14 +358,16 @@ func (p *partition) compare(ctx context.Context, key string, o *openObject) erro
 	return fmt.Errorf("putting %s: %w", key, errConflict)
 }
 
-// commitOffset commits with the note of this configuration, until Kafka has it.
-func (p *partition) commitOffset(ctx context.Context, offset int64) error {
-	note, err := json.Marshal(p.noteOf(p.from.log))
+// commitOffset commits with the note of this configuration, until Kafka has it. dirs are for the note.
+func (p *partition) commitOffset(ctx context.Context, offset int64, dirs []string) error {
+	noted := p.noteOf(p.from.log)
+	noted.Dirs = dirs
+	note, err := json.Marshal(noted)
 	if err != nil {
 		return err
 	}
 	text := string(note)
-	noted := kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
+	commitCtx := kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
 		for i := range req.Topics {
 			for j := range req.Topics[i].Partitions {
 				req.Topics[i].Partitions[j].Metadata = &text
@@ -367,7 +375,7 @@ func (p *partition) commitOffset(ctx context.Context, offset int64) error {
 		}
 		return nil
 	})
-	err = p.insist(ctx, "committing", func() error { return p.commitOnce(noted, offset) })
+	err = p.insist(ctx, "committing", func() error { return p.commitOnce(commitCtx, offset) })
 	if err != nil {
 		return err
 	}
@@ -422,6 +430,19 @@ func (p *partition) insist(ctx context.Context, what string, try func() error) e
 		case <-time.After(wait.Next()):
 		}
 	}
+}
+
+// untilLetGo is ctx until the Kafka partition is to be let go of.
+func (p *partition) untilLetGo(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-p.letGo:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
 }
 
 // nothingToSave ends a wait early when the Kafka partition is to be let go of and nothing is open.

@@ -7,13 +7,18 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"headwater/internal/retry"
 	"headwater/kafka"
@@ -175,19 +180,11 @@ func TestStops(t *testing.T) {
 			t.Errorf("objects changed:\n%s\n%s", before, got)
 		}
 	}
-	recreate := func(r *rig) {
-		if _, err := r.admin().DeleteTopic(context.Background(), "a_raw"); err != nil {
-			t.Fatal(err)
-		}
-		r.create("a_raw")
-		r.made["a_raw"][0] = 0
-		r.connect() // the old client still has the old topic's id
-	}
 	t.Run("another log, nothing committed", func(t *testing.T) {
 		r := newRig(t, 1, "a_raw")
 		r.produceMany("a_raw", 0, 5)
 		r.land(nil)
-		recreate(r)
+		r.recreate("a_raw")
 		r.setOffset("a_raw", 0, -1)
 		r.produceMany("a_raw", 0, 9)
 		run(t, r, "made anew")
@@ -231,6 +228,16 @@ func TestStops(t *testing.T) {
 			t.Errorf("committed %d, want 5", got)
 		}
 	})
+}
+
+func (r *rig) recreate(topic string) {
+	r.t.Helper()
+	if _, err := r.admin().DeleteTopic(context.Background(), topic); err != nil {
+		r.t.Fatal(err)
+	}
+	r.create(topic)
+	r.made[topic][0] = 0
+	r.connect() // the old client still has the old topic's id
 }
 
 // foreign is an object without a tail: an empty gzip member.
@@ -373,5 +380,169 @@ func (r *rig) delete(prefix string) {
 		if err != nil {
 			r.t.Fatal(err)
 		}
+	}
+}
+
+// TestStoppedIsNotCommitted: the commit of a topic that was made anew is of the old log. Who trims the topic to it would
+// delete records of the new log that are not landed.
+func TestStoppedIsNotCommitted(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1, "a_raw")
+	r.produceMany("a_raw", 0, 9)
+	old := kadm.Offsets{}
+	old.Add(kadm.Offset{Topic: "a_raw", At: 5, LeaderEpoch: -1, Metadata: `{"log":"AAAAAAAAAAAAAAAAAAAAAA"}`})
+	if err := r.admin().CommitAllOffsets(t.Context(), DefaultGroup, old); err != nil {
+		t.Fatal(err)
+	}
+	l := r.lander(nil)
+	if err := l.RunTo(t.Context(), r.made); err == nil || !strings.Contains(err.Error(), "made anew") {
+		t.Errorf("got %v", err)
+	}
+	if got := l.Committed(); len(got) > 0 {
+		t.Errorf("%v is said to be landed of a log of which nothing is", got)
+	}
+}
+
+// TestMovedTwice: a rotation of one configuration is cut short, then one of another, which then goes on.
+func TestMovedTwice(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1, "a_raw")
+	old := func(o *Options) { o.Config.FlushSize, o.Config.RotateIntervalMs = 20, -1 }
+	moved := func(o *Options) { hourly(o); o.Config.FlushSize, o.Config.TopicsDir = 20, "topics/new" }
+	again := func(o *Options) { moved(o); o.Config.FlushSize, o.Config.TopicsDir = 3, "topics/newer" }
+	r.produceMany("a_raw", 0, 20)
+	r.land(old)
+	r.produceMany("a_raw", 0, 40)
+	for _, settings := range []func(*Options){old, moved, again} {
+		store := lakefault.New(r.store, lakefault.Rule{Op: lakefault.Put, Nth: 1, When: lakefault.After, Delay: lakefault.Hang})
+		stop := r.start(r.lander(func(o *Options) { settings(o); o.Store, o.Config.FlushOnStop = store, false }))
+		eventually(t, "the first object exists", func() bool { return store.Fired() > 0 })
+		stop()
+	}
+	r.land(again)
+	r.exactlyOnce()
+}
+
+// TestSmallerLimit: a record that has landed is not put into quarantine too when it is read again under a smaller limit.
+func TestSmallerLimit(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1, "a_raw")
+	r.produceMany("a_raw", 0, 5)
+	r.land(nil)
+	r.setOffset("a_raw", 0, 0)
+	l := r.land(func(o *Options) { o.Config.MaxRecordBytes = 10 })
+	if s := l.Status().Partitions[0]; s.Quarantined != 0 || s.Skipped != 5 {
+		t.Errorf("%+v", s)
+	}
+	r.exactlyOnce()
+}
+
+// TestOneCannotBegin: Kafka cannot say where one Kafka partition begins. The others are landed, and it is when Kafka can.
+func TestOneCannotBegin(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2, "a_raw", "b_raw")
+	for p := range int32(2) {
+		r.produceMany("a_raw", p, 10)
+		r.produceMany("b_raw", p, 10)
+	}
+	var healed atomic.Bool
+	r.cluster.ControlKey(int16(kmsg.ListOffsets), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		r.cluster.KeepControl()
+		list := req.(*kmsg.ListOffsetsRequest)
+		asked := slices.ContainsFunc(list.Topics, func(t kmsg.ListOffsetsRequestTopic) bool { return t.Topic == "a_raw" })
+		if !asked || healed.Load() {
+			return nil, nil, false
+		}
+		resp := list.ResponseKind().(*kmsg.ListOffsetsResponse)
+		for _, t := range list.Topics {
+			answer := kmsg.NewListOffsetsResponseTopic()
+			answer.Topic = t.Topic
+			for _, p := range t.Partitions {
+				partition := kmsg.NewListOffsetsResponseTopicPartition()
+				partition.Partition = p.Partition
+				switch {
+				case t.Topic == "a_raw" && p.Partition == 1:
+					partition.ErrorCode = kerr.TopicAuthorizationFailed.Code
+				case p.Timestamp == -2:
+					partition.Offset = 0
+				default:
+					partition.Offset = 10
+				}
+				answer.Partitions = append(answer.Partitions, partition)
+			}
+			resp.Topics = append(resp.Topics, answer)
+		}
+		return resp, nil, true
+	})
+	l := r.lander(func(o *Options) { o.Config.FlushSize = 10 })
+	stop := r.start(l)
+	for _, tp := range []topicPartition{{"a_raw", 0}, {"b_raw", 0}, {"b_raw", 1}} {
+		eventually(t, "the others are landed", func() bool { return r.committed(tp.topic, tp.partition) == 10 })
+	}
+	eventually(t, "the status says why", func() bool {
+		return strings.Contains(l.statusOf(topicPartition{"a_raw", 1}).LastError, "AUTHORIZATION_FAILED")
+	})
+	healed.Store(true)
+	eventually(t, "it is landed too", func() bool { return r.committed("a_raw", 1) == 10 })
+	stop()
+	r.exactlyOnce()
+}
+
+// TestVanished: of a topic that was deleted after its end was taken, RunTo says that its records were not landed.
+func TestVanished(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1, "a_raw", "b_raw")
+	r.produceMany("b_raw", 0, 5)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	err := r.lander(nil).RunTo(ctx, map[string]map[int32]int64{"b_raw": {0: 5}, "gone_raw": {0: 7}})
+	if err == nil || !strings.Contains(err.Error(), "topic gone_raw partition 0: it is no longer in Kafka") {
+		t.Errorf("got %v", err)
+	}
+	delete(r.made, "gone_raw")
+	r.exactlyOnce()
+}
+
+// TestLetGoWhileAsking: a Kafka partition whose writer waits until Kafka answers does not hold up the end.
+func TestLetGoWhileAsking(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1, "a_raw")
+	var asked atomic.Int64
+	var broken atomic.Bool
+	r.cluster.ControlKey(int16(kmsg.ListOffsets), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		r.cluster.KeepControl()
+		if !broken.Load() {
+			return nil, nil, false
+		}
+		asked.Add(1)
+		resp := req.ResponseKind().(*kmsg.ListOffsetsResponse)
+		for _, t := range req.(*kmsg.ListOffsetsRequest).Topics {
+			answer := kmsg.NewListOffsetsResponseTopic()
+			answer.Topic = t.Topic
+			partition := kmsg.NewListOffsetsResponseTopicPartition()
+			partition.ErrorCode = kerr.TopicAuthorizationFailed.Code
+			answer.Partitions = append(answer.Partitions, partition)
+			resp.Topics = append(resp.Topics, answer)
+		}
+		return resp, nil, true
+	})
+	l := r.lander(func(o *Options) { o.Config.FlushSize = 5 })
+	stop := r.start(l)
+	eventually(t, "it has begun", func() bool { return len(l.Status().Partitions) > 0 })
+	broken.Store(true)
+	// A conflict: the object exists with another range, so that the writer begins again and asks Kafka where.
+	ids, err := kafka.TopicIDs(t.Context(), r.cl, "a_raw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.produce("a_raw", 0, clocks("10:00:00 10:00:00 10:00:00 10:00:00")...)
+	eventually(t, "the records are read", func() bool { return l.statusOf(topicPartition{"a_raw", 0}).Position == 4 })
+	r.put("topics/a_raw/date=2026-07-05/a_raw+0+0000000000.json.gz", lake.Tail{Log: ids["a_raw"], First: 0, Next: 2, Count: 2}.Append(nil))
+	r.produce("a_raw", 0, clocks("10:00:00")...)
+	eventually(t, "Kafka is asked", func() bool { return asked.Load() > 1 })
+	began := time.Now()
+	stop()
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("the end took %s", took)
 	}
 }

@@ -67,7 +67,7 @@ func (s *session) assigned(ctx, work context.Context, fetched map[string]map[int
 	<-s.ready // the client asks from the moment it is made, which may be before it is returned
 	// A rebalance may have ended an earlier call for the same Kafka partitions before they were read.
 	s.abandon(s.take(wanted))
-	starts, err := s.startsRetrying(ctx, wanted)
+	starts, err := s.startsRetrying(ctx, nil, wanted)
 	if err != nil {
 		return nil, err
 	}
@@ -82,15 +82,15 @@ func (s *session) assigned(ctx, work context.Context, fetched map[string]map[int
 	return fetched, nil
 }
 
-// startsRetrying asks until Kafka answers or ctx ends.
-func (s *session) startsRetrying(ctx context.Context, wanted map[string][]int32) (map[topicPartition]start, error) {
-	var wait retry.Backoff
+// startsRetrying asks until Kafka answers or ctx ends; p may be nil.
+func (s *session) startsRetrying(ctx context.Context, p *partition, wanted map[string][]int32) (map[topicPartition]start, error) {
+	wait := retry.Backoff{Max: 5 * time.Second}
 	for {
 		starts, err := s.starts(ctx, s.cl, wanted)
 		if err == nil || ctx.Err() != nil {
 			return starts, err
 		}
-		s.note(nil, err)
+		s.note(p, err)
 		if err := retry.Wait(ctx, wait.Next()); err != nil {
 			return nil, err
 		}
@@ -130,14 +130,13 @@ func (s *session) ended(ctx context.Context, p *partition, err error) {
 		return
 	}
 	s.note(p, err)
-	select {
-	case <-ctx.Done():
+	p.report(func(st *PartitionStatus) { st.OpenObjects = 0 })
+	ctx, cancel := p.untilLetGo(ctx)
+	defer cancel()
+	if retry.Wait(ctx, p.wait.Next()) != nil {
 		return
-	case <-p.letGo:
-		return
-	case <-time.After(p.wait.Next()):
 	}
-	starts, err := s.startsRetrying(ctx, p.set())
+	starts, err := s.startsRetrying(ctx, p, p.set())
 	if err != nil {
 		return // ctx has ended
 	}
@@ -358,9 +357,14 @@ func (s *session) reached(ctx context.Context) (bool, error) {
 		}
 	}
 	if len(others) > 0 {
-		if done, err := s.reachedByOthers(ctx, others); err != nil || !done {
+		done, gone, err := s.reachedByOthers(ctx, others)
+		if err != nil && ctx.Err() == nil && err.Error() != s.Status().LastError {
+			s.note(nil, err)
+		}
+		if err != nil || !done {
 			return false, nil // asked again soon
 		}
+		stopped = append(stopped, gone...)
 	}
 	if len(stopped) > 0 {
 		return true, retry.Stop(fmt.Errorf("landing up to the end offsets: %w", errors.Join(stopped...)))
@@ -368,24 +372,27 @@ func (s *session) reached(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-func (s *session) reachedByOthers(ctx context.Context, topics []string) (bool, error) {
+// reachedByOthers says whether the Kafka partitions of topics that this member does not have are committed, or gone.
+func (s *session) reachedByOthers(ctx context.Context, topics []string) (done bool, gone []error, err error) {
 	committed, err := kafka.CommittedOffsets(ctx, s.cl, s.opts.Group)
 	if err != nil {
-		return false, err
+		return false, nil, err
 	}
 	first, err := kafka.StartOffsets(ctx, s.cl, topics...)
 	if err != nil {
-		return false, err
+		return false, nil, err
 	}
 	for _, topic := range topics {
 		for n, end := range s.ends[topic] {
-			if p := s.part(topicPartition{topic, n}); p != nil {
-				continue
-			}
-			if start, exists := first[topic][n]; exists && start < end && committed[topic][n] < end {
-				return false, nil
+			start, exists := first[topic][n]
+			switch {
+			case s.part(topicPartition{topic, n}) != nil || committed[topic][n] >= end:
+			case !exists:
+				gone = append(gone, fmt.Errorf("topic %s partition %d: it is no longer in Kafka, and of its records before offset %d only those before %d were committed as landed", topic, n, end, committed[topic][n]))
+			case start < end:
+				return false, nil, nil
 			}
 		}
 	}
-	return true, nil
+	return true, gone, nil
 }

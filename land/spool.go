@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -34,7 +35,7 @@ type spool struct {
 	level  int
 	budget int64
 	names  atomic.Int64
-	zips   sync.Pool
+	zips   chan *gzip.Writer // as many as may compress at a time; nil for one that is not made yet
 
 	relief sync.Mutex // held by the one who makes room
 
@@ -54,7 +55,13 @@ func newSpool(dir string, level int, budget int64) (*spool, error) {
 			return nil, fmt.Errorf("emptying the spool folder: %w", err)
 		}
 	}
-	return &spool{dir: dir, level: level, budget: budget, held: map[*openObject]int64{}}, nil
+	s := &spool{dir: dir, level: level, budget: budget, held: map[*openObject]int64{}}
+	// A gzip writer takes about a megabyte, and the schedule has all Kafka partitions compress at the same moment.
+	s.zips = make(chan *gzip.Writer, runtime.GOMAXPROCS(0))
+	for range cap(s.zips) {
+		s.zips <- nil
+	}
+	return s, nil
 }
 
 // openObject is a raw object that is being made. Its coverage belongs to the Kafka partition that fills it, its text to
@@ -184,12 +191,16 @@ func (s *spool) compress(o *openObject) error {
 		return nil
 	}
 	err := s.extend(o, func(w io.Writer) error {
-		zip, err := s.zip(w)
-		if err != nil {
-			return err
+		zip := <-s.zips
+		defer func() { s.zips <- zip }()
+		if zip == nil {
+			var err error
+			if zip, err = gzip.NewWriterLevel(w, s.level); err != nil {
+				return err
+			}
 		}
-		defer s.zips.Put(zip)
-		_, err = zip.Write(o.text)
+		zip.Reset(w)
+		_, err := zip.Write(o.text)
 		return errors.Join(err, zip.Close())
 	})
 	o.text = o.text[:0]
@@ -201,14 +212,6 @@ func (s *spool) compress(o *openObject) error {
 	}
 	crash.Point("land.after-spool")
 	return nil
-}
-
-func (s *spool) zip(w io.Writer) (*gzip.Writer, error) {
-	if zip, found := s.zips.Get().(*gzip.Writer); found {
-		zip.Reset(w)
-		return zip, nil
-	}
-	return gzip.NewWriterLevel(w, s.level)
 }
 
 // extend opens the object's file for one write at its end.

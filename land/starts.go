@@ -1,10 +1,12 @@
 package land
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -22,10 +24,12 @@ type start struct {
 	committed int64  // -1 if there is no commit
 	// fresh: what has landed is to be found out from the objects alone.
 	fresh bool
-	// before, if not nil, is what another configuration noted with the commit.
-	before *commitNote
-	// stop, if not nil, says why a person has to decide first.
-	stop error
+	// moved: another configuration noted the commit.
+	moved bool
+	// dirs are the topics.dirs in which other configurations may have left objects beyond the commit.
+	dirs []string
+	// err, if not nil, says why landing cannot begin: a person has to decide first, or Kafka to answer.
+	err error
 	// lost says which records Kafka no longer has although they were not landed.
 	lost string
 }
@@ -36,6 +40,8 @@ type commitNote struct {
 	Log    string `json:"log"`
 	Dir    string `json:"dir"`
 	Layout string `json:"layout"`
+	// Dirs are those of earlier configurations with objects beyond the offset, if there are any.
+	Dirs []string `json:"dirs,omitempty"`
 }
 
 // layout is a digest of what decides about a record's folder.
@@ -50,7 +56,7 @@ func (l *Lander) noteOf(log string) commitNote {
 	return commitNote{Log: log, Dir: l.conf.TopicsDir, Layout: l.layout}
 }
 
-// starts asks Kafka where to begin. What it finds wrong with one Kafka partition is no error but that one's stop.
+// starts asks Kafka where to begin. What is wrong with one Kafka partition is that one's error and no other's.
 func (l *Lander) starts(ctx context.Context, cl *kgo.Client, wanted map[string][]int32) (map[topicPartition]start, error) {
 	var topics []string
 	for topic := range wanted {
@@ -61,38 +67,69 @@ func (l *Lander) starts(ctx context.Context, cl *kgo.Client, wanted map[string][
 		return nil, err
 	}
 	// The commits before the ends: an end that is asked for later is not smaller.
-	committed, err := kadm.NewClient(cl).FetchOffsets(ctx, l.opts.Group)
+	adm := kadm.NewClient(cl)
+	committed, err := adm.FetchOffsets(ctx, l.opts.Group)
 	if err != nil {
 		return nil, fmt.Errorf("asking Kafka for the offsets of group %s: %w", l.opts.Group, err)
 	}
 	first, err := kafka.StartOffsets(ctx, cl, topics...)
+	firstErrs, err := onlyTheirs(err, func() (kadm.ListedOffsets, error) { return adm.ListStartOffsets(ctx, topics...) }, &first)
 	if err != nil {
 		return nil, err
 	}
 	ends, err := kafka.EndOffsets(ctx, cl, topics...)
+	endErrs, err := onlyTheirs(err, func() (kadm.ListedOffsets, error) { return adm.ListCommittedOffsets(ctx, topics...) }, &ends)
 	if err != nil {
 		return nil, err
 	}
 	all := map[topicPartition]start{}
 	for topic, partitions := range wanted {
 		for _, p := range partitions {
+			from := start{log: ids[topic], committed: -1}
+			begin, known := first[topic][p]
 			end, exists := ends[topic][p]
-			if !exists || ids[topic] == "" {
-				return nil, fmt.Errorf("asking Kafka for topic %s partition %d: it does not exist (yet)", topic, p)
-			}
 			c, found := committed.Lookup(topic, p)
-			if found && c.Err != nil {
-				return nil, fmt.Errorf("asking Kafka for the offset of topic %s partition %d: %w", topic, p, c.Err)
+			switch {
+			case cmp.Or(firstErrs, endErrs) != nil && (!known || !exists):
+				from.err = cmp.Or(firstErrs, endErrs)
+			case !known || !exists || from.log == "":
+				from.err = fmt.Errorf("asking Kafka for topic %s partition %d: it does not exist (yet)", topic, p)
+			case found && c.Err != nil:
+				from.err = fmt.Errorf("asking Kafka for the offset of topic %s partition %d: %w", topic, p, c.Err)
+			default:
+				from.end = end
+				if found && c.At >= 0 {
+					from.committed = c.At
+				}
+				from.decide(topicPartition{topic, p}, l.noteOf(from.log), c.Metadata, begin)
 			}
-			from := start{log: ids[topic], end: end, committed: -1}
-			if found && c.At >= 0 {
-				from.committed = c.At
-			}
-			from.decide(topicPartition{topic, p}, l.noteOf(ids[topic]), c.Metadata, first[topic][p])
 			all[topicPartition{topic, p}] = from
 		}
 	}
 	return all, nil
+}
+
+// onlyTheirs asks again after an error, which one Kafka partition without a leader is enough for, and keeps the answers
+// there are. The error is then only of those without one. Where there is no answer at all it is everybody's.
+func onlyTheirs(why error, list func() (kadm.ListedOffsets, error), offsets *kafka.Offsets) (theirs, everybodys error) {
+	if why == nil {
+		return nil, nil
+	}
+	listed, _ := list() // what it gives beside an error is true
+	*offsets = kafka.Offsets{}
+	listed.Each(func(o kadm.ListedOffset) {
+		if o.Err != nil || o.Partition < 0 {
+			return
+		}
+		if (*offsets)[o.Topic] == nil {
+			(*offsets)[o.Topic] = map[int32]int64{}
+		}
+		(*offsets)[o.Topic][o.Partition] = o.Offset
+	})
+	if len(*offsets) == 0 {
+		return nil, why
+	}
+	return why, nil
 }
 
 // decide fills in what follows from the commit, what was noted with it and the first offset of the log.
@@ -108,17 +145,23 @@ func (s *start) decide(tp topicPartition, now commitNote, noted string, first in
 	}
 	switch {
 	case note.Log != "" && note.Log != now.Log:
-		s.stop = fmt.Errorf("landing topic %s partition %d: the committed offset %d is of log %s, but the topic is now log %s: it was deleted and made anew, or this is another cluster. "+
+		s.err = fmt.Errorf("landing topic %s partition %d: the committed offset %d is of log %s, but the topic is now log %s: it was deleted and made anew, or this is another cluster. "+
 			"Land it under another topic name, or move the old log's objects out of topics.dir and delete the group's offsets of the topic", tp.topic, tp.partition, s.committed, note.Log, now.Log)
 	case s.committed > s.end:
-		s.stop = fmt.Errorf("landing topic %s partition %d: the committed offset %d is beyond the end %d of the log, which has lost records or was made anew. "+
+		s.err = fmt.Errorf("landing topic %s partition %d: the committed offset %d is beyond the end %d of the log, which has lost records or was made anew. "+
 			"If it is the same log and nothing is missing in the lake, set the group's offset to %d", tp.topic, tp.partition, s.committed, s.end, s.end)
 	case s.fresh:
 		s.lost = fmt.Sprintf("records %d to %d are no longer in Kafka and were not committed as landed", s.committed, first-1)
-	case note.Log != "" && (note.Dir != now.Dir || note.Layout != now.Layout):
-		s.before = &note
 	}
-	if s.stop != nil {
-		s.stop = retry.Stop(s.stop)
+	if s.err != nil {
+		s.err = retry.Stop(s.err)
+		s.committed = -1 // of this log nothing is
+		return
 	}
+	s.dirs = note.Dirs
+	if s.moved = note.Log != "" && (note.Dir != now.Dir || note.Layout != now.Layout); s.moved {
+		s.dirs = append(s.dirs, note.Dir)
+	}
+	slices.Sort(s.dirs)
+	s.dirs = slices.Compact(s.dirs)
 }

@@ -55,13 +55,13 @@ func (l *Lander) Status() Status {
 }
 
 // Committed is, for each Kafka partition that this Lander has been given, an offset below which everything is landed:
-// what may be trimmed.
+// what may be trimmed. Those that have stopped are left out, because the offset may be of another log.
 func (l *Lander) Committed() kafka.Offsets {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	all := kafka.Offsets{}
 	for tp, p := range l.progress {
-		if p.Committed < 0 {
+		if p.Committed < 0 || p.Stopped {
 			continue
 		}
 		if all[tp.topic] == nil {
