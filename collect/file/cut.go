@@ -228,13 +228,14 @@ func (c *rows) split() {
 func unique(fields []string) []string {
 	names := make([]string, len(fields))
 	taken := make(map[string]bool, len(fields))
+	again := map[string]int{} // a name's last number, so that very many equal names cost no more than others
 	for i, f := range fields {
 		if f == "" {
 			f = "_c" + strconv.Itoa(i)
 		}
 		name := f
-		for k := 2; taken[name]; k++ {
-			name = f + "_" + strconv.Itoa(k)
+		for k := max(2, again[f]+1); taken[name]; k++ {
+			name, again[f] = f+"_"+strconv.Itoa(k), k
 		}
 		taken[name] = true
 		names[i] = strings.Clone(name)

@@ -18,9 +18,11 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -39,6 +41,7 @@ type Source struct {
 	c    Config
 	base string
 	log  *slog.Logger
+	told map[string]string // what was logged of a path, by any Run
 }
 
 // New makes a source; relative paths are relative to the folder base.
@@ -46,7 +49,7 @@ func New(cfg Config, base string, log *slog.Logger) *Source {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Source{c: cfg, base: base, log: log}
+	return &Source{c: cfg, base: base, log: log, told: map[string]string{}}
 }
 
 // visit is one Run.
@@ -55,10 +58,9 @@ type visit struct {
 	out  collect.Out
 	once bool
 
-	files map[string]*file  // by path
-	told  map[string]string // what was logged of a path
+	files map[string]*file // by path
 
-	mu     sync.Mutex // guards the fields busy of files, and failed
+	mu     sync.Mutex // guards the fields busy of files, failed and s.told
 	failed map[string]error
 }
 
@@ -80,8 +82,13 @@ type file struct {
 	busy    bool
 }
 
-// replace begins a new generation. The old one is forgotten once the new one is known.
-func (f *file) replace(ctx context.Context, out collect.Out) error {
+// replace begins a new generation, after what was kept of the old one, if anything. The old one is forgotten once the new one is known.
+func (f *file) replace(ctx context.Context, out collect.Out, kept *reader) error {
+	if kept != nil {
+		if err := kept.flush(ctx); err != nil {
+			return err
+		}
+	}
 	old := f.stream
 	f.generation++
 	f.stream = streamName(f.name, f.generation)
@@ -98,7 +105,7 @@ func (f *file) replace(ctx context.Context, out collect.Out) error {
 
 // Run implements collect.Source. Files and folders that cannot be read are logged when that changes and, with once, returned.
 func (s *Source) Run(ctx context.Context, out collect.Out, once bool) error {
-	v := &visit{s: s, out: out, once: once, files: map[string]*file{}, told: map[string]string{}, failed: map[string]error{}}
+	v := &visit{s: s, out: out, once: once, files: map[string]*file{}, failed: map[string]error{}}
 	v.recall(out.Streams())
 	g, ctx := errgroup.WithContext(ctx)
 	work := make(chan *file)
@@ -150,7 +157,7 @@ func (v *visit) list(ctx context.Context, work chan<- *file) error {
 			}
 		}
 		if v.once {
-			if len(paths) == 0 {
+			if err == nil && len(paths) == 0 {
 				v.s.log.Warn("no file matches", "path", v.s.c.Path)
 			}
 			return nil
@@ -281,12 +288,12 @@ func (v *visit) report(path string, err error) {
 	defer v.mu.Unlock()
 	if err == nil {
 		delete(v.failed, path)
-		delete(v.told, path)
+		delete(v.s.told, path)
 		return
 	}
 	v.failed[path] = err
-	if text := err.Error(); v.told[path] != text {
-		v.told[path] = text
+	if text := err.Error(); v.s.told[path] != text {
+		v.s.told[path] = text
 		v.s.log.Warn("cannot read, the other files go on", "path", path, "err", err)
 	}
 }
@@ -296,14 +303,17 @@ func (v *visit) failures() error {
 	if len(v.failed) == 0 {
 		return nil
 	}
+	if err := v.failed[v.s.c.Path]; err != nil {
+		return err // nothing could be listed, and the error says where
+	}
 	const most = 10
 	var all []error
-	for _, err := range v.failed {
+	for _, path := range slices.Sorted(maps.Keys(v.failed)) {
 		if len(all) == most {
 			all = append(all, fmt.Errorf("and %d more", len(v.failed)-most))
 			break
 		}
-		all = append(all, err)
+		all = append(all, v.failed[path])
 	}
 	return fmt.Errorf("%d files or folders of %s could not be read: %w", len(v.failed), v.s.c.Path, errors.Join(all...))
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -19,17 +18,19 @@ func (s *Source) find(report func(path string, err error)) ([]string, error) {
 	root := filepath.FromSlash(base)
 	hidden := strings.HasPrefix(pattern, ".") || strings.Contains(pattern, "/.")
 	var found []string
-	err := fs.WalkDir(os.DirFS(root), ".", func(rel string, d fs.DirEntry, err error) error {
-		full := filepath.Join(root, filepath.FromSlash(rel))
+	// Not os.DirFS, which refuses names that are not UTF-8. The separator has a root that is a link followed.
+	err := filepath.WalkDir(root+string(filepath.Separator), func(full string, d fs.DirEntry, err error) error {
+		full = filepath.Clean(full)
+		rel := filepath.ToSlash(strings.TrimPrefix(strings.TrimPrefix(full, root), string(filepath.Separator)))
 		switch {
-		case err != nil && rel == ".":
+		case err != nil && rel == "":
 			return err
 		case errors.Is(err, fs.ErrNotExist):
 			return fs.SkipDir // it went while the folder was read
 		case err != nil:
 			report(full, err)
 			return fs.SkipDir
-		case rel == ".":
+		case rel == "":
 			return nil
 		case !hidden && strings.HasPrefix(d.Name(), "."):
 			return skip(d)

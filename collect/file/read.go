@@ -60,9 +60,10 @@ func (v *visit) read(ctx context.Context, f *file, scratch *[]byte) (tail bool, 
 		return false, fmt.Errorf("reading %s: it is not a file any more", f.path)
 	}
 	settled := v.once || unchanged(f.seen, info) && time.Since(f.changed) >= v.s.c.Settle
+	kept := f.kept
 	f.read, f.kept = info, nil
 	if info.Size() < 2 && !settled {
-		return info.Size() > 0, v.shrunk(ctx, f, info.Size())
+		return info.Size() > 0, v.shrunk(ctx, f, info.Size(), kept)
 	}
 	for {
 		rd := &reader{
@@ -79,16 +80,17 @@ func (v *visit) read(ctx context.Context, f *file, scratch *[]byte) (tail bool, 
 			}
 			return tail, err
 		}
-		if err := f.replace(ctx, v.out); err != nil {
+		if err := f.replace(ctx, v.out, kept); err != nil {
 			return false, err
 		}
+		kept = nil
 	}
 }
 
 // shrunk begins a new generation of a file that is shorter than its position. It is for files too short to be opened.
-func (v *visit) shrunk(ctx context.Context, f *file, size int64) error {
+func (v *visit) shrunk(ctx context.Context, f *file, size int64, kept *reader) error {
 	if f.pos.At > size {
-		return f.replace(ctx, v.out)
+		return f.replace(ctx, v.out, kept)
 	}
 	return nil
 }
@@ -196,8 +198,11 @@ func (rd *reader) header(c *rows) error {
 		if looked == 0 {
 			skip = rd.mark()
 		}
-		text := rd.w.text()
-		end := rd.ending(int(rd.c.MaxItem), true)
+		// A first row without a line end was taken as it was. Not so a header: nothing is doubled if it is read again.
+		text, end := rd.w.text(), rd.ending(int(rd.c.MaxItem), true)
+		if at := rd.f.pos.At; !c.header && at <= int64(len(text)) && at < int64(rd.c.MaxItem) && !rd.f.pos.Part {
+			text, end = text[:at], final
+		}
 		n, _, _ := c.cut(text[min(looked+skip, len(text)):], end)
 		switch {
 		case n > 0:
