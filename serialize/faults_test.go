@@ -272,7 +272,7 @@ func TestKeysAreBounded(t *testing.T) {
 		return envelopeOf(`{"a":[{` + b.String()[1:] + `}]}`)
 	}
 	for name, lines := range map[string][]string{
-		"in one record": {nulls(0, 1000)}, "in many": {nulls(0, 250), nulls(250, 250), nulls(500, 250)},
+		"in one record": {nulls(0, 1000)}, "long": {envelopeOf(`{"a":{"` + strings.Repeat("k", 50_000) + `":null}}`)}, "in many": {nulls(0, 250), nulls(250, 250), nulls(500, 250)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

@@ -69,7 +69,7 @@ type inferrer struct {
 	// from and to bound the ingestion timestamps of the day, in milliseconds.
 	from, to int64
 
-	// keys is how many fields the evidence has, maxKeys how many it may have.
+	// keys is how many fields the evidence has, as keyCost counts them, maxKeys how many it may have.
 	keys, maxKeys int
 
 	roots   [classes]*node
@@ -204,7 +204,7 @@ func (w *inferrer) field() bool {
 		i = f.node.names.add(string(key))
 		f.node.fields = append(f.node.fields, &node{})
 		w.undo = append(w.undo, change{at: f.node, added: true})
-		w.keys++
+		w.keys += keyCost(key)
 	}
 	n := f.node.fields[i]
 	if n.in == f.object {
@@ -219,6 +219,9 @@ func (w *inferrer) field() bool {
 	}
 	return true
 }
+
+// keyCost counts a long key as several, so that a bound on keys bounds their bytes.
+func keyCost[T string | []byte](key T) int { return 1 + len(key)/64 }
 
 // own looks at the values that the envelope itself gives a meaning.
 func (w *inferrer) own(t token) (reason string, again bool) {
@@ -300,8 +303,7 @@ func (w *inferrer) rollBack() {
 			c.at.seen = c.seen
 			continue
 		}
-		w.keys--
-		c.at.names.removeLast()
+		w.keys -= keyCost(c.at.names.removeLast())
 		c.at.fields = c.at.fields[:len(c.at.fields)-1]
 	}
 	w.undo = w.undo[:0]

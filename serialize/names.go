@@ -39,8 +39,10 @@ func (n *names) add(key string) int32 {
 }
 
 // removeLast undoes the last add. Guesses that lead to it are noticed by find.
-func (n *names) removeLast() {
+func (n *names) removeLast() string {
 	last := len(n.list) - 1
-	delete(n.index, n.list[last])
+	key := n.list[last]
+	delete(n.index, key)
 	n.list, n.after = n.list[:last], n.after[:last+1]
+	return key
 }

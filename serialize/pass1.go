@@ -115,7 +115,7 @@ func (r *run) inferObject(ctx context.Context, w *inferrer, in input, o *scanned
 		of, reason := w.record(l.text)
 		switch {
 		case reason == tooManyKeys:
-			return dataError("the day has more than %d different keys, %d times max_columns: %s",
+			return dataError("the day has more than %d different keys (long ones count as several), %d times max_columns: %s",
 				w.maxKeys, keysPerColumn, adviceOnKeys)
 		case reason != "":
 			o.bad = append(o.bad, badLine{l.number, reason})
