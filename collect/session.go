@@ -220,8 +220,12 @@ func (s *session) encode(ctx context.Context, p *sent, it *Item, now time.Time) 
 
 // tooLarge says of an item that cannot fit, without the cost of encoding it, why.
 func tooLarge(c *Config, it *Item) string {
-	if len(it.Data) > int(c.MaxItem) {
-		return fmt.Sprintf("too-large: the item has %d bytes, the limit is %s", len(it.Data), c.MaxItem)
+	limit := c.MaxItem
+	if it.Malformed != "" || it.Kind == envelope.Text || it.Kind == envelope.Bytes {
+		limit = c.MaxRecord // it becomes a string
+	}
+	if len(it.Data) > int(limit) {
+		return fmt.Sprintf("too-large: the item has %d bytes, the limit is %s", len(it.Data), limit)
 	}
 	for i, v := range it.Values {
 		if len(v) > int(c.MaxRecord) {

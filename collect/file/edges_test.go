@@ -105,3 +105,29 @@ func TestMissingFolderIsToldOnce(t *testing.T) {
 		t.Errorf("%d lines:\n%s", n, b.notes.String())
 	}
 }
+
+// A first line longer than what is first looked at is judged by all of it.
+func TestLongFirstLine(t *testing.T) {
+	long := `{"a":"` + strings.Repeat("x", 3<<20) + `"}`
+	for name, data := range map[string]string{"a.json": long + "\n{}\n", "b": "\n" + long + "\n{}\n", "c.json": "{\"a\":\"" + strings.Repeat("x", 3<<20) + "\"\n}\n"} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, "*")
+			b.write(t, name, []byte(data))
+			b.once(t)
+			b.once(t)
+			got := b.items(t)
+			want := 2
+			if name == "c.json" {
+				want = 1
+			}
+			if len(got) != want {
+				t.Fatalf("%d items, want %d", len(got), want)
+			}
+			for _, it := range got {
+				if strings.Contains(it, "!") {
+					t.Errorf("malformed: %.100s", it)
+				}
+			}
+		})
+	}
+}

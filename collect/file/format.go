@@ -10,9 +10,6 @@ import (
 	"headwater/envelope"
 )
 
-// sniff is how much of a file is looked at for its first line.
-const sniff = keptBuffer
-
 // cutter picks the cutter of a file by the configuration, its name and its beginning. It returns nil if the beginning has to grow
 // first; end says whether it may.
 func (c *Config) cutter(path string, beginning []byte, end ending) cutter {

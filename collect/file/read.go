@@ -176,12 +176,16 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // begin looks at the beginning of the file for its format and its header. It is not ready if the beginning is not all there.
 func (rd *reader) begin() (ready bool, err error) {
-	rd.w.fill(sniff)
-	for bytes.IndexByte(rd.w.text(), '\n') < 0 && rd.w.fill(sniff) {
-	}
+	most := int(rd.c.MaxItem)
 	decided := rd.f.pos.At > 0 // on the same beginning
-	if rd.cut = rd.c.cutter(rd.f.path, rd.unmarkedText(), rd.ending(sniff, decided)); rd.cut == nil {
-		return false, nil
+	for rd.w.fill(keptBuffer); ; {
+		rd.cut = rd.c.cutter(rd.f.path, rd.unmarkedText(), rd.ending(most, decided))
+		if rd.cut != nil {
+			break
+		}
+		if !rd.w.fill(most) {
+			return false, nil
+		}
 	}
 	c, isRows := rd.cut.(*rows)
 	if !isRows || !decided {
