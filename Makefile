@@ -9,8 +9,9 @@ export HEADWATER_CACHE ?= $(CURDIR)/.cache
 export HEADWATER_SEED ?= $(shell date +%Y%m%d)
 FUZZTIME ?= 30s
 KILLS ?= 300
+SCALE ?= small
 
-.PHONY: build sample check format vet static fix small test fuzz soak clean
+.PHONY: build sample check format vet static fix small test fuzz soak bench clean
 
 build:
 	CGO_ENABLED=1 go build -o bin/headwater ./cmd/headwater
@@ -49,6 +50,10 @@ fuzz:
 # Kills at random for as long as KILLS says.
 soak:
 	HEADWATER_KILLS=$(KILLS) go test -count=1 -timeout 0 -v -run 'TestRandomKills|TestEveryPoint' ./tests/crash
+
+# The stages beside what a user would pick instead. SCALE is small, medium or full; see docs/bench.md.
+bench:
+	HEADWATER_BENCH=$(SCALE) go test -count=1 -timeout 0 -run TestTable -v ./bench
 
 clean:
 	rm -rf bin .cache
