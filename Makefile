@@ -50,6 +50,7 @@ fuzz:
 # Kills at random for as long as KILLS says.
 soak:
 	HEADWATER_KILLS=$(KILLS) go test -count=1 -timeout 0 -v -run 'TestRandomKills|TestEveryPoint' ./tests/crash
+	HEADWATER_SETTINGS=$(KILLS) HEADWATER_ROUNDS=$(KILLS) HEADWATER_DAMAGES=1000 go test -count=1 -timeout 0 -v -run 'TestMetamorphic|TestManyProcesses|TestTornFiles' ./tests/flow
 
 # The stages beside what a user would pick instead. SCALE is small, medium or full; see docs/bench.md.
 bench:

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -186,6 +189,17 @@ func TestFilesUnderTheReader(t *testing.T) {
 				r.read(t, r.next)
 			}
 		}},
+		{"a name that is now a file and now a pipe", func(t *testing.T, r *reader) {
+			must(t, os.MkdirAll(r.path("in"), 0o750))
+			must(t, syscall.Mkfifo(r.path("pipe"), 0o600))
+			for range 4000 { // the reader sees a file that has grown, and opens a pipe
+				r.add(t, "file", r.text(1))
+				for _, now := range []string{"pipe", "file"} {
+					must(t, os.Link(r.path(now), r.path("next")))
+					must(t, os.Rename(r.path("next"), r.path("in/a.ndjson")))
+				}
+			}
+		}},
 		{"the folder goes and comes", func(t *testing.T, r *reader) {
 			r.Write(t, "in/a.ndjson", []byte(r.text(10)))
 			r.read(t, 10)
@@ -234,6 +248,170 @@ func TestFilesUnderTheReader(t *testing.T) {
 			if t.Failed() {
 				t.Logf("%.3000s", ended.Stderr)
 			}
+		})
+	}
+}
+
+// damages are what a kill, a full disk or a power cut make of the end of a file.
+var damages = map[string]func(data []byte) []byte{
+	"a byte short":      func(data []byte) []byte { return data[:max(len(data)-1, 0)] },
+	"cut in the middle": func(data []byte) []byte { return data[:len(data)/2] },
+	"empty":             func([]byte) []byte { return nil },
+	"another last byte": func(data []byte) []byte { return flip(data, len(data)-1) },
+	"a byte flipped":    func(data []byte) []byte { return flip(data, len(data)-20) },
+	"zeros at the end":  func(data []byte) []byte { return append(data, make([]byte, 100)...) },
+	"half written":      func(data []byte) []byte { return append(data, data[:len(data)/3]...) },
+}
+
+func flip(data []byte, at int) []byte {
+	if at = max(at, 0); at < len(data) {
+		data[at] ^= 0x20
+	}
+	return data
+}
+
+// TestTornFiles kills a pipeline that has landed lines and has others only in its topic, and damages one file of its data folder. The next run
+// repairs that and has every line exactly once, or says what is wrong; it never panics, and what has landed stays.
+func TestTornFiles(t *testing.T) {
+	t.Parallel()
+	r := seeded(t)
+	bin := binary.Build(t)
+	const yaml = `
+database: db
+collect: {snapshot_every: 100ms}
+sources:
+  orders: {file: {path: "in/*.ndjson", every: 20ms, settle: 50ms}}
+land: {rotate.schedule.interval.ms: -1}
+listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0"}
+`
+	l := &lines{Pipeline: binary.New(t, bin, yaml)}
+	for i := range 2 {
+		l.Write(t, fmt.Sprintf("in/%d.ndjson", i), []byte(l.text(20)))
+		l.Run(t, nil, "run", "--once").Must(t)
+	}
+	landed := l.next
+	proc := l.Start(t, nil, "run")
+	for i := range 2 { // the cursor is written between them
+		l.Write(t, fmt.Sprintf("in/%d.ndjson", i+2), []byte(l.text(20)))
+		eventually(t, "reading", func() bool {
+			s := statusOf(t, l.Pipeline)
+			return len(s.Sources) == 1 && s.Sources[0].Records >= int64(20*(i+1))
+		})
+		time.Sleep(time.Duration(1-i) * 300 * time.Millisecond)
+	}
+	proc.Kill(t)
+	for _, name := range []string{ // what killed processes leave behind
+		"raw/topics/orders_raw/date=2026-01-02/.tmp-killed", "raw/_quarantine/collect/orders/date=2026-01-02/.tmp-killed",
+		"tables/db/orders/year=2026/month=1/day=2/.tmp-killed", "tmp/land/1.gz", "tmp/serialize/x", "run.json.tmp",
+	} {
+		l.Write(t, "headwater-data/"+name, []byte("half"))
+	}
+
+	var files []string
+	must(t, filepath.WalkDir(l.Dir+"/headwater-data", func(path string, d fs.DirEntry, err error) error {
+		name := strings.TrimPrefix(path, l.Dir+"/")
+		if err == nil && d.Type().IsRegular() && !strings.Contains(name, "/raw/topics/") && !strings.Contains(name, "/tables/db/") {
+			files = append(files, name)
+		}
+		return err
+	}))
+	type damage struct{ file, kind string }
+	var all []damage
+	for _, f := range files {
+		for _, kind := range slices.Sorted(maps.Keys(damages)) {
+			all = append(all, damage{f, kind})
+		}
+	}
+	if n := times(t, "HEADWATER_DAMAGES", 12); n < len(all) {
+		// No kill takes away what the broker has acknowledged, or brings old batches back: only a soak, which does all, does that too.
+		all = slices.DeleteFunc(all, func(d damage) bool {
+			return filepath.Ext(d.file) == ".dat" && slices.Contains([]string{"empty", "cut in the middle", "half written"}, d.kind)
+		})
+		r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+		all = all[:n]
+	}
+	for _, d := range all {
+		t.Run(d.file+" "+d.kind, func(t *testing.T) {
+			t.Parallel()
+			torn(t, l, landed, d.file, damages[d.kind])
+		})
+	}
+}
+
+func torn(t *testing.T, from *lines, landed int, file string, damage func([]byte) []byte) {
+	p := binary.New(t, from.Bin, "")
+	must(t, os.Remove(p.File))
+	must(t, os.CopyFS(p.Dir, os.DirFS(from.Dir)))
+	data, err := os.ReadFile(filepath.Join(p.Dir, file))
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(p.Dir, file), damage(data), 0o600))
+	r := endsWithin(t, p.Start(t, nil, "run", "--once"), 30*time.Second)
+	if strings.Contains(r.Stderr, "goroutine ") {
+		t.Fatalf("it panicked:\n%.5000s", r.Stderr)
+	}
+	if r.Code == 0 {
+		must(t, filepath.WalkDir(filepath.Join(p.Dir, "headwater-data"), func(path string, d fs.DirEntry, err error) error {
+			if err == nil && strings.HasPrefix(d.Name(), ".tmp-") {
+				t.Errorf("%s is still there", path)
+			}
+			return err
+		}))
+		wantOnce(t, "the flat table", from.next, everyLine(t, p, "orders", "n"))
+		wantOnce(t, "the raw table", from.next, everyLine(t, p, "orders_raw", "raw_data.n"))
+	} else {
+		got := everyLine(t, p, "orders", "n")
+		for n := landed; n < from.next; n++ {
+			if got[n] == 1 {
+				delete(got, n) // it has come as far as into the tables
+			}
+		}
+		wantOnce(t, "what had landed", landed, got)
+		if !strings.Contains(r.Stderr, filepath.Base(file)) && !strings.Contains(r.Stderr, "orders_raw") {
+			t.Errorf("the run ended with %d and does not say what is wrong", r.Code)
+		}
+		t.Logf("%s: code %d: %.300s", file, r.Code, lastLine(r.Stderr))
+	}
+	if t.Failed() {
+		t.Logf("code %d, signal %v\n%.3000s", r.Code, r.Signal, r.Stderr)
+	}
+}
+
+func lastLine(text string) string {
+	text = strings.TrimSpace(text)
+	return text[strings.LastIndexByte(text, '\n')+1:]
+}
+
+// TestTornTable damages the file of a table. The run refuses to replace what it cannot read, and says which file that is; when a person
+// has removed it, the next run makes it again.
+func TestTornTable(t *testing.T) {
+	t.Parallel()
+	bin := binary.Build(t)
+	for _, kind := range slices.Sorted(maps.Keys(damages)) {
+		if kind == "a byte flipped" || kind == "half written" {
+			continue // these do not reach the footer, or leave one at the end that is whole
+		}
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			l := &lines{Pipeline: binary.New(t, bin, orders)}
+			l.Write(t, "in/a.ndjson", []byte(l.text(20)))
+			l.Run(t, nil, "run", "--once").Must(t)
+			l.Write(t, "in/b.ndjson", []byte(l.text(20)))
+			files, err := filepath.Glob(filepath.Join(l.Dir, "headwater-data/tables/db/orders/*/*/*/*.parquet"))
+			if err != nil || len(files) != 1 {
+				t.Fatal(files, err)
+			}
+			data, err := os.ReadFile(files[0])
+			must(t, err)
+			must(t, os.WriteFile(files[0], damages[kind](data), 0o600))
+			for range 2 {
+				r := endsWithin(t, l.Start(t, nil, "run", "--once"), 30*time.Second)
+				if r.Code == 0 || r.Signal != 0 || !strings.Contains(r.Stderr, "db.orders") || strings.Contains(r.Stderr, "goroutine ") {
+					t.Errorf("with a damaged file the run ended with %d, signal %v\n%.2000s", r.Code, r.Signal, r.Stderr)
+				}
+			}
+			must(t, os.Remove(files[0]))
+			l.Run(t, nil, "run", "--once").Must(t)
+			l.verify(t)
 		})
 	}
 }
