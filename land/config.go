@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"headwater/internal/setting"
+	"headwater/lake"
 )
 
 // Config has the key names of the Kafka Connect S3 sink, so that a connector's configuration can be taken over line by
@@ -75,6 +76,9 @@ func DefaultConfig() Config {
 // maxMillis keeps the durations from overflowing when they become nanoseconds.
 const maxMillis = int64(100 * 365 * 24 * time.Hour / time.Millisecond)
 
+// maxDir keeps the note of a commit, which names the earlier dirs too, below the 4096 bytes that Kafka takes by default.
+const maxDir = 256
+
 // Validate reports everything that is wrong with c.
 func (c *Config) Validate() setting.Faults {
 	var f setting.Faults
@@ -83,7 +87,10 @@ func (c *Config) Validate() setting.Faults {
 		at("topics.regex", "%v; write a regular expression that matches the whole name, as .*raw$", err)
 	}
 	if !validDir(c.TopicsDir) {
-		at("topics.dir", "must be names joined by /, as topics or lake/topics, got %q", c.TopicsDir)
+		at("topics.dir", "must be names joined by /, as topics or lake/topics, none of them the lake's own (_quarantine, _lock, .tmp-), got %q", c.TopicsDir)
+	}
+	if len(c.TopicsDir) > maxDir {
+		at("topics.dir", "must have at most %d bytes, got %d", maxDir, len(c.TopicsDir))
 	}
 	if c.FlushSize < 1 {
 		at("flush.size", "must be at least 1 record, got %d", c.FlushSize)
@@ -166,7 +173,7 @@ func validDir(dir string) bool {
 		return true
 	}
 	for part := range strings.SplitSeq(dir, "/") {
-		if part == "" || part == "." || part == ".." {
+		if part == "" || part == "." || part == ".." || part == "_quarantine" || part == lake.LockName || strings.HasPrefix(part, lake.TempPrefix) {
 			return false
 		}
 	}
