@@ -21,6 +21,10 @@ var ErrClosed = errors.New("the source's log was closed")
 // closeGrace is how long Close waits for the answer to requests that are on their way.
 const closeGrace = 15 * time.Second
 
+// reading lets few sources read their cursors back at a time: a thousand that start together make each other's connections
+// time out.
+var reading = make(chan struct{}, 8)
+
 // SourceLog is a source's topic, to be written by one process at a time. Its methods may be called from several
 // goroutines.
 type SourceLog struct {
@@ -118,6 +122,12 @@ func (l *SourceLog) open(ctx context.Context, log *slog.Logger) (envelope.Cursor
 
 func (l *SourceLog) cursor(ctx context.Context, begins, ends Offsets, log *slog.Logger) (envelope.Cursor, error) {
 	cursor := envelope.Cursor{Source: l.source, Streams: map[string]envelope.StreamCursor{}, Offsets: map[int32]int64{}}
+	select {
+	case reading <- struct{}{}:
+		defer func() { <-reading }()
+	case <-ctx.Done():
+		return cursor, context.Cause(ctx)
+	}
 	snapshots, err := lastSnapshots(ctx, l.cl, begins[CursorTopic], ends[CursorTopic], l.source)
 	if err != nil {
 		return cursor, err
