@@ -20,6 +20,7 @@ type streams struct {
 	in       io.Reader
 	out, err io.Writer
 	log      *slog.Logger
+	screen   *screen // what err is if it is a terminal
 }
 
 // command is one subcommand. Its run function registers its flags on fs and calls parse.
@@ -47,7 +48,12 @@ func main() {
 
 // run is the whole program with its surroundings as arguments.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
-	s := streams{stdin, stdout, stderr, slog.New(slog.NewTextHandler(stderr, nil))}
+	s := streams{in: stdin, out: stdout, err: stderr}
+	if terminalWidth(stderr) > 0 {
+		s.screen = &screen{w: stderr, width: func() int { return terminalWidth(stderr) }}
+		s.err = s.screen
+	}
+	s.log = slog.New(slog.NewTextHandler(s.err, nil))
 	defer func() {
 		if p := recover(); p != nil {
 			s.log.Error("headwater has a fault; please report it", "panic", p, "stack", string(debug.Stack()))

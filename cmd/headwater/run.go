@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -40,7 +41,8 @@ type pipeline struct {
 	serializer *serialize.Serializer
 
 	me          state.Running
-	serializing chan struct{} // has room for one job, because each uses the whole machine
+	serializing chan struct{}                 // has room for one job, because each uses the whole machine
+	job         atomic.Pointer[serialize.Job] // the one that is under way
 }
 
 func newPipeline(cfg *config.Pipeline, log *slog.Logger) *pipeline {
@@ -66,7 +68,12 @@ func runPipeline(ctx context.Context, fs *flag.FlagSet, args []string, s streams
 		return p.serve(ctx, p.run)
 	}
 	return p.serve(ctx, func(ctx context.Context) error {
+		watched, unwatch := context.WithCancel(ctx)
+		var watcher sync.WaitGroup
+		watcher.Go(func() { p.progress(watched, s.screen) })
 		err := p.once(ctx)
+		unwatch()
+		watcher.Wait()
 		status, serr := p.Status(context.WithoutCancel(ctx))
 		if serr != nil {
 			return errors.Join(err, serr)
@@ -267,6 +274,8 @@ func (p *pipeline) serialize(ctx context.Context, job serialize.Job) (serialize.
 	case <-ctx.Done():
 		return serialize.Result{}, context.Cause(ctx)
 	}
+	p.job.Store(&job)
+	defer p.job.Store(nil)
 	got, err := p.serializer.Run(ctx, job)
 	if err != nil || got.NoOp {
 		return got, err
