@@ -383,12 +383,13 @@ func (p *pipeline) serializeNew() func(context.Context) error {
 const trimEvery = time.Minute
 
 // trim deletes from the embedded broker's topics what has landed and what no cursor needs: the smaller of the offsets that land has
-// committed and those that the last cursor snapshot covers. A broker of somebody else has retention settings for that.
+// committed and those that the last cursor snapshot covers. A broker of somebody else has retention settings for that; but old
+// cursors are ours to delete anywhere.
 func (p *pipeline) trim(ctx context.Context) error {
-	if p.broker.embedded == nil {
-		return nil
-	}
 	upTo := p.lander.Committed() // of topics that others fill, all that has landed
+	if p.broker.embedded == nil {
+		clear(upTo)
+	}
 	for i, c := range p.collectors {
 		landed, snapshotted := upTo[p.cfg.Sources[i].Topic], c.Snapshotted()
 		for partition := range landed {

@@ -1,6 +1,7 @@
 package limits
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -19,7 +20,7 @@ import (
 const besideGood = `
 database: db
 sources:
-  big: {file: {path: "in/*"}}
+  big: {file: {path: "in/*", max_item: %s}}
   good: {file: {path: "good/*"}}
 listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0"}
 `
@@ -34,6 +35,7 @@ type monster struct {
 	reasons    map[string]int // what goes to quarantine: by stage, and by the reason up to a colon
 	memory     int            // the budget of the process's peak in MiB
 	disk       int            // the budget of the data folder in MiB
+	maxItem    string         // of the bad file's source; empty for the default
 }
 
 // TestMonstrousItems has lines, strings, documents and fields that are larger than any limit.
@@ -81,6 +83,15 @@ func TestMonstrousItems(t *testing.T) {
 			reasons: map[string]int{"collect too-large": 1, "serialize malformed": 1},
 		},
 		{
+			// Every byte of it is six in JSON.
+			name: "a line of 60 MB of zeros", file: "x.ndjson", memory: 1024, disk: 100, rows: 1,
+			write: func(t *testing.T, s *sink) {
+				repeat(t, s, "\x00", 60e6)
+				s.write(t, []byte("\n{\"n\":2}\n"))
+			},
+			reasons: map[string]int{"collect too-large": 1, "serialize malformed": 1},
+		},
+		{
 			name: "a line of 300 MB", file: "x.ndjson", memory: 1024, disk: 100, rows: 1,
 			write: func(t *testing.T, s *sink) {
 				s.write(t, []byte(`{"s":"`))
@@ -96,7 +107,7 @@ func TestMonstrousItems(t *testing.T) {
 }
 
 func (m monster) run(t *testing.T) {
-	p := binary.New(t, binary.Build(t), besideGood)
+	p := binary.New(t, binary.Build(t), fmt.Sprintf(besideGood, cmp.Or(m.maxItem, "64MiB")))
 	p.Write(t, "in/a.ndjson", []byte(goodLines))
 	p.Write(t, "good/a.ndjson", []byte(goodLines))
 	s := create(t, filepath.Join(p.Dir, "in", m.file), strings.HasSuffix(m.file, ".gz"))
@@ -110,12 +121,10 @@ func (m monster) run(t *testing.T) {
 		within(t, what+" run, peak memory in MiB", u.rss/mib, m.memory)
 		within(t, what+" run, disk in MiB", used/mib, m.disk)
 		dense(t, p, "db.good", 2)
-		if m.rows >= 0 {
-			if rows := answer(t, p, "select count(*) from db.big_raw")[0]; rows != fmt.Sprint(2+m.rows) {
-				t.Errorf("%s run: %s rows, want %d", what, rows, 2+m.rows)
-			}
+		if rows := answer(t, p, "select count(*) from db.big_raw")[0]; rows != fmt.Sprint(2+m.rows) {
+			t.Errorf("%s run: %s rows, want %d", what, rows, 2+m.rows)
 		}
-		if m.reasons != nil && !maps.Equal(got, m.reasons) {
+		if !maps.Equal(got, m.reasons) {
 			t.Errorf("%s run: in quarantine are %v, want %v", what, got, m.reasons)
 		}
 	}

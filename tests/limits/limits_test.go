@@ -34,12 +34,13 @@ const mib = 1 << 20
 // usage is what a process needed.
 type usage struct {
 	wall time.Duration
+	cpu  time.Duration // which, unlike wall, other programs hardly change
 	// rss is the peak of resident memory; fds and threads are the most that were seen.
 	rss, fds, threads int
 }
 
 func (u usage) String() string {
-	return fmt.Sprintf("%6.1f s, peak memory %4d MiB, %3d files, %3d threads", u.wall.Seconds(), u.rss/mib, u.fds, u.threads)
+	return fmt.Sprintf("%6.1f s, %6.1f CPU s, peak memory %4d MiB, %3d files, %3d threads", u.wall.Seconds(), u.cpu.Seconds(), u.rss/mib, u.fds, u.threads)
 }
 
 // meter watches a process until it ends.
@@ -112,6 +113,7 @@ func (m *meter) wait(t *testing.T) (usage, binary.Result) {
 	t.Helper()
 	r := m.proc.Wait(t, time.Hour)
 	u := <-m.done
+	u.cpu = m.proc.Cmd.ProcessState.UserTime() + m.proc.Cmd.ProcessState.SystemTime()
 	if u.rss > tooMuch {
 		t.Fatalf("it was killed at %d MiB", u.rss/mib)
 	}
