@@ -24,7 +24,10 @@ type Config struct {
 	// MaxItem is the greatest length of an item; a longer one comes in malformed parts of that length. A reader holds
 	// one item, so that a source needs at most four times twice as much memory.
 	MaxItem setting.Bytes `yaml:"max_item"`
-	CSV     CSV           `yaml:"csv"`
+	// MaxRatio is how many times its size a gzip file may decompress to; a file that goes beyond it, and beyond MaxItem, is a
+	// bomb, told of and left there. 0 is any.
+	MaxRatio int `yaml:"max_ratio"`
+	CSV      CSV `yaml:"csv"`
 }
 
 // CSV is how rows are cut into fields.
@@ -46,7 +49,7 @@ const (
 
 // DefaultConfig is what holds for a setting that is not given.
 func DefaultConfig() Config {
-	return Config{Format: formatAuto, Every: time.Second, Settle: 10 * time.Second, MaxItem: 64 << 20, CSV: CSV{Header: true}}
+	return Config{Format: formatAuto, Every: time.Second, Settle: 10 * time.Second, MaxItem: 64 << 20, MaxRatio: 200, CSV: CSV{Header: true}}
 }
 
 // Validate returns every fault of the configuration.
@@ -70,6 +73,9 @@ func (c *Config) Validate() setting.Faults {
 	}
 	if c.MaxItem < keptBuffer || c.MaxItem > 1<<30 {
 		f.Add([]string{"max_item"}, "must be from 1MiB to 1GiB, got %s", c.MaxItem)
+	}
+	if c.MaxRatio < 0 {
+		f.Add([]string{"max_ratio"}, "must not be negative, got %d", c.MaxRatio)
 	}
 	d := c.CSV.Delimiter
 	if d != "" && (len(d) != 1 || d[0] >= 0x80 || strings.Contains("\"\r\n", d)) {

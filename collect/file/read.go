@@ -133,7 +133,7 @@ func (rd *reader) open(fd *os.File) error {
 		return nil
 	}
 	rd.gzip, rd.f.gzip = true, true
-	rd.w.src = &unzip{fd: fd}
+	rd.w.src = &unzip{fd: fd, free: int64(rd.c.MaxItem), ratio: int64(rd.c.MaxRatio)}
 	return err
 }
 
@@ -141,15 +141,37 @@ func (rd *reader) open(fd *os.File) error {
 type unzip struct {
 	fd   io.Reader
 	disk error
+	b    *bufio.Reader
 	z    *gzip.Reader
+
+	free, ratio int64 // see Config.MaxRatio
+	in, out     int64 // read from the disk; decompressed
 }
+
+// judged is after how many bytes a file is asked each time whether it is a bomb. It does not depend on how much is read at a time, so
+// that a bomb ends at the same byte whenever it is read, and no position is behind that.
+const judged = 64 << 10
+
+// bomb is a file that decompresses to more than so many times what was read of it. For who reads, it is damaged.
+type bomb int64
+
+func (r bomb) Error() string {
+	return fmt.Sprintf("gzip-bomb: it decompresses to more than %d times its size, which is max_ratio,", int64(r))
+}
+
+func (bomb) Is(target error) bool { return target == errDamaged }
 
 func (u *unzip) Read(p []byte) (n int, err error) {
 	if u.z == nil {
-		u.z, err = gzip.NewReader(bufio.NewReaderSize(readerFunc(u.readDisk), 64<<10))
+		u.b = bufio.NewReaderSize(readerFunc(u.readDisk), 64<<10)
+		u.z, err = gzip.NewReader(u.b)
 	}
 	if err == nil {
-		n, err = u.z.Read(p)
+		if u.out%judged == 0 && u.ratio > 0 && u.out > u.free && u.out > u.ratio*(u.in-int64(u.b.Buffered())) {
+			return 0, bomb(u.ratio)
+		}
+		n, err = u.z.Read(p[:min(int64(len(p)), judged-u.out%judged)])
+		u.out += int64(n)
 	}
 	switch {
 	case err == nil || err == io.EOF:
@@ -164,6 +186,7 @@ func (u *unzip) Read(p []byte) (n int, err error) {
 
 func (u *unzip) readDisk(p []byte) (int, error) {
 	n, err := u.fd.Read(p)
+	u.in += int64(n)
 	if err != nil && err != io.EOF {
 		u.disk = err
 	}
