@@ -2,8 +2,10 @@ package lake
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -179,15 +181,13 @@ func writeLines(
 ) (n int, err error) {
 	buffered := bufio.NewWriterSize(w, 256<<10)
 	packed := gzip.NewWriter(buffered)
-	encoder := json.NewEncoder(packed)
-	encoder.SetEscapeHTML(false)
 	for e, err := range entries {
 		if err == nil {
 			err = ctx.Err()
 		}
 		if err == nil {
 			e.Stage, e.Source = stage, source
-			err = encoder.Encode(e.line())
+			err = e.write(packed)
 		}
 		if err != nil {
 			return n, err
@@ -209,17 +209,59 @@ func checkQuarantine(stage, source, day, id string) error {
 	return CheckKey(QuarantineKey(stage, source, day, id))
 }
 
+// write appends the entry as one line. Its data goes in pieces: as one JSON value it would be in memory several times over, and
+// characters that are escaped six times as long.
+func (e Entry) write(w io.Writer) error {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(e.line()); err != nil {
+		return err
+	}
+	b.Truncate(b.Len() - len("}\n"))
+	if !utf8.Valid(e.Data) {
+		b.WriteString(`,"data_base64":"`)
+		_, err := b.WriteTo(w)
+		packed := base64.NewEncoder(base64.StdEncoding, w)
+		if err == nil {
+			_, err = packed.Write(e.Data)
+		}
+		if err == nil {
+			err = packed.Close()
+		}
+		if err == nil {
+			_, err = io.WriteString(w, "\"}\n")
+		}
+		return err
+	}
+	b.WriteString(`,"data":"`)
+	_, err := b.WriteTo(w)
+	for data := e.Data; err == nil && len(data) > 0; {
+		n := min(len(data), pieceBytes)
+		for n < len(data) && !utf8.RuneStart(data[n]) {
+			n--
+		}
+		if err = encoder.Encode(string(data[:n])); err == nil {
+			_, err = w.Write(b.Bytes()[1 : b.Len()-len("\"\n")])
+		}
+		b.Reset()
+		data = data[n:]
+	}
+	if err == nil {
+		_, err = io.WriteString(w, "\"}\n")
+	}
+	return err
+}
+
+// pieceBytes is how much of an entry's data is encoded at a time.
+const pieceBytes = 4 << 10
+
+// line is all of the entry but its data.
 func (e Entry) line() line {
-	l := line{
+	return line{
 		V: 1, Stage: e.Stage, Source: e.Source, Reason: e.Reason, Origin: e.Origin, Position: e.Position,
 		Stream: e.Stream, Record: e.Record, Length: int64(len(e.Data)), SHA256: digest(e.Data),
 	}
-	if utf8.Valid(e.Data) {
-		l.Data = new(string(e.Data))
-	} else {
-		l.DataBase64 = e.Data
-	}
-	return l
 }
 
 func digest(data []byte) string {

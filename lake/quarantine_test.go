@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -237,4 +238,30 @@ func FuzzQuarantine(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A large entry is not in memory several times over, and least of all with every byte escaped.
+func TestLargeEntry(t *testing.T) {
+	for name, data := range map[string][]byte{
+		"escaped":   make([]byte, 2<<20),
+		"not UTF-8": bytes.Repeat([]byte("\xff"), 2<<20),
+		"wide":      bytes.Repeat([]byte("a\u20ac\U0001F600"), 200<<10),
+	} {
+		t.Run(name, func(t *testing.T) {
+			q := lake.Quarantine{Store: mem.New(), Dir: t.TempDir()}
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			if err := q.Create(t.Context(), "collect", "x", day, "id", lake.Entries(lake.Entry{Reason: "too large", Data: data})); err != nil {
+				t.Fatal(err)
+			}
+			runtime.ReadMemStats(&after)
+			if got := after.TotalAlloc - before.TotalAlloc; got > 20*uint64(len(data)) {
+				t.Errorf("%d bytes were allocated for %d", got, len(data))
+			}
+			got := readQuarantine(t, q, lake.QuarantineKey("collect", "x", day, "id"))
+			if len(got) != 1 || !bytes.Equal(got[0].Data, data) {
+				t.Errorf("%d entries, or other data", len(got))
+			}
+		})
+	}
 }
