@@ -546,3 +546,25 @@ func TestLetGoWhileAsking(t *testing.T) {
 		t.Errorf("the end took %s", took)
 	}
 }
+
+// TestAssignedWhileAsking gives a member its Kafka partition while it asks Kafka whether another member has landed it: what it
+// has not landed itself yet is not done.
+func TestAssignedWhileAsking(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1, "a_raw")
+	r.produceMany("a_raw", 0, 3)
+	tp := topicPartition{"a_raw", 0}
+	s := &session{Lander: r.lander(nil), cl: r.cl, parts: map[topicPartition]*partition{}, ends: kafka.Offsets{"a_raw": {0: 3}}}
+	asked := false
+	r.cluster.ControlKey(int16(kmsg.ListOffsets), func(kmsg.Request) (kmsg.Response, error, bool) {
+		asked = true
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.parts[tp] = &partition{session: s, topicPartition: tp}
+		return nil, nil, false
+	})
+	done, err := s.reached(t.Context())
+	if !asked || done || err != nil {
+		t.Errorf("asked %v, done %v, error %v; want a question and nothing done", asked, done, err)
+	}
+}

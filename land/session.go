@@ -340,14 +340,14 @@ func (s *session) abandon(parts []*partition) {
 // reached says whether RunTo is done. A Kafka partition that another member has is done when its commit says so.
 func (s *session) reached(ctx context.Context) (bool, error) {
 	var stopped []error
-	var others []string
+	others := map[string][]int32{}
 	for topic, partitions := range s.ends {
 		for n, end := range partitions {
 			p := s.part(topicPartition{topic, n})
 			switch {
 			case end <= 0:
 			case p == nil:
-				others = append(others, topic)
+				others[topic] = append(others[topic], n)
 			case p.finished.Load():
 			case p.stopped():
 				stopped = append(stopped, fmt.Errorf("topic %s partition %d: %s", topic, n, s.statusOf(p.topicPartition).LastError))
@@ -372,21 +372,24 @@ func (s *session) reached(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// reachedByOthers says whether the Kafka partitions of topics that this member does not have are committed, or gone.
-func (s *session) reachedByOthers(ctx context.Context, topics []string) (done bool, gone []error, err error) {
+// reachedByOthers says whether Kafka partitions that this member did not have a moment ago are committed, or gone.
+func (s *session) reachedByOthers(ctx context.Context, others map[string][]int32) (done bool, gone []error, err error) {
 	committed, err := kafka.CommittedOffsets(ctx, s.cl, s.opts.Group)
 	if err != nil {
 		return false, nil, err
 	}
-	first, err := kafka.StartOffsets(ctx, s.cl, topics...)
+	first, err := kafka.StartOffsets(ctx, s.cl, slices.Collect(maps.Keys(others))...)
 	if err != nil {
 		return false, nil, err
 	}
-	for _, topic := range topics {
-		for n, end := range s.ends[topic] {
+	for topic, partitions := range others {
+		for _, n := range partitions {
+			end := s.ends[topic][n]
 			start, exists := first[topic][n]
 			switch {
-			case s.part(topicPartition{topic, n}) != nil || committed[topic][n] >= end:
+			case committed[topic][n] >= end:
+			case s.part(topicPartition{topic, n}) != nil:
+				return false, nil, nil // it was given to this member meanwhile, which has all of it before it
 			case !exists:
 				gone = append(gone, fmt.Errorf("topic %s partition %d: it is no longer in Kafka, and of its records before offset %d only those before %d were committed as landed", topic, n, end, committed[topic][n]))
 			case start < end:
