@@ -483,6 +483,10 @@ func TestTooLargeGoesToQuarantine(t *testing.T) {
 		if got := strings.Contains(text, "sha256") && strings.Contains(text, `"malformed":"too-large`); got != (i > 0) {
 			t.Errorf("record %d: %.200s", i, text)
 		}
+		// What cannot fit is not encoded first: a string may be six times as long as its item.
+		if unencoded := strings.Contains(text, "the item has"); unencoded != (i >= 1 && i <= 3) {
+			t.Errorf("record %d: %.400s", i, text)
+		}
 	}
 	if st := r.Status(); st.Quarantined != 5 || st.Malformed != 5 || st.Records != 6 {
 		t.Errorf("status: %+v", st)

@@ -191,7 +191,7 @@ func (s *session) encode(ctx context.Context, p *sent, it *Item, now time.Time) 
 	if p.value == nil {
 		p.value = new([]byte)
 	}
-	reason := tooLarge(c, it)
+	reason := tooLarge(c, it, lim)
 	if reason == "" {
 		var malformed string
 		*p.value, malformed = envelope.Append((*p.value)[:0], it.Item, &md, now, lim)
@@ -219,8 +219,13 @@ func (s *session) encode(ctx context.Context, p *sent, it *Item, now time.Time) 
 }
 
 // tooLarge says of an item that cannot fit, without the cost of encoding it, why.
-func tooLarge(c *Config, it *Item) string {
+func tooLarge(c *Config, it *Item, lim envelope.Limits) string {
 	limit := c.MaxItem
+	if it.Kind == envelope.JSON && it.Malformed == "" && len(it.Data) > int(c.MaxRecord) {
+		if _, err := envelope.Compact(nil, it.Data, lim); err != nil {
+			limit = c.MaxRecord // it becomes a string, perhaps of six times its length
+		}
+	}
 	if it.Malformed != "" || it.Kind == envelope.Text || it.Kind == envelope.Bytes {
 		limit = c.MaxRecord // it becomes a string
 	}
