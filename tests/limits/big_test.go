@@ -17,18 +17,22 @@ sources:
 listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0"}
 `
 
-// TestBigFile takes one big file through all stages, in a third of the size too: peak memory must not follow the size.
+// TestBigFile takes a big file through all stages, and one of a third of its size: the budget of memory is the same.
 func TestBigFile(t *testing.T) {
 	n := size(t, "HEADWATER_BIG", "300MB")
 	for _, compress := range []bool{false, true} {
 		name := map[bool]string{false: "plain", true: "gz"}[compress]
 		t.Run(name, func(t *testing.T) {
-			for _, n := range []int{n / 3, n} {
+			sizes := []int{n / 3, n}
+			if os.Getenv("HEADWATER_BIG") == "" {
+				sizes = map[bool][]int{false: {n}, true: {n / 3}}[compress]
+			}
+			for _, n := range sizes {
 				p := binary.New(t, binary.Build(t), oneSource)
 				count := lines(t, filepath.Join(p.Dir, "in/a.ndjson"), n, compress)
 				before := time.Now()
 				u := run(t, p, "run", "--once")
-				t.Logf("%-5s %5d MB, %8d lines: %v, %.1f MB/s; on disk: Kafka %d, raw %d, tables %d MiB", name, n/1e6, count, u, float64(n)/1e6/u.wall.Seconds(),
+				t.Logf("%-5s %5d MB, %8d lines: %v, %.1f MB/s, %.0f CPU s/GB; on disk: Kafka %d, raw %d, tables %d MiB", name, n/1e6, count, u, float64(n)/1e6/u.wall.Seconds(), u.cpu.Seconds()*1e9/float64(n),
 					disk(t, p, "headwater-data/kafka")/mib, disk(t, p, "headwater-data/raw")/mib, disk(t, p, "headwater-data/tables")/mib)
 				within(t, "peak memory in MiB", u.rss/mib, 1536)
 				within(t, "open files", u.fds, 200)
