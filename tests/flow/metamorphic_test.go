@@ -288,6 +288,11 @@ func spread(t *testing.T, r *rand.Rand, bin string, files []inFile, want outcome
 	files = slices.Clone(files)
 	r.Shuffle(len(files), func(i, j int) { files[i], files[j] = files[j], files[i] })
 	p := binary.New(t, bin, drawSettings(r))
+	for _, folder := range []string{"in/a", "in/b"} { // a missing one is an error, also while no file has come
+		if err := os.MkdirAll(filepath.Join(p.Dir, folder), 0o750); err != nil {
+			t.Fatal(err)
+		}
+	}
 	var story strings.Builder
 	t.Cleanup(func() {
 		if t.Failed() {
