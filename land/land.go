@@ -140,7 +140,7 @@ func (l *Lander) Run(ctx context.Context) error { return l.run(ctx, nil, l.conf.
 
 // RunTo lands every Kafka partition of ends up to its end offset and nothing after it, closes all open objects whatever
 // the rotation says, commits, and returns. Other members of the group may do part of it. An error means that something
-// was left: ctx ended, or a Kafka partition had to be stopped.
+// was left: ctx ended, a Kafka partition had to be stopped (then the error is permanent), or its store or spool went on failing.
 func (l *Lander) RunTo(ctx context.Context, ends map[string]map[int32]int64) error {
 	for topic := range ends {
 		if !l.Lands(topic) {

@@ -24,6 +24,12 @@ import (
 // and read again, and what the other has written is then found.
 var errConflict = errors.New("another writer has landed the same records")
 
+// errGaveUp: RunTo has an end, and what might pass by itself has not passed in onceTries tries.
+var errGaveUp = errors.New("giving up for now")
+
+// onceTries are some ten seconds with the waits between them.
+const onceTries = 8
+
 // errLetGo: the Kafka partition was to be let go of while nothing of it was open.
 var errLetGo = errors.New("the Kafka partition is let go of")
 
@@ -38,6 +44,7 @@ type partition struct {
 	queue    queue
 	blocked  atomic.Bool // the store does not answer: do not fetch more
 	finished atomic.Bool // the end offset of RunTo is reached and committed
+	gaveUp   atomic.Bool // RunTo has tried often enough
 
 	from      start
 	end       int64 // RunTo's end offset; only records below it are landed
@@ -51,6 +58,7 @@ type partition struct {
 	limits    envelope.Limits
 	line      []byte
 	wait      retry.Backoff // between one run and the next, after errors
+	fails     int           // runs that have ended with an error since the last commit
 
 	objects []*openObject // in order of opening; some may be closed, but are not put yet
 	open    map[string]*openObject
@@ -301,6 +309,7 @@ func (p *partition) rotate(ctx context.Context) error {
 	}
 	crash.Point("land.after-commit")
 	p.wait.Reset()
+	p.fails = 0
 	return nil
 }
 
@@ -407,7 +416,7 @@ func (p *partition) commitOnce(ctx context.Context, offset int64) (failure error
 // the others go on.
 func (p *partition) insist(ctx context.Context, what string, try func() error) error {
 	var wait retry.Backoff
-	for {
+	for n := 1; ; n++ {
 		err := try()
 		if err == nil {
 			p.blocked.Store(false)
@@ -422,6 +431,9 @@ func (p *partition) insist(ctx context.Context, what string, try func() error) e
 		}
 		p.blocked.Store(true)
 		p.note(p, fmt.Errorf("%s: %w", what, err))
+		if p.ends != nil && n == onceTries {
+			return fmt.Errorf("%s: %w: %w", what, errGaveUp, err)
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

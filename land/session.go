@@ -75,7 +75,7 @@ func (s *session) assigned(ctx, work context.Context, fetched map[string]map[int
 		for _, p := range partitions {
 			tp := topicPartition{topic, p}
 			s.cl.ResumeFetchPartitions(tp.set())
-			s.begin(work, tp, starts[tp], retry.Backoff{})
+			s.begin(work, tp, starts[tp], nil)
 			fetched[topic][p] = kgo.NewOffset().At(starts[tp].offset)
 		}
 	}
@@ -97,11 +97,14 @@ func (s *session) startsRetrying(ctx context.Context, p *partition, wanted map[s
 	}
 }
 
-// begin starts a writer.
-func (s *session) begin(work context.Context, tp topicPartition, from start, wait retry.Backoff) {
+// begin starts a writer; after, if not nil, is the one of the same Kafka partition that has ended with an error.
+func (s *session) begin(work context.Context, tp topicPartition, from start, after *partition) {
 	ctx, cancel := context.WithCancel(work)
 	p := newPartition(s, tp, from)
-	p.cancel, p.wait = cancel, wait
+	p.cancel = cancel
+	if after != nil {
+		p.wait, p.fails = after.wait, after.fails
+	}
 	if s.ends != nil {
 		p.end = s.ends[tp.topic][tp.partition]
 	}
@@ -131,6 +134,12 @@ func (s *session) ended(ctx context.Context, p *partition, err error) {
 	}
 	s.note(p, err)
 	p.report(func(st *PartitionStatus) { st.OpenObjects = 0 })
+	p.fails++
+	if s.ends != nil && (p.fails == onceTries || errors.Is(err, errGaveUp)) {
+		p.gaveUp.Store(true)
+		s.wake()
+		return
+	}
 	ctx, cancel := p.untilLetGo(ctx)
 	defer cancel()
 	if retry.Wait(ctx, p.wait.Next()) != nil {
@@ -237,7 +246,7 @@ func (s *session) restart(work context.Context) {
 		if s.part(r.old.topicPartition) != r.old {
 			continue // taken away since
 		}
-		s.begin(work, r.old.topicPartition, r.start, r.old.wait)
+		s.begin(work, r.old.topicPartition, r.start, r.old)
 		s.cl.SetOffsets(map[string]map[int32]kgo.EpochOffset{
 			r.old.topic: {r.old.partition: {Epoch: -1, Offset: r.start.offset}},
 		})
@@ -340,6 +349,7 @@ func (s *session) abandon(parts []*partition) {
 // reached says whether RunTo is done. A Kafka partition that another member has is done when its commit says so.
 func (s *session) reached(ctx context.Context) (bool, error) {
 	var stopped []error
+	permanent := true
 	others := map[string][]int32{}
 	for topic, partitions := range s.ends {
 		for n, end := range partitions {
@@ -349,7 +359,8 @@ func (s *session) reached(ctx context.Context) (bool, error) {
 			case p == nil:
 				others[topic] = append(others[topic], n)
 			case p.finished.Load():
-			case p.stopped():
+			case p.stopped(), p.gaveUp.Load():
+				permanent = permanent && !p.gaveUp.Load()
 				stopped = append(stopped, fmt.Errorf("topic %s partition %d: %s", topic, n, s.statusOf(p.topicPartition).LastError))
 			default:
 				return false, nil
@@ -366,10 +377,14 @@ func (s *session) reached(ctx context.Context) (bool, error) {
 		}
 		stopped = append(stopped, gone...)
 	}
-	if len(stopped) > 0 {
-		return true, retry.Stop(fmt.Errorf("landing up to the end offsets: %w", errors.Join(stopped...)))
+	if len(stopped) == 0 {
+		return true, nil
 	}
-	return true, nil
+	err := fmt.Errorf("landing up to the end offsets: %w", errors.Join(stopped...))
+	if permanent {
+		err = retry.Stop(err)
+	}
+	return true, err
 }
 
 // reachedByOthers says whether Kafka partitions that this member did not have a moment ago are committed, or gone.
