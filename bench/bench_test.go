@@ -134,7 +134,9 @@ func (l *lab) child(t task) *exec.Cmd {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	return exec.CommandContext(l.t.Context(), exe, childArg, string(arg))
+	cmd := exec.CommandContext(l.t.Context(), exe, childArg, string(arg))
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // with the race detector each child would wait for a second
+	return cmd
 }
 
 // withBroker does a task with a broker on dir, which lives as long.
