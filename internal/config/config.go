@@ -203,6 +203,9 @@ func (f *file) validateFolders() setting.Faults {
 	return faults
 }
 
+// daysFirst is the path.format whose folders are days.
+const daysFirst = "'date'=YYYY-MM-dd"
+
 // validateStages asks the stages, and checks what they have to agree on.
 func (f *file) validateStages() setting.Faults {
 	var faults setting.Faults
@@ -219,6 +222,9 @@ func (f *file) validateStages() setting.Faults {
 	}
 	if zone := f.Land.Timezone; zone != "" && zone != f.Timezone {
 		faults.Add([]string{"land", "timezone"}, "must be the pipeline's timezone (%s), whose days the tables have, or be left out, got %s", f.Timezone, zone)
+	}
+	if format := f.Land.PathFormat; format != daysFirst && !strings.HasPrefix(format, daysFirst+"/") {
+		faults.Add([]string{"land", "path.format"}, "must begin with %s, because serialize looks for the days there, got %s", daysFirst, format)
 	}
 	if tls := f.Kafka.TLS; tls != nil {
 		for _, path := range []*string{&tls.CA, &tls.Cert, &tls.Key} {
