@@ -174,12 +174,16 @@ func (r *replay) fault(rec *kgo.Record, format string, args ...any) error {
 	return retry.Stop(fmt.Errorf(where+format, args...))
 }
 
-// start finds where to read on in each Kafka partition.
-func (r *replay) start(begins, ends map[int32]int64, sameLog bool, log *slog.Logger) map[int32]int64 {
+// start finds where to read on in each Kafka partition. sure says that the snapshot is known to be of this very log, which then
+// cannot end before it unless acknowledged records are lost.
+func (r *replay) start(begins, ends map[int32]int64, sameLog, sure bool, log *slog.Logger) (map[int32]int64, error) {
 	from := map[int32]int64{}
 	for p, end := range ends {
 		offset, begin := r.cursor.Offsets[p], begins[p]
 		switch {
+		case sure && offset > end:
+			return nil, retry.Stop(fmt.Errorf("topic %s partition %d ends at offset %d, and records up to %d were acknowledged: the broker has lost some. "+
+				"Restore its log, or give the source another topic, which reads everything again", r.topic, p, end, offset))
 		case !sameLog || offset > end:
 			log.Warn("the topic was made anew: its streams go on and it is read from its start",
 				"topic", r.topic, "partition", p, "snapshot", offset, "end", end)
@@ -193,5 +197,5 @@ func (r *replay) start(begins, ends map[int32]int64, sameLog bool, log *slog.Log
 		}
 		from[p] = offset
 	}
-	return from
+	return from, nil
 }

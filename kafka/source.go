@@ -132,16 +132,19 @@ func (l *SourceLog) cursor(ctx context.Context, begins, ends Offsets, log *slog.
 	if err != nil {
 		return cursor, err
 	}
-	sameLog := true
+	sameLog, sure := true, false
 	if s, found := snapshots[l.source]; found {
 		if cursor, err = envelope.ParseCursor(s.record.Value, l.topic); err != nil {
 			return cursor, retry.Stop(fmt.Errorf("topic %s offset %d: %w", CursorTopic, s.record.Offset, err))
 		}
 		l.number = s.number
-		sameLog = s.log == "" || s.log == l.id || len(cursor.Offsets) == 0
+		sameLog, sure = s.log == "" || s.log == l.id || len(cursor.Offsets) == 0, s.log == l.id
 	}
 	r := replay{topic: l.topic, cursor: &cursor, cut: map[int32]bool{}, seen: map[string]bool{}}
-	from := r.start(begins[l.topic], ends[l.topic], sameLog, log)
+	from, err := r.start(begins[l.topic], ends[l.topic], sameLog, sure, log)
+	if err != nil {
+		return cursor, err
+	}
 	if err := read(ctx, l.cl, l.topic, from, ends[l.topic], r.add); err != nil {
 		return cursor, err
 	}

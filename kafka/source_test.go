@@ -489,3 +489,22 @@ func TestNothingFollowsAFailure(t *testing.T) {
 		t.Errorf("the topic ends at %v (%v), %d records failed", ends, err, len(w.failures))
 	}
 }
+
+// TestLogThatLostRecords: a cursor beyond the end of the same log means that acknowledged records are gone, which is told and not
+// passed over.
+func TestLogThatLostRecords(t *testing.T) {
+	t.Parallel()
+	cfg := broker(t)
+	ensure(t, newClient(t, cfg), "src_raw", 1)
+	l, _ := open(t, cfg)
+	if err := l.Snapshot(t.Context(), envelope.Cursor{Offsets: map[int32]int64{0: 5}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := OpenSource(t.Context(), cfg, "src", "src_raw", slog.New(slog.DiscardHandler))
+	if err == nil || !strings.Contains(err.Error(), "ends at offset 0, and records up to 5 were acknowledged") || retry.Classify(err) != retry.Permanent {
+		t.Errorf("got %v", err)
+	}
+}

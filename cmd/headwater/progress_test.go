@@ -28,10 +28,14 @@ func TestLine(t *testing.T) {
 		to   counts
 		want string
 	}{
-		{counts{at: start.Add(12 * time.Second), collected: 1_250_000, landed: 300_000, lag: 950_000, amiss: 7},
-			"12s  collected 1,250,000 (125,000/s), landed 300,000 (100,000/s), 950,000 to go, about 10s, 7 malformed"},
-		{counts{at: start.Add(12 * time.Second), collected: 1_000_000, landed: 100_000, job: "2026-07-05 of orders"},
-			"12s  collected 1,000,000, landed 100,000, serializing 2026-07-05 of orders"},
+		{
+			counts{at: start.Add(12 * time.Second), collected: 1_250_000, landed: 300_000, lag: 950_000, amiss: 7},
+			"12s  collected 1,250,000 (125,000/s), landed 300,000 (100,000/s), 950,000 to go, about 10s, 7 malformed",
+		},
+		{
+			counts{at: start.Add(12 * time.Second), collected: 1_000_000, landed: 100_000, job: "2026-07-05 of orders"},
+			"12s  collected 1,000,000, landed 100,000, serializing 2026-07-05 of orders",
+		},
 		{counts{at: from.at, collected: 999}, "10s  collected 999, landed 0"},
 	} {
 		if got := line(from, test.to, start); got != test.want {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -47,7 +48,8 @@ func (s stopped) Unwrap() error { return s.error }
 
 // read reads what is new in a file. tail says that something is left at its end that waits until the file has settled.
 func (v *visit) read(ctx context.Context, f *file, scratch *[]byte) (tail bool, err error) {
-	fd, err := os.Open(f.path)
+	// Without O_NONBLOCK a pipe that has taken the name since it was listed would hold the reader until somebody writes.
+	fd, err := os.OpenFile(f.path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return false, err
 	}

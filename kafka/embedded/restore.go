@@ -214,6 +214,10 @@ func (s *scan) segment(path string, last bool) (size int64, err error) {
 		if err != nil {
 			return 0, fmt.Errorf("reading %s: %w", path, err)
 		}
+		if h.offset < s.now.HighWatermark {
+			return 0, fmt.Errorf("the segment %s of topic %s, partition %d, is damaged at byte %d, where offset %d follows although %d is next: "+
+				"put a good copy in its place, or give up what follows with truncate --size=%d", path, s.topic, s.number, size, h.offset, s.now.HighWatermark, size)
+		}
 		size += h.size
 		s.add(h)
 	}

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -405,6 +406,7 @@ func TestDamage(t *testing.T) {
 		"value in the last segment":     {1, 2 << 20},
 		"length in an old segment":      {0, 8},
 		"end of an old segment missing": {0, -1},
+		"a batch written twice":         {1, -2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -423,9 +425,12 @@ func TestDamage(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if c.at < 0 {
+			switch c.at {
+			case -1:
 				data = data[:len(data)-10]
-			} else {
+			case -2:
+				data = append(data, data[:12+binary.BigEndian.Uint32(data[8:])]...)
+			default:
 				data[c.at] ^= 1
 			}
 			if err := os.WriteFile(path, data, 0o644); err != nil {
@@ -452,7 +457,7 @@ func TestDamage(t *testing.T) {
 			cl = client(t, b.Addr())
 			fill(t, cl, "t", []string{"next"}, time.Now())
 			want := int64(21)
-			if c.segment == 1 {
+			if c.segment == 1 && c.at >= 0 {
 				want = 18 // the end of the log is what was given up
 			}
 			if ends := must(kafka.EndOffsets(t.Context(), cl, "t"))(t); ends["t"][0] != want {
