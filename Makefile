@@ -47,10 +47,11 @@ test:
 fuzz:
 	scripts/fuzz.sh $(FUZZTIME)
 
-# Kills at random for as long as KILLS says.
+# The tests that draw at random or take what is large, with their full counts. It takes about an hour.
 soak:
 	HEADWATER_KILLS=$(KILLS) go test -count=1 -timeout 0 -v -run 'TestRandomKills|TestEveryPoint' ./tests/crash
 	HEADWATER_SETTINGS=$(KILLS) HEADWATER_ROUNDS=$(KILLS) HEADWATER_DAMAGES=1000 go test -count=1 -timeout 0 -v -run 'TestMetamorphic|TestManyProcesses|TestTornFiles' ./tests/flow
+	HEADWATER_BIG=5GB HEADWATER_FILES=100000 HEADWATER_BOMB=10GB go test -count=1 -timeout 0 -v ./tests/limits
 
 # The stages beside what a user would pick instead. SCALE is small, medium or full; see docs/bench.md.
 bench:
