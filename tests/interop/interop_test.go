@@ -221,7 +221,7 @@ func TestReaders(t *testing.T) {
 	}
 	const sum = sensors * (sensors - 1) / 2
 	want := table{sensors, sum, 9007199254740993, []string{"year", "month", "day"}, `Zoë "7"`}
-	for _, reader := range []string{"pyarrow", "duckdb"} {
+	for _, reader := range []string{"pyarrow", "duckdb", "pandas", "polars"} {
 		for name, id := range map[string]string{"sensors": "id", "sensors_raw": "raw_data.id"} {
 			t.Run(reader+" "+name, func(t *testing.T) {
 				var got table
