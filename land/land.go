@@ -166,7 +166,9 @@ func (l *Lander) run(ctx context.Context, ends map[string]map[int32]int64, flush
 	// The writers outlive ctx: they close their objects after it has ended.
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	if s.cl, err = kafka.NewClient(l.opts.Kafka, s.clientOptions(work)...); err != nil {
+	client, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	if s.cl, err = kafka.NewClient(l.opts.Kafka, append(s.clientOptions(work), kgo.WithContext(client))...); err != nil {
 		return err
 	}
 	close(s.ready)
@@ -175,10 +177,16 @@ func (l *Lander) run(ctx context.Context, ends map[string]map[int32]int64, flush
 		s.drain(s.takeAll())
 	}
 	stop()
+	// Leaving waits for a rebalance that is under way, and that for members that have died, for up to a minute.
+	impatient := time.AfterFunc(leaveTime, cut)
+	defer impatient.Stop()
 	s.cl.CloseAllowingRebalance() // before the wait: until then a rebalance may still start writers
 	s.writers.Wait()
 	return err
 }
+
+// leaveTime bounds how long this member says goodbye; without, the others miss it when its session ends.
+const leaveTime = 5 * time.Second
 
 func (l *Lander) group() []kgo.Opt {
 	expressions := []string{wholeName(l.conf.TopicsRegex)}
