@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net"
@@ -38,6 +39,15 @@ func unreadable(err error) error {
 		return err
 	}
 	return usageError{err.Error()}
+}
+
+// parsePipeline reads the flags of a command whose one operand is a pipeline file, and the file.
+func parsePipeline(fs *flag.FlagSet, args []string) (*config.Pipeline, error) {
+	operands, err := parse(fs, args, "FILE")
+	if err != nil {
+		return nil, err
+	}
+	return load(operands[0])
 }
 
 // layers are the lake of a pipeline and what is made of it; any process may open them.

@@ -51,11 +51,7 @@ func newPipeline(cfg *config.Pipeline, log *slog.Logger) *pipeline {
 
 func runPipeline(ctx context.Context, fs *flag.FlagSet, args []string, s streams) (err error) {
 	once := fs.Bool("once", false, "read what is there now, through to the tables, then exit")
-	operands, err := parse(fs, args, "FILE")
-	if err != nil {
-		return err
-	}
-	cfg, err := load(operands[0])
+	cfg, err := parsePipeline(fs, args)
 	if err != nil {
 		return err
 	}

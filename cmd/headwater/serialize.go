@@ -22,11 +22,7 @@ func runSerialize(ctx context.Context, fs *flag.FlagSet, args []string, s stream
 	fs.BoolVar(&r.Full, "full", false, "make the tables anew although they were made from the same objects")
 	fs.BoolVar(&r.AllowShrink, "allow-shrink", false, "publish although the day would have fewer rows")
 	asJSON := fs.Bool("json", false, "print the result as JSON")
-	operands, err := parse(fs, args, "FILE")
-	if err != nil {
-		return err
-	}
-	cfg, err := load(operands[0])
+	cfg, err := parsePipeline(fs, args)
 	if err != nil {
 		return err
 	}

@@ -19,11 +19,7 @@ import (
 
 func runStatus(ctx context.Context, fs *flag.FlagSet, args []string, s streams) error {
 	asJSON := fs.Bool("json", false, "print the status as JSON")
-	operands, err := parse(fs, args, "FILE")
-	if err != nil {
-		return err
-	}
-	cfg, err := load(operands[0])
+	cfg, err := parsePipeline(fs, args)
 	if err != nil {
 		return err
 	}

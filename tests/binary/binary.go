@@ -206,3 +206,15 @@ func (r Result) Must(t testing.TB) string {
 	}
 	return r.Stdout
 }
+
+// Eventually waits for what a process does in its own time, for up to a minute.
+func Eventually(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	for range 600 {
+		if done() {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Fatalf("a minute has passed without %s", what)
+}

@@ -39,17 +39,6 @@ func stopped(t *testing.T, proc *binary.Process) bool {
 	return strings.Contains(string(stat), ") T ")
 }
 
-func until(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for range 600 {
-		if done() {
-			return
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	t.Fatalf("a minute has passed without %s", what)
-}
-
 // TestZombie stops a second landing process, which shares topics and lake with the first, in the middle of putting an object. The
 // first takes its topic over and lands more under the same name; then the second is woken and goes on with its shorter object.
 func TestZombie(t *testing.T) {
@@ -61,7 +50,7 @@ func zombie(t *testing.T, bin string) *world {
 	head, _, _ := strings.Cut(pipeline, "\nland:")
 	w := newWorld(t, bin, head+zombieLand)
 	first := w.Start(t, nil, "run")
-	until(t, "a broker", func() bool { return kafkaOf(t, w.Pipeline) != "" })
+	binary.Eventually(t, "a broker", func() bool { return kafkaOf(t, w.Pipeline) != "" })
 
 	second := binary.Pipeline{Bin: bin, Dir: w.Dir, File: filepath.Join(w.Dir, "second.yaml")}
 	second.Write(t, "second.yaml", fmt.Appendf(nil, `
@@ -72,14 +61,14 @@ lake: {raw: headwater-data/raw, tables: headwater-data/tables}
 sources: {}
 %s`, kafkaOf(t, w.Pipeline), zombieLand))
 	proc := second.Start(t, []string{"HEADWATER_STOP=lake.after-temp"}, "run")
-	until(t, "an object that the second process is putting", func() bool {
+	binary.Eventually(t, "an object that the second process is putting", func() bool {
 		w.arrive(t, 4)
 		return stopped(t, proc)
 	})
 	for range 4 {
 		w.arrive(t, 60)
 	}
-	until(t, "the first process landing everything", func() bool { return len(w.objects(t).numbers) == w.next })
+	binary.Eventually(t, "the first process landing everything", func() bool { return len(w.objects(t).numbers) == w.next })
 	if err := proc.Cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}

@@ -54,24 +54,12 @@ func statusOf(t *testing.T, p binary.Pipeline) status {
 	return s
 }
 
-// eventually waits for what the pipeline does in its own time.
-func eventually(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for range 300 {
-		if done() {
-			return
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	t.Fatalf("half a minute has passed without %s", what)
-}
-
 // TestLivingPipeline starts run, and has the other commands ask it: it lands by rotation, serializes on request, and drains.
 func TestLivingPipeline(t *testing.T) {
 	p := binary.New(t, binary.Build(t), orders)
 	proc := p.Start(t, nil, "run")
 	p.Write(t, "in/a.ndjson", []byte("{\"n\":1}\n{\"n\":2}\n"))
-	eventually(t, "landing two records", func() bool {
+	binary.Eventually(t, "landing two records", func() bool {
 		s := statusOf(t, p)
 		return s.Running && len(s.Topics) == 1 && s.Topics[0].Records == 2 && s.Topics[0].Lag == 0
 	})
@@ -91,7 +79,7 @@ func TestLivingPipeline(t *testing.T) {
 		t.Errorf("serializing again said %q", out)
 	}
 	p.Write(t, "in/b.ndjson", []byte("{\"n\":4}\n"))
-	eventually(t, "reading the second file", func() bool { return statusOf(t, p).Sources[0].Records == 3 })
+	binary.Eventually(t, "reading the second file", func() bool { return statusOf(t, p).Sources[0].Records == 3 })
 	if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +99,7 @@ func TestSecondSignalKills(t *testing.T) {
 	p := binary.New(t, binary.Build(t), orders)
 	p.Write(t, "in/a.ndjson", []byte("{\"n\":1}\n"))
 	proc := p.Start(t, nil, "run")
-	eventually(t, "answering", func() bool { return statusOf(t, p).Running })
+	binary.Eventually(t, "answering", func() bool { return statusOf(t, p).Running })
 	for range 2 {
 		if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			break // it has drained before the second
@@ -219,7 +207,7 @@ func TestPorts(t *testing.T) {
 	for range 2 {
 		p := binary.New(t, bin, "database: db\nsources: {}\n")
 		procs = append(procs, p.Start(t, nil, "run"))
-		eventually(t, "answering", func() bool { return statusOf(t, p).Running })
+		binary.Eventually(t, "answering", func() bool { return statusOf(t, p).Running })
 		s := statusOf(t, p)
 		listens = append(listens, s.Listen.HTTP, s.Listen.Kafka)
 	}

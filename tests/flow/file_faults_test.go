@@ -41,7 +41,7 @@ type reader struct {
 // read waits until n records of orders have been read.
 func (r *reader) read(t *testing.T, n int) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("reading %d records", n), func() bool {
+	binary.Eventually(t, fmt.Sprintf("reading %d records", n), func() bool {
 		s := statusOf(t, r.Pipeline)
 		return s.Running && len(s.Sources) == 2 && s.Sources[0].Records >= int64(n)
 	})
@@ -205,7 +205,7 @@ func TestFilesUnderTheReader(t *testing.T) {
 			r.read(t, 10)
 			must(t, os.Rename(r.path("in"), r.path("gone")))
 			r.Write(t, "other/while.ndjson", []byte("{\"n\":-1}\n"))
-			eventually(t, "the other source going on", func() bool {
+			binary.Eventually(t, "the other source going on", func() bool {
 				s := statusOf(t, r.Pipeline)
 				return len(s.Sources) == 2 && s.Sources[1].Records == 1
 			})
@@ -293,7 +293,7 @@ listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0"}
 	proc := l.Start(t, nil, "run")
 	for i := range 2 { // the cursor is written between them
 		l.Write(t, fmt.Sprintf("in/%d.ndjson", i+2), []byte(l.text(20)))
-		eventually(t, "reading", func() bool {
+		binary.Eventually(t, "reading", func() bool {
 			s := statusOf(t, l.Pipeline)
 			return len(s.Sources) == 1 && s.Sources[0].Records >= int64(20*(i+1))
 		})

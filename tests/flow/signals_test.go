@@ -30,7 +30,7 @@ func TestSignalWhileKafkaIsSilent(t *testing.T) {
 	for _, args := range [][]string{{"--once"}, nil} {
 		p := binary.New(t, bin, orders+"kafka: {brokers: [\""+silent(t)+"\"]}\n")
 		proc := p.Start(t, nil, "run", args...)
-		eventually(t, "taking the data folder", func() bool {
+		binary.Eventually(t, "taking the data folder", func() bool {
 			_, err := os.Stat(filepath.Join(p.Dir, "headwater-data", "tmp", "serialize"))
 			return err == nil
 		})

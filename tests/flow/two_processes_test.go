@@ -147,7 +147,7 @@ func TestStoppedProcess(t *testing.T) {
 				l.Run(t, nil, "run", "--once").Must(t)
 				l.Write(t, "in/b.ndjson", []byte(l.text(10)))
 				proc := l.Start(t, []string{"HEADWATER_STOP=" + point}, "run", "--once")
-				eventually(t, "stopping at "+point, func() bool { return isStopped(t, proc) })
+				binary.Eventually(t, "stopping at "+point, func() bool { return isStopped(t, proc) })
 				if r := l.Run(t, nil, "run", "--once"); r.Code != 7 || !strings.Contains(r.Stderr, "in use") {
 					t.Errorf("a run beside the stopped one ended with %d\n%s", r.Code, r.Stderr)
 				}
