@@ -187,6 +187,26 @@ func TestPanicIsAnErrorOfTheSource(t *testing.T) {
 	f.check(t, 3, "a")
 }
 
+// TestPanicInEmit: an item that no envelope can be made of takes its number along; the session ends and the next one goes on.
+func TestPanicInEmit(t *testing.T) {
+	f := fresh()
+	runs := 0
+	err := f.runner(source(func(ctx context.Context, out collect.Out, once bool) error {
+		if runs++; runs == 1 {
+			bad := collect.Item{Stream: "a", Resume: []byte("0"), Item: envelope.Item{Kind: envelope.Fields, Names: []string{"x"}}}
+			if err := out.Emit(ctx, bad); err == nil || !strings.Contains(err.Error(), "panicked") {
+				t.Errorf("Emit = %v", err)
+			}
+			return nil
+		}
+		return count(3, "a")(ctx, out, once)
+	})).Run(t.Context(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.check(t, 3, "a")
+}
+
 func TestDoneComesInOrderAfterTheAcknowledgement(t *testing.T) {
 	f := fresh()
 	release := f.log.Hold()

@@ -118,7 +118,7 @@ func (s *session) Emit(ctx context.Context, it Item) error {
 		return err
 	}
 	s.r.counts.lastItem.Store(now.UnixMilli())
-	if err := s.encode(ctx, p, &it, now); err != nil {
+	if err := guard(func() error { return s.encode(ctx, p, &it, now) }); err != nil {
 		s.fail(err) // the sequence number is taken: a session cannot go on without its record
 		s.leave()
 		return err
