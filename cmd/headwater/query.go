@@ -9,8 +9,10 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -41,6 +43,9 @@ func runQuery(ctx context.Context, flags *flag.FlagSet, args []string, s streams
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
 	warnOfForeign(s.log, l.catalog.Ignored())
+	if err := incomplete(operands[1], l.catalog.Ignored()); err != nil {
+		return err
+	}
 	q := query.Query{
 		SQL: operands[1], Format: *format, Width: terminalWidth(s.out), Temp: filepath.Join(cfg.DataDir, "tmp"),
 		Out: s.out, Limits: cfg.Query,
@@ -65,6 +70,19 @@ func runQuery(ctx context.Context, flags *flag.FlagSet, args []string, s streams
 		q.Tables = append(q.Tables, entry)
 	}
 	return query.Run(ctx, q)
+}
+
+// incomplete is an error if a table that the statement names has a day whose file cannot be read: the answer would lack it.
+func incomplete(sql string, all []dir.Ignored) error {
+	sql = strings.ToLower(sql)
+	for _, i := range all {
+		name, _, isDay := strings.Cut(i.Key, "/year=")
+		unreadable := errors.Is(i.Reason, table.ErrNotParquet) || errors.Is(i.Reason, table.ErrVersion)
+		if isDay && unreadable && strings.Contains(sql, path.Base(name)) {
+			return fmt.Errorf("the answer would lack a day of %s; move %s away to have it without: %w", path.Base(name), i.Key, i.Reason)
+		}
+	}
+	return nil
 }
 
 // warnOfForeign names the first of the files that lie among the tables; where there are many, they are of one kind.

@@ -185,6 +185,27 @@ func TestDamagedObject(t *testing.T) {
 	}
 }
 
+// TestQueryOfADamagedDay cuts the file of a day short: a query of that table says so and gives no answer that lacks the day, one of
+// the other table is answered.
+func TestQueryOfADamagedDay(t *testing.T) {
+	p := binary.New(t, binary.Build(t), orders)
+	p.Write(t, "in/a.ndjson", []byte("{\"n\":1}\n"))
+	p.Run(t, nil, "run", "--once").Must(t)
+	files, err := filepath.Glob(filepath.Join(p.Dir, "headwater-data/tables/db/orders_raw/*/*/*/*.parquet"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	if err := os.Truncate(files[0], 100); err != nil {
+		t.Fatal(err)
+	}
+	if r := p.Run(t, nil, "query", "select count(*) from db.orders_raw"); r.Code != 3 || r.Stdout != "" || !strings.Contains(r.Stderr, "would lack a day of orders_raw") {
+		t.Errorf("exit code %d, answer %q\n%s", r.Code, r.Stdout, r.Stderr)
+	}
+	if out := p.Run(t, nil, "query", "--format", "csv", "select n from db.orders").Must(t); out != "n\n1\n" {
+		t.Errorf("the other table answers %q", out)
+	}
+}
+
 // TestPorts has a port that the file names and another process has be an error, and a default one move.
 func TestPorts(t *testing.T) {
 	bin := binary.Build(t)
