@@ -207,14 +207,15 @@ func (r Result) Must(t testing.TB) string {
 	return r.Stdout
 }
 
-// Eventually waits for what a process does in its own time, for up to a minute.
+// Eventually waits for what a process does in its own time, for up to three minutes: a group of consumers waits for a member that
+// does not answer until its session and then the rebalance have timed out, and machines that run tests are slow.
 func Eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	for range 600 {
+	for range 1800 {
 		if done() {
 			return
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	t.Fatalf("a minute has passed without %s", what)
+	t.Fatalf("three minutes have passed without %s", what)
 }

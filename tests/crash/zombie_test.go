@@ -77,7 +77,7 @@ sources: {}
 	if err := first.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	first.Wait(t, time.Minute).Must(t)
+	first.Wait(t, 3*time.Minute).Must(t)
 	w.Run(t, nil, "run", "--once").Must(t)
 	return w
 }
