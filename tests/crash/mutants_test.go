@@ -12,9 +12,16 @@ func TestOracleCatchesBrokenCode(t *testing.T) {
 	t.Parallel()
 	t.Run("objects created without a condition", func(t *testing.T) {
 		t.Parallel()
-		w := zombie(t, binary.Mutant(t, "land/partition.go",
+		bin := binary.Mutant(t, "land/partition.go",
 			"p.opts.Store.Put(ctx, key, body, lake.Condition{IfAbsent: true})",
-			"p.opts.Store.Put(ctx, key, body, lake.Condition{})"))
+			"p.opts.Store.Put(ctx, key, body, lake.Condition{})")
+		// The woken process races with the news that it is no longer a member; mostly, not always, it does its damage first.
+		var w *world
+		for range 4 {
+			if w = zombie(t, bin); len(w.problems(t)) > 0 {
+				break
+			}
+		}
 		caught(t, w)
 	})
 	t.Run("cursors without the sequence numbers in the topic", func(t *testing.T) {
