@@ -104,6 +104,7 @@ func (r *rig) lander(change func(*Options)) *Lander {
 		Config: DefaultConfig(), Kafka: r.config, Store: r.store, Quarantine: lake.Quarantine{Store: r.store, Dir: r.t.TempDir()},
 		Spool: r.t.TempDir(), Logger: slog.New(slog.NewTextHandler(r.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
+	o.Config.RotateScheduleIntervalMs = -1 // a test that runs across a multiple of five minutes would see one object more
 	o.clientOptions = []kgo.Opt{kgo.MetadataMaxAge(500 * time.Millisecond)}
 	if change != nil {
 		change(&o)
