@@ -45,6 +45,7 @@ type session struct {
 
 // stream is what a session knows of one stream.
 type stream struct {
+	name  string
 	acked envelope.StreamCursor
 	next  int64 // the next record's seq
 	marks []mark
@@ -91,7 +92,7 @@ func newSession(accept context.Context, r *Runner, log Log, c envelope.Cursor, s
 			return nil, fmt.Errorf("stream %s of source %s lies on Kafka partition %d and the topic has %d: "+
 				"give the topic back its partitions", name, r.o.Name, at.Partition, len(s.load))
 		}
-		s.streams[name] = &stream{acked: at, next: at.Seq + 1}
+		s.streams[name] = &stream{name: name, acked: at, next: at.Seq + 1}
 		if !at.Done {
 			s.load[at.Partition]++
 		}
@@ -176,7 +177,7 @@ func (s *session) stream(name string) *stream {
 	}
 	p := slices.Index(s.load, slices.Min(s.load))
 	s.load[p]++
-	st := &stream{acked: envelope.StreamCursor{Seq: -1, Partition: int32(p)}}
+	st := &stream{name: name, acked: envelope.StreamCursor{Seq: -1, Partition: int32(p)}}
 	s.streams[name] = st
 	return st
 }
@@ -306,8 +307,9 @@ func (s *session) acknowledge(p *sent, offset int64) {
 	s.offsets[p.partition] = offset + 1
 	s.changed = true
 	for len(st.marks) > 0 && st.marks[0].next <= p.position.Seq+1 {
-		s.apply(st, st.marks[0])
+		m := st.marks[0]
 		st.marks = st.marks[1:]
+		s.apply(st, m)
 	}
 }
 
@@ -343,7 +345,13 @@ func (s *session) Mark(ctx context.Context, name string, resume json.RawMessage,
 
 // apply puts a mark into the cursor. mu is held.
 func (s *session) apply(st *stream, m mark) {
+	if m.done && !st.acked.Done {
+		s.load[st.acked.Partition]--
+	}
 	st.acked.Resume, st.acked.Done = m.resume, m.done
+	if m.done && len(m.resume) == 0 && st.next == m.next && len(st.marks) == 0 {
+		delete(s.streams, st.name) // forgotten: nothing of it is on its way
+	}
 	s.changed = true
 	if m.durable == nil {
 		return

@@ -56,18 +56,34 @@ func ParsePosition(header []byte) (Position, error) {
 	return p, nil
 }
 
-// Encode gives the cursor as headwater_cursors holds it; topic is the source's, whose offsets these are. Equal cursors give equal
-// bytes.
-func (c Cursor) Encode(topic string) []byte {
-	dst := AppendString([]byte(`{"v":1,"source":`), c.Source)
-	dst = append(dst, `,"streams":{`...)
+// Encode gives the cursor as headwater_cursors holds it, cut into parts of about size bytes, each with some of the streams and
+// all offsets; a part is larger only where one stream is. Topic is the source's, whose offsets these are. Equal cursors give
+// equal parts, and Merge makes one of them again.
+func (c Cursor) Encode(topic string, size int) (parts [][]byte) {
+	head := append(AppendString([]byte(`{"v":1,"source":`), c.Source), `,"streams":{`...)
+	tail := c.appendOffsets(nil, topic)
+	dst := slices.Clone(head)
 	for i, name := range slices.Sorted(maps.Keys(c.Streams)) {
-		if i > 0 {
+		if len(dst) > len(head) {
 			dst = append(dst, ',')
 		}
 		dst = appendName(dst, name)
 		dst = c.Streams[name].append(append(dst, ':'))
+		if len(dst)+len(tail) >= size && i < len(c.Streams)-1 {
+			parts = append(parts, append(dst, tail...))
+			dst = slices.Clone(head)
+		}
 	}
+	return append(parts, append(dst, tail...))
+}
+
+// Merge adds the streams and offsets of another part of the same snapshot.
+func (c *Cursor) Merge(part Cursor) {
+	maps.Copy(c.Streams, part.Streams)
+	maps.Copy(c.Offsets, part.Offsets)
+}
+
+func (c Cursor) appendOffsets(dst []byte, topic string) []byte {
 	dst = append(dst, `},"offsets":{`...)
 	for i, partition := range slices.Sorted(maps.Keys(c.Offsets)) {
 		if i > 0 {

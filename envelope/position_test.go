@@ -1,6 +1,7 @@
 package envelope_test
 
 import (
+	"errors"
 	"bytes"
 	"encoding/json"
 	"math"
@@ -124,7 +125,7 @@ func TestCursor(t *testing.T) {
 		`"b":{"seq":41,"resume":{"page":3},"partition":2},"caf\udce9":{"seq":0,"partition":11}},` +
 		`"offsets":{"orders_raw/0":100,"orders_raw/2":42,"orders_raw/11":7}}`
 	for range 20 { // maps are walked in another order each time
-		if diff := cmp.Diff(encoded, string(cursor().Encode("orders_raw"))); diff != "" {
+		if diff := cmp.Diff(encoded, string(whole(t, cursor(), "orders_raw"))); diff != "" {
 			t.Fatal(diff)
 		}
 	}
@@ -145,7 +146,7 @@ func TestDeepResume(t *testing.T) {
 }
 
 func TestCursorEmpty(t *testing.T) {
-	got, err := envelope.ParseCursor(envelope.Cursor{Source: "s"}.Encode("t"), "t")
+	got, err := envelope.ParseCursor(whole(t, envelope.Cursor{Source: "s"}, "t"), "t")
 	want := envelope.Cursor{Source: "s", Streams: map[string]envelope.StreamCursor{}, Offsets: map[int32]int64{}}
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Error(err, diff)
@@ -154,7 +155,7 @@ func TestCursorEmpty(t *testing.T) {
 
 func TestCursorOtherTopics(t *testing.T) {
 	want := cursor()
-	data := want.Encode("orders_raw")
+	data := whole(t, want, "orders_raw")
 	for _, topic := range []string{"orders", "orders_raw2", "raw", ""} {
 		want.Offsets = map[int32]int64{}
 		got, err := envelope.ParseCursor(data, topic)
@@ -191,7 +192,7 @@ func TestParseCursorRefuses(t *testing.T) {
 }
 
 func FuzzCursor(f *testing.F) {
-	f.Add(cursor().Encode("t"), "t", "s", "stream", int64(3), int32(0), false)
+	f.Add(cursor().Encode("t", 1<<20)[0], "t", "s", "stream", int64(3), int32(0), false)
 	f.Add([]byte(`{"v":1,"source":"s","streams":{"\udce9":{"seq":1,"partition":2,"resume":[ 1 ]}},"offsets":{"t/07":9}}`), "a/b", "\"", "\xe9", int64(-1), int32(9), true)
 	f.Fuzz(func(t *testing.T, text []byte, topic, source, stream string, n int64, partition int32, done bool) {
 		if c, err := envelope.ParseCursor(text, topic); err == nil {
@@ -213,9 +214,29 @@ func FuzzCursor(f *testing.F) {
 
 func checkCursor(t *testing.T, c envelope.Cursor, topic string) {
 	t.Helper()
-	data := c.Encode(topic)
-	got, err := envelope.ParseCursor(data, topic)
-	if diff := cmp.Diff(c, got); diff != "" || err != nil {
-		t.Fatalf("reading %q back: %v, %s", data, err, diff)
+	for _, size := range []int{1, 100, 1 << 20} {
+		parts := c.Encode(topic, size)
+		got, err := envelope.ParseCursor(parts[0], topic)
+		for _, data := range parts[1:] {
+			part, e := envelope.ParseCursor(data, topic)
+			got.Merge(part)
+			err = errors.Join(err, e)
+		}
+		if diff := cmp.Diff(c, got); diff != "" || err != nil {
+			t.Fatalf("reading %q back: %v, %s", parts, err, diff)
+		}
+		if want := max(1, len(c.Streams)); size == 1 && len(parts) != want {
+			t.Errorf("%d streams are in %d parts of one stream", want, len(parts))
+		}
 	}
+}
+
+// whole is a cursor in one part.
+func whole(t *testing.T, c envelope.Cursor, topic string) []byte {
+	t.Helper()
+	parts := c.Encode(topic, 1<<20)
+	if len(parts) != 1 {
+		t.Fatalf("%d parts", len(parts))
+	}
+	return parts[0]
 }

@@ -42,6 +42,9 @@ type Config struct {
 	// record may always be on its way, whatever its size.
 	MaxBufferedRecords int           `yaml:"max_buffered_records"`
 	MaxBufferedBytes   setting.Bytes `yaml:"max_buffered_bytes"`
+	// Kept says that records leave the broker by Trim alone, as from the embedded one. A topic that begins beyond its source's last
+	// cursor then means that a cursor is lost, where elsewhere it may be the topic's retention.
+	Kept bool `yaml:"-"`
 }
 
 // SASL is a name and its proof.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -87,19 +89,135 @@ func offsetsText(at map[int32]int64) string {
 	return strings.Join(all, " ")
 }
 
-// snapshotHeader numbers the snapshots of a source and names the log whose offsets a snapshot has: "<number> <topic id>".
+// snapshotHeader says of a record of CursorTopic which of a source's snapshots it is a part of, and the log whose offsets that
+// has: "<number> <topic id> <part>/<parts>", the last only where there are several.
 const snapshotHeader = "headwater-snapshot"
 
-// snapshot is one record of CursorTopic.
+// snapshot is a source's cursor in CursorTopic, in as many records as it has parts.
 type snapshot struct {
-	number int64
-	log    string
-	record *kgo.Record
+	number  int64
+	log     string
+	parts   []*kgo.Record // by part; nil where it did not come yet
+	missing int
 }
 
-// newer tells whether s replaces old. The number decides and not the order, because TrimCursors writes old snapshots again
-// while their source may write new ones.
-func (s snapshot) newer(old snapshot) bool { return old.record == nil || s.number >= old.number }
+// cursor is what the parts say together.
+func (s *snapshot) cursor(topic string) (c envelope.Cursor, err error) {
+	for i, r := range s.parts {
+		part, err := envelope.ParseCursor(r.Value, topic)
+		if err != nil {
+			return c, retry.Stop(fmt.Errorf("topic %s offset %d: %w", CursorTopic, r.Offset, err))
+		}
+		if i == 0 {
+			c = part
+			continue
+		}
+		c.Merge(part)
+	}
+	return c, nil
+}
+
+// begins is the least offset of the parts that are there.
+func (s *snapshot) begins() int64 {
+	first := int64(math.MaxInt64)
+	for _, r := range s.parts {
+		if r != nil {
+			first = min(first, r.Offset)
+		}
+	}
+	return first
+}
+
+// again are copies of the parts.
+func (s *snapshot) again() (copies []*kgo.Record) {
+	for _, r := range s.parts {
+		copies = append(copies, &kgo.Record{Topic: CursorTopic, Key: r.Key, Value: r.Value, Headers: r.Headers, Timestamp: r.Timestamp})
+	}
+	return copies
+}
+
+// header is what snapshotHeader holds of one of the parts.
+func (s *snapshot) header(part int) []byte {
+	text := fmt.Appendf(nil, "%d %s", s.number, s.log)
+	if len(s.parts) > 1 {
+		text = fmt.Appendf(text, " %d/%d", part, len(s.parts))
+	}
+	return text
+}
+
+// maxParts bounds what a header makes a reader allocate.
+const maxParts = 1 << 20
+
+// parseSnapshot reads a header; without one a record is a snapshot before all others.
+func parseSnapshot(r *kgo.Record) (s snapshot, part int, err error) {
+	value, found := header(r, snapshotHeader)
+	if !found {
+		return snapshot{parts: make([]*kgo.Record, 1), missing: 1}, 0, nil
+	}
+	fields, parts := strings.Fields(string(value)), 1
+	bad := len(fields) == 0
+	if !bad {
+		s.number, err = strconv.ParseInt(fields[0], 10, 64)
+		bad = err != nil
+	}
+	if len(fields) > 1 {
+		s.log = fields[1]
+	}
+	if len(fields) > 2 {
+		_, err = fmt.Sscanf(fields[2], "%d/%d", &part, &parts)
+		bad = bad || err != nil || part < 0 || part >= parts || parts > maxParts
+	}
+	if bad {
+		return s, 0, retry.Stop(fmt.Errorf("topic %s offset %d: header %s is %q, not a number, a topic id and a part", CursorTopic, r.Offset, snapshotHeader, value))
+	}
+	s.parts, s.missing = make([]*kgo.Record, parts), parts
+	return s, part, nil
+}
+
+// snapshots are those of one source that may count.
+type snapshots struct {
+	last   *snapshot           // the greatest number of which every part is there; nil before the first
+	begun  map[int64]*snapshot // by number
+	number int64               // the greatest that was seen, whole or not: it is not used again
+}
+
+// count is how many records there are.
+func (all *snapshots) count() (n int64) {
+	if all.last != nil {
+		n = int64(len(all.last.parts))
+	}
+	for _, s := range all.begun {
+		n += int64(len(s.parts) - s.missing)
+	}
+	return n
+}
+
+// add takes a part. The number decides which snapshot counts and not the order, because TrimCursors writes old ones again while
+// their source may write new ones.
+func (all *snapshots) add(r *kgo.Record) error {
+	s, part, err := parseSnapshot(r)
+	if err != nil {
+		return err
+	}
+	all.number = max(all.number, s.number)
+	if all.last != nil && s.number < all.last.number {
+		return nil
+	}
+	begun := all.begun[s.number]
+	if begun == nil || len(begun.parts) != len(s.parts) || begun.log != s.log {
+		begun = &s
+		all.begun[s.number] = begun
+	}
+	if begun.parts[part] == nil {
+		begun.missing--
+	}
+	begun.parts[part] = r
+	if begun.missing == 0 {
+		all.last = begun
+		maps.DeleteFunc(all.begun, func(n int64, _ *snapshot) bool { return n <= begun.number })
+	}
+	return nil
+}
 
 func header(r *kgo.Record, key string) (value []byte, found bool) {
 	for _, h := range r.Headers {
@@ -110,33 +228,27 @@ func header(r *kgo.Record, key string) (value []byte, found bool) {
 	return nil, false
 }
 
-// lastSnapshots reads those of one source, or of all if source is empty.
-func lastSnapshots(ctx context.Context, cl *kgo.Client, from, to map[int32]int64, source string) (map[string]snapshot, error) {
-	last := map[string]snapshot{}
+// readSnapshots reads those of one source, or of all if source is empty.
+func readSnapshots(ctx context.Context, cl *kgo.Client, from, to map[int32]int64, source string) (map[string]*snapshots, error) {
+	found := map[string]*snapshots{}
 	err := read(ctx, cl, CursorTopic, from, to, func(r *kgo.Record) error {
-		if source != "" && string(r.Key) != source {
+		name := string(r.Key)
+		if source != "" && name != source {
 			return nil
 		}
-		s := snapshot{record: r}
-		if value, found := header(r, snapshotHeader); found {
-			number, log, _ := strings.Cut(string(value), " ")
-			n, err := strconv.ParseInt(number, 10, 64)
-			if err != nil {
-				return retry.Stop(fmt.Errorf("topic %s offset %d: header %s is %q, not a number and a topic id", CursorTopic, r.Offset, snapshotHeader, value))
-			}
-			s.number, s.log = n, log
+		if found[name] == nil {
+			found[name] = &snapshots{begun: map[int64]*snapshot{}}
 		}
-		if s.newer(last[string(r.Key)]) {
-			last[string(r.Key)] = s
-		}
-		return nil
+		return found[name].add(r)
 	})
-	return last, err
+	return found, err
 }
 
 // replay brings a cursor from its snapshot to the end of the topic.
 type replay struct {
-	topic  string
+	topic string
+	// kept says that records leave the topic by Trim alone, which asks for a snapshot of them first.
+	kept   bool
 	cursor *envelope.Cursor
 	// cut are the Kafka partitions whose log lost records between the snapshot and its start; a stream's first record there may
 	// have any later number.
@@ -189,6 +301,10 @@ func (r *replay) start(begins, ends map[int32]int64, sameLog, sure bool, log *sl
 				"topic", r.topic, "partition", p, "snapshot", offset, "end", end)
 			offset = begin
 			r.cut[p] = true
+		case offset < begin && r.kept:
+			return nil, retry.Stop(fmt.Errorf("topic %s partition %d begins at offset %d, and the last cursor of source %s in topic %s ends at %d: a later one is lost, "+
+				"or another source filled the topic. Restore topic %s, give the source its old name, or give it another topic, which reads everything again",
+				r.topic, p, begin, r.cursor.Source, CursorTopic, offset, CursorTopic))
 		case offset < begin:
 			log.Warn("records that no snapshot knows were deleted from the topic: streams go on behind them",
 				"topic", r.topic, "partition", p, "snapshot", offset, "start", begin)

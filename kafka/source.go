@@ -128,19 +128,21 @@ func (l *SourceLog) cursor(ctx context.Context, begins, ends Offsets, log *slog.
 	case <-ctx.Done():
 		return cursor, context.Cause(ctx)
 	}
-	snapshots, err := lastSnapshots(ctx, l.cl, begins[CursorTopic], ends[CursorTopic], l.source)
+	found, err := readSnapshots(ctx, l.cl, begins[CursorTopic], ends[CursorTopic], l.source)
 	if err != nil {
 		return cursor, err
 	}
 	sameLog, sure := true, false
-	if s, found := snapshots[l.source]; found {
-		if cursor, err = envelope.ParseCursor(s.record.Value, l.topic); err != nil {
-			return cursor, retry.Stop(fmt.Errorf("topic %s offset %d: %w", CursorTopic, s.record.Offset, err))
+	if all := found[l.source]; all != nil {
+		l.number = all.number
+		if s := all.last; s != nil {
+			if cursor, err = s.cursor(l.topic); err != nil {
+				return cursor, err
+			}
+			sameLog, sure = s.log == "" || s.log == l.id || len(cursor.Offsets) == 0, s.log == l.id
 		}
-		l.number = s.number
-		sameLog, sure = s.log == "" || s.log == l.id || len(cursor.Offsets) == 0, s.log == l.id
 	}
-	r := replay{topic: l.topic, cursor: &cursor, cut: map[int32]bool{}, seen: map[string]bool{}}
+	r := replay{topic: l.topic, kept: l.cfg.Kept, cursor: &cursor, cut: map[int32]bool{}, seen: map[string]bool{}}
 	from, err := r.start(begins[l.topic], ends[l.topic], sameLog, sure, log)
 	if err != nil {
 		return cursor, err
@@ -173,32 +175,40 @@ func (l *SourceLog) Append(ctx context.Context, r envelope.Record, done func(off
 	l.put(ctx, e, true)
 }
 
-// Snapshot writes the cursor and returns when the broker has it. Its failure is not one of the log.
+// snapshotPart is how long, before compression, a part of a snapshot gets.
+const snapshotPart = 4 << 20
+
+// Snapshot writes the cursor and returns when the broker has all of it. Its failure is not one of the log.
 func (l *SourceLog) Snapshot(ctx context.Context, c envelope.Cursor) error {
 	c.Source = l.source
-	value := c.Encode(l.topic)
+	parts := c.Encode(l.topic, min(snapshotPart, int(l.cfg.MaxRecordBytes)/2))
+	s := snapshot{log: l.id, parts: make([]*kgo.Record, len(parts))}
 	l.mu.Lock()
 	l.number++
-	number := l.number
+	s.number = l.number
 	l.mu.Unlock()
-	result := make(chan error, 1)
-	l.put(ctx, &pending{
-		size: int64(len(value)),
-		done: func(_ int64, err error) { result <- err },
-		record: &kgo.Record{
-			Topic: CursorTopic, Key: []byte(l.source), Value: value,
-			Headers: []kgo.RecordHeader{{Key: snapshotHeader, Value: fmt.Appendf(nil, "%d %s", number, l.id)}},
-		},
-	}, false)
-	select {
-	case err := <-result:
-		if err != nil {
-			return fmt.Errorf("writing the cursor of source %s (%d bytes, %d streams) to topic %s: %w", l.source, len(value), len(c.Streams), CursorTopic, err)
-		}
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	results := make(chan error, len(parts))
+	for i, value := range parts {
+		l.put(ctx, &pending{
+			size: int64(len(value)),
+			done: func(_ int64, err error) { results <- err },
+			record: &kgo.Record{
+				Topic: CursorTopic, Key: []byte(l.source), Value: value,
+				Headers: []kgo.RecordHeader{{Key: snapshotHeader, Value: s.header(i)}},
+			},
+		}, false)
 	}
+	for range parts {
+		select {
+		case err := <-results:
+			if err != nil {
+				return fmt.Errorf("writing the cursor of source %s (%d streams in %d parts) to topic %s: %w", l.source, len(c.Streams), len(parts), CursorTopic, err)
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
 }
 
 // put queues e, after waiting for room if it may.

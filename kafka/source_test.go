@@ -446,7 +446,7 @@ func TestTrimCursors(t *testing.T) {
 	if err != nil || starts[CursorTopic][0] != 40 {
 		t.Errorf("the cursors start at %v, want 40 (%v)", starts, err)
 	}
-	old := &kgo.Record{Topic: CursorTopic, Key: []byte("src"), Value: c.Encode("src_raw"), Headers: []kgo.RecordHeader{{Key: snapshotHeader, Value: []byte("39 x")}}}
+	old := &kgo.Record{Topic: CursorTopic, Key: []byte("src"), Value: c.Encode("src_raw", 1<<20)[0], Headers: []kgo.RecordHeader{{Key: snapshotHeader, Value: []byte("39 x")}}}
 	if err := cl.ProduceSync(ctx, old).FirstErr(); err != nil {
 		t.Fatal(err)
 	}

@@ -290,18 +290,27 @@ func TrimCursors(ctx context.Context, cl *kgo.Client) error {
 	if err != nil {
 		return err
 	}
-	last, err := lastSnapshots(ctx, cl, begins[CursorTopic], ends[CursorTopic], "")
-	if err != nil || len(last) == 0 {
+	found, err := readSnapshots(ctx, cl, begins[CursorTopic], ends[CursorTopic], "")
+	if err != nil || len(found) == 0 {
 		return err
 	}
-	near := ends[CursorTopic][0] - int64(2*len(last)) - 10
-	first := ends[CursorTopic][0]
+	count := int64(0)
+	for _, s := range found {
+		count += s.count()
+	}
+	end := ends[CursorTopic][0]
+	first := end
 	var again []*kgo.Record
-	for _, s := range last {
-		if s.record.Offset < near {
-			again = append(again, &kgo.Record{Topic: CursorTopic, Key: s.record.Key, Value: s.record.Value, Headers: s.record.Headers, Timestamp: s.record.Timestamp})
-		} else {
-			first = min(first, s.record.Offset)
+	for _, s := range found {
+		for _, begun := range s.begun { // it may be on its way at this moment
+			first = min(first, begun.begins())
+		}
+		switch {
+		case s.last == nil:
+		case s.last.begins() >= end-2*count-10:
+			first = min(first, s.last.begins())
+		default:
+			again = append(again, s.last.again()...)
 		}
 	}
 	if err := produceAll(ctx, cl, again); err != nil {

@@ -152,7 +152,7 @@ func openBroker(cfg *config.Pipeline, home *state.Dir, log *slog.Logger) (b *bro
 		if err != nil {
 			return nil, err
 		}
-		b.config.Brokers = []string{b.embedded.Addr()}
+		b.config.Brokers, b.config.Kept = []string{b.embedded.Addr()}, true
 		log.Info("serving Kafka", "address", b.embedded.Addr())
 	}
 	if b.client, err = kafka.NewClient(b.config); err != nil {

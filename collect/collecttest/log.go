@@ -297,6 +297,12 @@ func (c *client) Snapshot(ctx context.Context, cur envelope.Cursor) error {
 			c.l.faultf("a snapshot names offset %d of Kafka partition %d, which ends at %d", n, p, len(c.l.records[p]))
 		}
 	}
+	for stream := range c.l.snapshot.Streams {
+		if _, known := cur.Streams[stream]; !known { // forgotten: it may begin anew
+			delete(c.l.next, stream)
+			delete(c.l.place, stream)
+		}
+	}
 	c.l.snapshot = copyCursor(cur)
 	c.l.snapshots++
 	return nil

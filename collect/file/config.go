@@ -27,7 +27,9 @@ type Config struct {
 	// MaxRatio is how many times its size a gzip file may decompress to; a file that goes beyond it, and beyond MaxItem, is a
 	// bomb, told of and left there. 0 is any.
 	MaxRatio int `yaml:"max_ratio"`
-	CSV      CSV `yaml:"csv"`
+	// Forget is how long a file must be gone before the cursor forgets it; if it comes back after that it is read again. 0 is never.
+	Forget time.Duration `yaml:"forget"`
+	CSV    CSV           `yaml:"csv"`
 }
 
 // CSV is how rows are cut into fields.
@@ -49,7 +51,7 @@ const (
 
 // DefaultConfig is what holds for a setting that is not given.
 func DefaultConfig() Config {
-	return Config{Format: formatAuto, Every: time.Second, Settle: 10 * time.Second, MaxItem: 64 << 20, MaxRatio: 200, CSV: CSV{Header: true}}
+	return Config{Format: formatAuto, Every: time.Second, Settle: 10 * time.Second, MaxItem: 64 << 20, MaxRatio: 200, Forget: 30 * 24 * time.Hour, CSV: CSV{Header: true}}
 }
 
 // Validate returns every fault of the configuration.
@@ -76,6 +78,9 @@ func (c *Config) Validate() setting.Faults {
 	}
 	if c.MaxRatio < 0 {
 		f.Add([]string{"max_ratio"}, "must not be negative, got %d", c.MaxRatio)
+	}
+	if c.Forget < 0 {
+		f.Add([]string{"forget"}, "must not be negative, got %v", c.Forget)
 	}
 	d := c.CSV.Delimiter
 	if d != "" && (len(d) != 1 || d[0] >= 0x80 || strings.Contains("\"\r\n", d)) {

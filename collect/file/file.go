@@ -58,7 +58,8 @@ type visit struct {
 	out  collect.Out
 	once bool
 
-	files map[string]*file // by path
+	files  map[string]*file // by path
+	sought time.Time        // when it was last looked which files are gone
 
 	mu     sync.Mutex // guards the fields busy of files, failed and s.told
 	failed map[string]error
@@ -156,6 +157,11 @@ func (v *visit) list(ctx context.Context, work chan<- *file) error {
 				return err
 			}
 		}
+		if err == nil {
+			if err := v.forgetGone(ctx, paths, time.Now()); err != nil {
+				return err
+			}
+		}
 		if v.once {
 			if err == nil && len(paths) == 0 {
 				v.s.log.Warn("no file matches", "path", v.s.c.Path)
@@ -191,6 +197,9 @@ func (v *visit) offer(ctx context.Context, path string, work chan<- *file) error
 		name := v.s.nameOf(path)
 		f = &file{path: path, name: name, stream: streamName(name, 0)}
 		v.files[path] = f
+	}
+	if err := v.missed(ctx, f, 0); err != nil {
+		return err
 	}
 	if !v.due(f, info, time.Now()) {
 		return nil
@@ -280,6 +289,58 @@ func (v *visit) flushGone(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// seekGone is how often it is looked which files are gone.
+const seekGone = time.Minute
+
+// forgetGone notes which of the known files are no longer there, and has the cursor forget those that have been gone for long: it would
+// grow without end. A folder that cannot be looked into says nothing of its files.
+func (v *visit) forgetGone(ctx context.Context, paths []string, now time.Time) error {
+	if v.s.c.Forget == 0 || now.Sub(v.sought) < seekGone {
+		return nil
+	}
+	v.sought = now
+	there := make(map[string]bool, len(paths))
+	for _, path := range paths {
+		there[path] = true
+	}
+	for path, f := range v.files {
+		if there[path] {
+			continue
+		}
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err := v.missed(ctx, f, now.Unix()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// missed notes since when a file is gone, 0 for one that is there, and forgets it when that is long ago. What a reader has or has kept
+// is left alone.
+func (v *visit) missed(ctx context.Context, f *file, now int64) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if f.busy || f.kept != nil || f.posErr != nil {
+		return nil
+	}
+	gone := f.pos.Gone
+	switch {
+	case now != 0 && f.generation == 0 && f.pos == position{}:
+		delete(v.files, f.path) // nothing was read of it
+		return nil
+	case now == 0 && gone == 0, now != 0 && gone != 0 && now-gone < int64(v.s.c.Forget/time.Second):
+		return nil
+	case now != 0 && gone != 0:
+		delete(v.files, f.path)
+		delete(v.s.told, f.path)
+		return v.out.Mark(ctx, f.stream, nil, true, nil)
+	}
+	f.pos.Gone = now
+	return v.out.Mark(ctx, f.stream, f.pos.encode(), false, nil)
 }
 
 // report notes how reading a path went, nil if well, and logs it when that is news.

@@ -668,3 +668,70 @@ func TestTruncated(t *testing.T) {
 		b.expect(t, `a.txt#0: "1"`, `a.txt#1: "1"`, `a.txt#1: "2"`)
 	})
 }
+
+// TestForget: a file that is gone for long leaves the cursor; one that comes back before is not read again.
+func TestForget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, "in/*.ndjson")
+		b.c.Forget = 3 * time.Hour
+		b.write(t, "in/a.ndjson", []byte("1\n"))
+		b.write(t, "in/empty.ndjson", nil)
+		streams := func() int {
+			_, c := b.log.Snapshots()
+			return len(c.Streams)
+		}
+		remove := func(names ...string) {
+			for _, name := range names {
+				must(t, os.Remove(filepath.Join(b.dir, "in", name)))
+			}
+		}
+		stop := b.live(t)
+		time.Sleep(time.Minute)
+		b.write(t, "in/b.ndjson", []byte("2\n"))
+		time.Sleep(4 * time.Minute)
+		remove("a.ndjson", "b.ndjson", "empty.ndjson")
+		time.Sleep(2 * time.Hour)
+		if n := streams(); n != 2 {
+			t.Errorf("after 2h %d streams are known, want 2", n)
+		}
+		b.write(t, "in/a.ndjson", []byte("1\n"))
+		time.Sleep(time.Hour)
+		remove("a.ndjson")
+		stop() // the time it is gone is not lost with the process
+		stop = b.live(t)
+		time.Sleep(150 * time.Minute)
+		if n := streams(); n != 1 {
+			t.Errorf("%d streams are known, want 1: b is gone for long, a is not", n)
+		}
+		b.expect(t, "in/a.ndjson#0: 1", "in/b.ndjson#0: 2")
+		stop()
+		time.Sleep(time.Hour)
+		b.once(t)
+		if n := streams(); n != 0 {
+			t.Errorf("%d streams are known, want none", n)
+		}
+		b.write(t, "in/a.ndjson", []byte("1\n"))
+		b.once(t)
+		b.expect(t, "in/a.ndjson#0: 1", "in/b.ndjson#0: 2", "in/a.ndjson#0: 1")
+	})
+}
+
+// TestUnreadableFolderForgetsNothing: what cannot be looked for is not gone.
+func TestUnreadableFolderForgetsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, "in/*/*.ndjson")
+		b.c.Forget = time.Hour
+		b.write(t, "in/x/a.ndjson", []byte("1\n"))
+		stop := b.live(t)
+		time.Sleep(5 * time.Minute)
+		must(t, os.Rename(filepath.Join(b.dir, "in"), filepath.Join(b.dir, "away"))) // nothing can be listed
+		time.Sleep(5 * time.Hour)
+		must(t, os.Rename(filepath.Join(b.dir, "away"), filepath.Join(b.dir, "in")))
+		time.Sleep(5 * time.Hour)
+		stop()
+		if _, c := b.log.Snapshots(); len(c.Streams) != 1 {
+			t.Errorf("the cursor has %v", c.Streams)
+		}
+		b.expect(t, "in/x/a.ndjson#0: 1")
+	})
+}

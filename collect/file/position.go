@@ -23,6 +23,8 @@ type position struct {
 	// Size and Mtime are those of a gzip file that was read to its end, so that it need not be decompressed to find that out again.
 	Size  int64 `json:"size,omitempty"`
 	Mtime int64 `json:"mtime,omitempty"`
+	// Gone is when the file was first missed, in seconds since 1970.
+	Gone int64 `json:"gone,omitempty"`
 }
 
 // encode is on the path of every item and therefore by hand.
@@ -36,7 +38,7 @@ func (p position) encode() json.RawMessage {
 	for _, f := range []struct {
 		key   string
 		value int64
-	}{{`,"short":`, p.Short}, {`,"size":`, p.Size}, {`,"mtime":`, p.Mtime}} {
+	}{{`,"short":`, p.Short}, {`,"size":`, p.Size}, {`,"mtime":`, p.Mtime}, {`,"gone":`, p.Gone}} {
 		if f.value != 0 {
 			b = strconv.AppendInt(append(b, f.key...), f.value, 10)
 		}

@@ -323,10 +323,6 @@ listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0"}
 		}
 	}
 	if n := times(t, "HEADWATER_DAMAGES", 12); n < len(all) {
-		// No kill takes away what the broker has acknowledged, or brings old batches back: only a soak, which does all, does that too.
-		all = slices.DeleteFunc(all, func(d damage) bool {
-			return filepath.Ext(d.file) == ".dat" && slices.Contains([]string{"empty", "cut in the middle", "half written"}, d.kind)
-		})
 		r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 		all = all[:n]
 	}
