@@ -1,9 +1,9 @@
 package envelope_test
 
 import (
-	"errors"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"math"
 	"strings"
 	"testing"

@@ -45,9 +45,19 @@ func Build(t testing.TB) string {
 	return bin
 }
 
-// Mutant builds a binary in which old, which must occur exactly once in file (relative to the module), reads new: tests
+// Mutant builds a binary in which old, which must occur exactly once in file (relative to the module), reads replacement: tests
 // show with it that they fail when the code is broken.
 func Mutant(t testing.TB, file, old, replacement string) string {
+	t.Helper()
+	bin, err := build(t.TempDir(), "-overlay", Overlay(t, file, old, replacement))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bin
+}
+
+// Overlay is the file for go build's -overlay that makes the change of Mutant.
+func Overlay(t testing.TB, file, old, replacement string) string {
 	t.Helper()
 	dir := t.TempDir()
 	top, err := root()
@@ -73,11 +83,7 @@ func Mutant(t testing.TB, file, old, replacement string) string {
 	if err := os.WriteFile(name, overlay, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	bin, err := build(dir, "-overlay", name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return bin
+	return name
 }
 
 func build(dir string, flags ...string) (string, error) {

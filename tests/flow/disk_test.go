@@ -86,6 +86,7 @@ func TestFullDisk(t *testing.T) {
 		maxItem           string
 		count, length     int    // of lines
 		large             int    // length of one more line; 0 is none
+		malformed         bool   // a second file has the same lines, without their ends
 		says              string // which stage it was
 	}{
 		{name: "nothing fits", data: 4096, count: 1, length: 100},
@@ -93,6 +94,7 @@ func TestFullDisk(t *testing.T) {
 		{name: "the spool", data: 3 * mib, count: 200, length: 13_000, says: "spool"},
 		{name: "an object", raw: mib, count: 200, length: 13_000, says: "putting object topics/"},
 		{name: "an item in quarantine", raw: mib, maxItem: "1MiB", count: 10, length: 100, large: 3 * mib, says: "_quarantine/collect"},
+		{name: "what serialize quarantines", raw: 5 * mib, count: 200, length: 13_000, malformed: true, says: "_quarantine/serialize"},
 		{name: "the Parquet file in the making", data: 8 * mib, count: 200, length: 20_000, says: "serializing"},
 		{name: "the table file", tables: 2 * mib, count: 200, length: 20_000, says: "publishing"},
 		{name: "the second table's file", tables: 5 * mib, count: 200, length: 20_000, says: "db.orders:"},
@@ -112,6 +114,9 @@ func TestFullDisk(t *testing.T) {
 			}
 			l.Write(t, "in/a.ndjson", l.padded(test.count, test.length))
 			rows := l.next
+			if test.malformed {
+				l.Write(t, "in/bad.ndjson", bytes.ReplaceAll(l.padded(test.count, test.length), []byte("}\n"), []byte("\n")))
+			}
 			if test.large > 0 {
 				l.Write(t, "in/b.ndjson", l.padded(1, test.large))
 				if test.maxItem == "20MB" {
@@ -138,6 +143,9 @@ func TestFullDisk(t *testing.T) {
 				l.Run(t, nil, "run", "--once").Must(t)
 				wantOnce(t, "the flat table", rows, everyLine(t, l.Pipeline, "orders", "n"))
 				wantOnce(t, "the raw table", rows, everyLine(t, l.Pipeline, "orders_raw", "raw_data.n"))
+				if test.malformed && len(quarantinedIn(t, l.Pipeline, "raw")) != test.count {
+					t.Errorf("%d lines are in quarantine, want %d", len(quarantinedIn(t, l.Pipeline, "raw")), test.count)
+				}
 			}
 			left, err := filepath.Glob(filepath.Join(l.Dir, "*/*/*/*/*/*/.tmp-*"))
 			if err != nil || len(left) > 0 {

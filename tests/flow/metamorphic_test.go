@@ -192,7 +192,12 @@ func outcomeOf(t *testing.T, p binary.Pipeline) outcome {
 // quarantined describes what lies in quarantine.
 func quarantined(t *testing.T, p binary.Pipeline) []string {
 	t.Helper()
-	top := filepath.Join(p.Dir, "headwater-data/raw/_quarantine")
+	return quarantinedIn(t, p, "headwater-data/raw")
+}
+
+func quarantinedIn(t *testing.T, p binary.Pipeline, raw string) []string {
+	t.Helper()
+	top := filepath.Join(p.Dir, raw, "_quarantine")
 	var all []string
 	err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".json.gz") {
