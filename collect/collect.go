@@ -41,6 +41,10 @@ type Out interface {
 	// Mark says that stream goes on at resume although no record says so (end of a file, an empty page). The mark takes effect
 	// after the stream's items that were emitted before it; durable, if not nil, is called once, from another goroutine, when it would survive a kill.
 	Mark(ctx context.Context, stream string, resume json.RawMessage, done bool, durable func()) error
+	// Drain waits until Kafka has every item that was emitted and Done was called for each. It is for a Source that owes others an
+	// answer when its Run ends, and may be called after that Run's ctx has ended, with one of the Source's own. An error means that
+	// the rest will not be done: a record was not accepted, or ctx has ended.
+	Drain(ctx context.Context) error
 }
 
 // Item is one thing a source read.

@@ -153,7 +153,7 @@ func (r *Runner) runSession(ctx context.Context, once bool) (err error) {
 	r.enter(Running)
 	err = r.read(run, grace, s, once)
 	r.enter(Draining)
-	if failure := s.drain(grace); failure != nil {
+	if failure := s.Drain(grace); failure != nil {
 		return failure // it is why the source's run was ended, so the source's own error adds nothing
 	}
 	return errors.Join(unlessEnded(ctx, s.snapshot(grace)), unlessEnded(ctx, err))

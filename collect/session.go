@@ -375,8 +375,8 @@ func (s *session) fail(err error) {
 	s.settled.Broadcast()
 }
 
-// drain waits until every record is acknowledged, the session has failed or ctx ends.
-func (s *session) drain(ctx context.Context) error {
+// Drain implements Out.
+func (s *session) Drain(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"syscall"
 	"time"
@@ -201,8 +202,8 @@ func (b *broker) close() error {
 	return nil
 }
 
-// runners makes the collector of every source; their topics must exist.
-func runners(cfg *config.Pipeline, b *broker, raw lake.Store, log *slog.Logger) ([]*collect.Runner, error) {
+// runners makes the collector of every source; their topics must exist. handle serves those that take items by HTTP.
+func runners(cfg *config.Pipeline, b *broker, raw lake.Store, handle func(string, http.Handler), log *slog.Logger) ([]*collect.Runner, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("finding the name of this machine: %w", err)
@@ -211,7 +212,7 @@ func runners(cfg *config.Pipeline, b *broker, raw lake.Store, log *slog.Logger) 
 	var all []*collect.Runner
 	for i, s := range cfg.Sources {
 		own := log.With("source", s.Name)
-		source, err := s.Open(config.Env{Logger: own})
+		source, err := s.Open(config.Env{Logger: own, Handle: handle})
 		if err != nil {
 			return nil, fmt.Errorf("opening source %s: %w", s.Name, err)
 		}

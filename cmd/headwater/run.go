@@ -40,6 +40,7 @@ type pipeline struct {
 	lander     *land.Lander
 	serializer *serialize.Serializer
 
+	ingest      web.Ingest
 	me          state.Running
 	serializing chan struct{}                 // has room for one job, because each uses the whole machine
 	job         atomic.Pointer[serialize.Job] // the one that is under way
@@ -104,7 +105,7 @@ func (p *pipeline) open(ctx context.Context) (err error) {
 	if err := p.ensureTopics(ctx); err != nil {
 		return err
 	}
-	if p.collectors, err = runners(p.cfg, p.broker, p.layers.raw, p.log); err != nil {
+	if p.collectors, err = runners(p.cfg, p.broker, p.layers.raw, p.ingest.Handle, p.log); err != nil {
 		return err
 	}
 	p.lander, err = p.newLander()
@@ -171,7 +172,7 @@ func (p *pipeline) serve(ctx context.Context, work func(context.Context) error) 
 	p.log.Info("answering HTTP", "address", p.me.HTTP)
 	open, shut := context.WithCancel(context.WithoutCancel(ctx))
 	var g errgroup.Group
-	g.Go(func() error { return web.New(door, p, p.me.Token, exitCode, p.log).Run(open) })
+	g.Go(func() error { return web.New(door, p, &p.ingest, p.me.Token, exitCode, p.log).Run(open) })
 	err = work(ctx)
 	shut()
 	return errors.Join(err, g.Wait())

@@ -19,6 +19,8 @@ func (*nowhere) Streams() map[string]envelope.StreamCursor { return nil }
 
 func (n *nowhere) Emit(context.Context, collect.Item) error { n.items++; return nil }
 
+func (*nowhere) Drain(context.Context) error { return nil }
+
 func (*nowhere) Mark(context.Context, string, json.RawMessage, bool, func()) error { return nil }
 
 func BenchmarkCSV(b *testing.B) {

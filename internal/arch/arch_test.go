@@ -36,6 +36,7 @@ var ours = map[string][]string{
 
 	"collect":             {"envelope", "internal/crash", "internal/retry", "internal/setting"},
 	"collect/file":        {"collect", "envelope", "internal/retry", "internal/setting"},
+	"collect/push":        {"collect", "envelope", "internal/setting"},
 	"collect/collecttest": {"collect", "envelope"},
 
 	"kafka":          {"collect", "envelope", "internal/crash", "internal/retry", "internal/setting"},
@@ -50,7 +51,7 @@ var ours = map[string][]string{
 	"query":           {"internal/setting", "schema", "table"},
 
 	"internal/config":  {"collect", "internal/setting", "kafka", "land", "query", "serialize", "table"},
-	"internal/builtin": {"collect", "collect/file", "internal/config"},
+	"internal/builtin": {"collect", "collect/file", "collect/push", "internal/config"},
 	"internal/arch":    {},
 	"cmd/headwater":    {"*"},
 

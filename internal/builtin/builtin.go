@@ -4,6 +4,7 @@ package builtin
 import (
 	"headwater/collect"
 	"headwater/collect/file"
+	"headwater/collect/push"
 	"headwater/internal/config"
 )
 
@@ -12,6 +13,13 @@ func Sources() *config.Registry {
 	var r config.Registry
 	config.Add(&r, "file", file.DefaultConfig, func(c file.Config, env config.Env) (collect.Source, error) {
 		return file.New(c, env.Base, env.Logger), nil
+	})
+	config.Add(&r, "push", push.DefaultConfig, func(c push.Config, env config.Env) (collect.Source, error) {
+		s := push.New(c, env.Logger)
+		if env.Handle != nil {
+			env.Handle(c.HTTPPath(env.Name), s)
+		}
+		return s, nil
 	})
 	return &r
 }

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -51,7 +52,9 @@ func TestExampleHasTheDefaults(t *testing.T) {
 
 // TestExampleHasEveryKey reads the example with its left-out keys put in, which must be valid too.
 func TestExampleHasEveryKey(t *testing.T) {
-	t.Setenv("KAFKA_PASSWORD", "hunter2")
+	for _, name := range []string{"KAFKA_PASSWORD", "HOOKS_TOKEN", "HOOKS_SECRET"} {
+		t.Setenv(name, "hunter2")
+	}
 	data, err := os.ReadFile(example)
 	if err != nil {
 		t.Fatal(err)
@@ -79,5 +82,18 @@ func TestMissingKeysFindsThem(t *testing.T) {
 		if missing[key] {
 			t.Errorf("%s is found missing and is there", key)
 		}
+	}
+}
+
+// TestServedSources: no two sources are served at one path, the default of one of them included.
+func TestServedSources(t *testing.T) {
+	_, err := config.LoadText("p.yml", "database: db\nsources:\n  a: {push: {}}\n  b: {push: {path: /ingest/a}}\n  c: {push: {path: /ingest/d}}\n", builtin.Sources())
+	want := "p.yml:4: sources.b: has the path /ingest/a, as source a on line 3 has: write push.path in one of them"
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v", err)
+	}
+	_, err = config.LoadText("p.yml", "database: db\nsources:\n  a: {push: {path: /metrics}}\n", builtin.Sources())
+	if err == nil || !strings.Contains(err.Error(), "p.yml:3: sources.a.push.path: must not be below /metrics") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http"
 	"reflect"
 	"slices"
 
@@ -13,6 +14,10 @@ import (
 
 // Env is what a source is opened with besides its own configuration.
 type Env struct {
+	// Name is the source's; Source.Open sets it.
+	Name string
+	// Handle has the process's HTTP listener answer at a path by h; nil if the process has no listener.
+	Handle func(path string, h http.Handler)
 	// Base is the folder that relative paths are relative to; Source.Open sets it to the pipeline file's if it is empty.
 	Base string
 	// Logger gets what the source has to say.
@@ -24,13 +29,21 @@ type Registry struct{ kinds map[string]kind }
 
 type kind struct {
 	config reflect.Type
-	read   func(n *node, path []string) (opener, setting.Faults)
+	read   func(n *node, path []string) (reading, setting.Faults)
+}
+
+// reading is a source's configuration as far as this package needs to know it.
+type reading struct {
+	open opener
+	// httpPath is where the source of a name is served; nil for a kind that is not.
+	httpPath func(source string) string
 }
 
 type opener func(Env) (collect.Source, error)
 
 // Add registers a kind of source under the key it has in a pipeline file. def gives the configuration that the file's
-// keys are put over; open must not dial. It panics if the kind is there already or is a key that every source has.
+// keys are put over; open must not dial. A C with a method HTTPPath(source string) string is served there by Env.Handle, and no two may
+// have the same one. It panics if the kind is there already or is a key that every source has.
 func Add[C any, P interface {
 	*C
 	Validate() setting.Faults
@@ -41,10 +54,14 @@ func Add[C any, P interface {
 	if r.kinds == nil {
 		r.kinds = map[string]kind{}
 	}
-	r.kinds[name] = kind{reflect.TypeFor[C](), func(n *node, path []string) (opener, setting.Faults) {
+	r.kinds[name] = kind{reflect.TypeFor[C](), func(n *node, path []string) (reading, setting.Faults) {
 		c := def()
 		faults := read(n, &c, path, P(&c).Validate)
-		return func(env Env) (collect.Source, error) { return open(c, env) }, faults
+		got := reading{open: func(env Env) (collect.Source, error) { return open(c, env) }}
+		if served, is := any(&c).(interface{ HTTPPath(source string) string }); is {
+			got.httpPath = served.HTTPPath
+		}
+		return got, faults
 	}}
 }
 

@@ -23,6 +23,8 @@ type Source struct {
 	Replication int16
 	// Configs are the topic's, by Kafka's names.
 	Configs map[string]string
+	// HTTPPath is where the process's listener takes its items; empty if it does not.
+	HTTPPath string
 	// RawTable keeps the envelopes, FlatTable what was in them.
 	RawTable, FlatTable table.Name
 
@@ -32,8 +34,12 @@ type Source struct {
 
 // Open makes the source. It dials nothing: faults of the outside world come from the source's Run.
 func (s Source) Open(env Env) (collect.Source, error) {
+	env.Name = s.Name
 	if env.Base == "" {
 		env.Base = s.base
+	}
+	if s.HTTPPath == "" {
+		env.Handle = nil
 	}
 	return s.open(env)
 }
@@ -134,9 +140,11 @@ func (f *file) readSource(name string, n *node, reg *Registry) (Source, setting.
 		case s.open != nil:
 			faults.Add([]string{key}, "is a second kind beside %s: give it a source of its own", s.Kind)
 		default:
-			var part setting.Faults
-			s.Kind = key
-			s.open, part = k.read(n.values[key], []string{key})
+			got, part := k.read(n.values[key], []string{key})
+			s.Kind, s.open = key, got.open
+			if got.httpPath != nil {
+				s.HTTPPath = got.httpPath(name)
+			}
 			faults.Under(part)
 		}
 	}
@@ -167,14 +175,14 @@ func (s *Source) place(database string, n *node) setting.Faults {
 
 // collisions finds sources that would write into one topic or one table.
 func (f *file) collisions(faults *setting.Faults) {
-	topics, tables := map[string]Source{}, map[string]Source{}
+	topics, tables, paths := map[string]Source{}, map[string]Source{}, map[string]Source{}
 	check := func(seen map[string]Source, s Source, what, name, key string) {
 		other, taken := seen[key]
 		if !taken {
 			seen[key] = s
 		} else if other.Name != s.Name {
 			faults.Add([]string{"sources", s.Name}, "has the %s %s, as source %s on line %d has: write %s in one of them",
-				what, name, other.Name, f.Sources.values[other.Name].line, map[string]string{"topic": "topic.name", "table": "tables"}[what])
+				what, name, other.Name, f.Sources.values[other.Name].line, map[string]string{"topic": "topic.name", "table": "tables", "path": s.Kind + ".path"}[what])
 		}
 	}
 	for _, s := range f.Pipeline.Sources {
@@ -185,5 +193,8 @@ func (f *file) collisions(faults *setting.Faults) {
 		check(topics, s, "topic", s.Topic, strings.ReplaceAll(s.Topic, ".", "_"))
 		check(tables, s, "table", s.RawTable.Table, s.RawTable.Table)
 		check(tables, s, "table", s.FlatTable.Table, s.FlatTable.Table)
+		if s.HTTPPath != "" {
+			check(paths, s, "path", s.HTTPPath, s.HTTPPath)
+		}
 	}
 }

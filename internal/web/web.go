@@ -1,6 +1,6 @@
 // Package web is the HTTP door of a running process: its API, asked by the other commands and by people's tools.
 //
-// Every path but /healthz wants the process's token as a bearer token. The package declares what it needs as an
+// Every path but /healthz and those of Ingest wants the process's token as a bearer token. The package declares what it needs as an
 // interface and knows none of the stages.
 package web
 
@@ -118,8 +118,8 @@ type Server struct {
 	http     *http.Server
 }
 
-// New makes a server for a listener, which Run closes. ExitCode names the exit code of an error of the API.
-func New(l net.Listener, api API, token string, exitCode func(error) int, log *slog.Logger) *Server {
+// New makes a server for a listener, which Run closes. What is not the API's is ingest's. ExitCode names the exit code of an error of the API.
+func New(l net.Listener, api API, ingest http.Handler, token string, exitCode func(error) int, log *slog.Logger) *Server {
 	s := &Server{api: api, token: token, log: log, listener: l}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
@@ -149,6 +149,7 @@ func New(l net.Listener, api API, token string, exitCode func(error) int, log *s
 		}
 		s.answer(w, http.StatusOK, result)
 	}))
+	mux.Handle("/", ingest)
 	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
 	return s
 }

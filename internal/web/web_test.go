@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -34,7 +35,11 @@ func serve(t *testing.T, a API) (address string, end func()) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	s := New(l, a, "token", func(error) int { return 3 }, slog.New(slog.DiscardHandler))
+	var ingest Ingest
+	ingest.Handle("/ingest/orders", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("taken")) }))
+	ingest.Handle("/ingest/gone", http.NotFoundHandler())
+	ingest.Handle("/ingest/gone", nil)
+	s := New(l, a, &ingest, "token", func(error) int { return 3 }, slog.New(slog.DiscardHandler))
 	go func() { ended <- s.Run(ctx) }()
 	end = func() {
 		cancel()
@@ -113,5 +118,24 @@ func TestEndWaitsForRequests(t *testing.T) {
 	end()
 	if err := <-answer; err != nil {
 		t.Errorf("the request under way got %v", err)
+	}
+}
+
+// TestIngest: a source's path needs no token of the process's, and is that path alone.
+func TestIngest(t *testing.T) {
+	address, end := serve(t, api{})
+	defer end()
+	for path, want := range map[string]string{
+		"/ingest/orders": "taken", "/ingest/orders/": "404", "/ingest": "404", "/ingest/gone": "404", "/": "404", "/api/v1/other": "404",
+	} {
+		resp, err := http.Get("http://" + address + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || !strings.Contains(string(body), want) {
+			t.Errorf("%s: %d %s, %v", path, resp.StatusCode, body, err)
+		}
 	}
 }

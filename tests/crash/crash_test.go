@@ -94,6 +94,19 @@ func (w *world) verify(t *testing.T) {
 
 func (w *world) problems(t *testing.T) []string {
 	t.Helper()
+	return w.problemsOf(t, "odd", "even")
+}
+
+// problemsOf looks at the tables of the sources together.
+func (w *world) problemsOf(t *testing.T, sources ...string) []string {
+	t.Helper()
+	union := func(query string) string {
+		var all []string
+		for _, source := range sources {
+			all = append(all, fmt.Sprintf(query, source))
+		}
+		return strings.Join(all, " union all ")
+	}
 	ordinary, all := map[int]int{}, map[int]int{}
 	for n := range w.next {
 		all[n] = 1
@@ -125,8 +138,8 @@ func (w *world) problems(t *testing.T) []string {
 		large[n] = 1
 	}
 	report("collect's quarantine", large, kept.numbers)
-	report("the raw table", ordinary, w.sql(t, "select raw_data.n from db.odd_raw union all select raw_data.n from db.even_raw"))
-	report("the flat table", ordinary, w.sql(t, "select n from db.odd union all select n from db.even"))
+	report("the raw table", ordinary, w.sql(t, union("select raw_data.n from db.%s_raw")))
+	report("the flat table", ordinary, w.sql(t, union("select n from db.%s")))
 	if len(problems) > 20 {
 		problems = append(problems[:20], fmt.Sprintf("and %d more", len(problems)-20))
 	}

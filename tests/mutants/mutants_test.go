@@ -93,6 +93,11 @@ var mutants = []mutant{
 		pkg: "table", test: "TestPublishRefusesAnOutdatedWriter$|TestRacingPublishers$", says: "FAIL",
 	},
 	{
+		name: "what is there of a keyed request is not known after a restart", file: "collect/push/keys.go",
+		old: "done: at.Seq + 1", replacement: "done: 0",
+		pkg: "tests/crash", test: "TestPushKilled$", says: "times in",
+	},
+	{
 		name: "numbers may begin with zeros", file: "serialize/scan.go",
 		old: "ok := i > first && (d[first] != '0' || i == first+1)", replacement: "ok := i > first",
 		pkg: "serialize", test: "FuzzRecord$", says: "valid false, reason",
