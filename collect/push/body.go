@@ -170,7 +170,11 @@ func (s *Source) itemsOf(contentType string, body []byte) []envelope.Item {
 	switch format {
 	case formatJSON:
 		if s.c.Array == arrayItems {
-			if items, ok := elements(body); ok {
+			if elements, is := envelope.Elements(body); is {
+				items := make([]envelope.Item, len(elements))
+				for i, e := range elements {
+					items[i] = envelope.Item{Kind: envelope.JSON, Data: e}
+				}
 				return items
 			}
 		}
@@ -196,24 +200,4 @@ func linesOf(kind envelope.Kind, body []byte) (items []envelope.Item) {
 		items = append(items, envelope.Item{Kind: kind, Data: line})
 	}
 	return items
-}
-
-// elements are those of a JSON array, with their own bytes; it is false for everything else.
-func elements(body []byte) (items []envelope.Item, ok bool) {
-	if text := bytes.TrimLeft(body, " \t\r\n"); len(text) == 0 || text[0] != '[' || !json.Valid(body) {
-		return nil, false
-	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	if _, err := d.Token(); err != nil {
-		return nil, false
-	}
-	items = []envelope.Item{}
-	for d.More() {
-		var element json.RawMessage
-		if err := d.Decode(&element); err != nil {
-			return nil, false
-		}
-		items = append(items, envelope.Item{Kind: envelope.JSON, Data: element})
-	}
-	return items, true
 }

@@ -37,6 +37,7 @@ var ours = map[string][]string{
 	"collect":             {"envelope", "internal/crash", "internal/retry", "internal/setting"},
 	"collect/file":        {"collect", "envelope", "internal/retry", "internal/setting"},
 	"collect/push":        {"collect", "envelope", "internal/setting"},
+	"collect/websocket":   {"collect", "envelope", "internal/retry", "internal/setting"},
 	"collect/collecttest": {"collect", "envelope"},
 
 	"kafka":          {"collect", "envelope", "internal/crash", "internal/retry", "internal/setting"},
@@ -51,7 +52,7 @@ var ours = map[string][]string{
 	"query":           {"internal/setting", "schema", "table"},
 
 	"internal/config":  {"collect", "internal/setting", "kafka", "land", "query", "serialize", "table"},
-	"internal/builtin": {"collect", "collect/file", "collect/push", "internal/config"},
+	"internal/builtin": {"collect", "collect/file", "collect/push", "collect/websocket", "internal/config"},
 	"internal/arch":    {},
 	"cmd/headwater":    {"*"},
 
@@ -66,6 +67,7 @@ var theirs = map[string][]string{
 	"github.com/bmatcuk/doublestar":      {"collect/file"},
 	"github.com/duckdb":                  {"query"},
 	"github.com/google/go-cmp":           {"collect/collecttest", "lake/laketest", "table/tabletest"},
+	"github.com/gorilla/websocket":       {"collect/websocket"},
 	"github.com/klauspost/compress":      {"collect/file", "lake", "land", "serialize"},
 	"github.com/twmb/franz-go":           {"kafka", "kafka/embedded", "land"},
 	"github.com/twmb/franz-go/pkg/kgo":   {"kafka", "kafka/embedded", "land", "cmd/headwater"}, // cmd holds the client that the stages share

@@ -5,6 +5,7 @@ import (
 	"headwater/collect"
 	"headwater/collect/file"
 	"headwater/collect/push"
+	"headwater/collect/websocket"
 	"headwater/internal/config"
 )
 
@@ -20,6 +21,9 @@ func Sources() *config.Registry {
 			env.Handle(c.HTTPPath(env.Name), s)
 		}
 		return s, nil
+	})
+	config.Add(&r, "websocket", websocket.DefaultConfig, func(c websocket.Config, env config.Env) (collect.Source, error) {
+		return websocket.New(c, env.Base, env.Logger), nil
 	})
 	return &r
 }

@@ -98,6 +98,11 @@ var mutants = []mutant{
 		pkg: "tests/crash", test: "TestPushKilled$", says: "times in",
 	},
 	{
+		name: "gaps of a live feed are not recorded", file: "collect/websocket/connection.go",
+		old: "if f.last != nil {", replacement: "if f.last != nil && false {",
+		pkg: "tests/crash", test: "TestFeedKilled$", says: "a gap recorded between them: false",
+	},
+	{
 		name: "numbers may begin with zeros", file: "serialize/scan.go",
 		old: "ok := i > first && (d[first] != '0' || i == first+1)", replacement: "ok := i > first",
 		pkg: "serialize", test: "FuzzRecord$", says: "valid false, reason",
