@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"headwater/internal/schedule"
 	"headwater/internal/setting"
 )
 
@@ -12,6 +13,8 @@ import (
 type Config struct {
 	// Every is how often a running pipeline makes the tables of days whose objects have changed; 0 is never.
 	Every time.Duration `yaml:"every"`
+	// Schedule is when it makes those of the days before today, by the five fields of cron in the pipeline's timezone; empty is never.
+	Schedule string `yaml:"schedule"`
 	// Engine that does the work: native.
 	Engine string `yaml:"engine"`
 	// Flat is about the flat table.
@@ -38,6 +41,7 @@ type FlatConfig struct {
 // DefaultConfig is the native engine, with a memory need that suits days of any size.
 func DefaultConfig() Config {
 	return Config{
+		Schedule:      "10 0 * * *",
 		Engine:        "native",
 		Flat:          FlatConfig{Separator: "_", Arrays: "keep"},
 		RowGroupBytes: 256 << 20,
@@ -51,6 +55,11 @@ func (c *Config) Validate() setting.Faults {
 	var faults setting.Faults
 	if c.Every < 0 || c.Every > 0 && c.Every < 100*time.Millisecond {
 		faults.Add([]string{"every"}, "must be 0 for never, or 100ms or more, got %s", c.Every)
+	}
+	if c.Schedule != "" {
+		if _, err := schedule.Parse(c.Schedule); err != nil {
+			faults.Add([]string{"schedule"}, "%v", err)
+		}
 	}
 	if c.Engine != "native" {
 		why := "must be native, got %q"

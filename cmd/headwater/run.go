@@ -17,7 +17,9 @@ import (
 
 	"headwater/collect"
 	"headwater/internal/config"
+	"headwater/internal/metrics"
 	"headwater/internal/retry"
+	"headwater/internal/schedule"
 	"headwater/internal/state"
 	"headwater/internal/web"
 	"headwater/kafka"
@@ -44,6 +46,10 @@ type pipeline struct {
 	me          state.Running
 	serializing chan struct{}                 // has room for one job, because each uses the whole machine
 	job         atomic.Pointer[serialize.Job] // the one that is under way
+	ledger      ledger
+
+	nextSchedule atomic.Pointer[time.Time]
+	draining     atomic.Bool
 }
 
 func newPipeline(cfg *config.Pipeline, log *slog.Logger) *pipeline {
@@ -172,7 +178,9 @@ func (p *pipeline) serve(ctx context.Context, work func(context.Context) error) 
 	p.log.Info("answering HTTP", "address", p.me.HTTP)
 	open, shut := context.WithCancel(context.WithoutCancel(ctx))
 	var g errgroup.Group
-	g.Go(func() error { return web.New(door, p, &p.ingest, p.me.Token, exitCode, p.log).Run(open) })
+	g.Go(func() error {
+		return web.New(door, p, metrics.Handler(p.Status, p.log), &p.ingest, p.me.Token, exitCode, p.log).Run(open)
+	})
 	err = work(ctx)
 	shut()
 	return errors.Join(err, g.Wait())
@@ -199,7 +207,7 @@ func (p *pipeline) once(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return errors.Join(failed, context.Cause(ctx))
 	}
-	return errors.Join(failed, p.serializeStale(ctx, topics, table.Day{}))
+	return errors.Join(failed, p.serializeStale(ctx, topics, everyDay))
 }
 
 func (p *pipeline) collectOnce(ctx context.Context) error {
@@ -222,16 +230,18 @@ func (p *pipeline) landed(ctx context.Context) ([]string, error) {
 	return slices.DeleteFunc(topics, func(t string) bool { return !p.lander.Lands(t) }), err
 }
 
-// serializeStale makes the tables of every day from first on whose objects are not those that the tables were made from. A day
+func everyDay(table.Day) bool { return true }
+
+// serializeStale makes the tables of every wanted day whose objects are not those that the tables were made from. A day
 // that cannot be made does not keep the others from being made.
-func (p *pipeline) serializeStale(ctx context.Context, topics []string, first table.Day) error {
+func (p *pipeline) serializeStale(ctx context.Context, topics []string, wanted func(table.Day) bool) error {
 	var errs []error
 	made := map[table.Name]string{}
 	for _, source := range p.cfg.Sources { // whose tables are theirs, whatever topics others make
 		made[source.RawTable], made[source.FlatTable] = source.Topic, source.Topic
 	}
 	for _, topic := range topics {
-		job := jobOf(p.cfg, topic, first)
+		job := jobOf(p.cfg, topic, table.Day{})
 		if other := cmp.Or(taken(made, job.Raw, topic), taken(made, job.Flat, topic)); other != "" {
 			errs = append(errs, retry.Stop(fmt.Errorf("serializing topic %s: its tables would be those of topic %s; name it under sources, with tables of its own", topic, other)))
 			continue
@@ -241,7 +251,7 @@ func (p *pipeline) serializeStale(ctx context.Context, topics []string, first ta
 			errs = append(errs, err)
 		}
 		for _, job.Day = range days {
-			if job.Day.Compare(first) < 0 {
+			if !wanted(job.Day) {
 				continue
 			}
 			if ctx.Err() != nil {
@@ -273,7 +283,11 @@ func (p *pipeline) serialize(ctx context.Context, job serialize.Job) (serialize.
 	}
 	p.job.Store(&job)
 	defer p.job.Store(nil)
+	began := time.Now()
 	got, err := p.serializer.Run(ctx, job)
+	if !errors.Is(err, serialize.ErrNoInput) && ctx.Err() == nil {
+		p.ledger.note(job.Source, began, got, err)
+	}
 	if err != nil || got.NoOp {
 		return got, err
 	}
@@ -303,7 +317,16 @@ func (p *pipeline) run(ctx context.Context) error {
 		work.start(ctx, drain, "serialize", func(ctx context.Context) error { return p.every(ctx, every, "serializing", p.serializeNew()) })
 	}
 
+	if text := p.cfg.Serialize.Schedule; text != "" {
+		when, err := schedule.Parse(text)
+		if err != nil {
+			return err // the configuration was checked
+		}
+		work.start(ctx, drain, "schedule", func(ctx context.Context) error { return p.scheduled(ctx, when) })
+	}
+
 	<-ctx.Done()
+	p.draining.Store(true)
 	p.log.Info("draining; a second signal kills, which is safe", "cause", context.Cause(ctx))
 	err := collecting.wait()
 	stopLanding()
@@ -366,9 +389,10 @@ func (p *pipeline) serializeNew() func(context.Context) error {
 		}
 		now := time.Now()
 		if now.Sub(whole) < lookBack {
-			return p.serializeStale(ctx, topics, table.DayOf(now.In(p.cfg.Location).AddDate(0, 0, -1)))
+			yesterday := table.DayOf(now.In(p.cfg.Location).AddDate(0, 0, -1))
+			return p.serializeStale(ctx, topics, func(d table.Day) bool { return d.Compare(yesterday) >= 0 })
 		}
-		err = p.serializeStale(ctx, topics, table.Day{})
+		err = p.serializeStale(ctx, topics, everyDay)
 		if err == nil {
 			whole = now
 		}

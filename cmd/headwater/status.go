@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -66,14 +67,18 @@ func (p *pipeline) Status(ctx context.Context) (web.Status, error) {
 		got := c.Status()
 		status.Sources = append(status.Sources, web.Source{
 			Name: p.cfg.Sources[i].Name, State: string(got.State), Records: got.Records, Bytes: got.Bytes, Malformed: got.Malformed,
-			Quarantined: got.Quarantined, Streams: got.Streams, LastItem: got.LastItem, LastError: got.LastError,
+			Quarantined: got.Quarantined, Streams: got.Streams, LastItem: got.LastItem, LastError: got.LastError, LastErrorAt: got.LastErrorAt,
 		})
 	}
 	for _, t := range p.lander.Status().Partitions {
 		status.Topics = append(status.Topics, web.Topic{
 			Topic: t.Topic, Partition: t.Partition, Committed: t.Committed, Lag: t.Lag(), OpenObjects: t.OpenObjects,
-			Objects: t.Objects, Records: t.Records, Bytes: t.Bytes, Quarantined: t.Quarantined, LastError: t.LastError,
+			Objects: t.Objects, Records: t.Records, Bytes: t.Bytes, Quarantined: t.Quarantined, Stopped: t.Stopped, LastError: t.LastError,
 		})
+	}
+	status.NotReady, status.FreeBytes, status.Serialize = p.NotReady(ctx), freeBytes(p.cfg.DataDir), p.ledger.list()
+	if next := p.nextSchedule.Load(); next != nil {
+		status.NextSchedule = *next
 	}
 	var err error
 	status.Tables, err = tables(ctx, p.layers.catalog)
@@ -106,6 +111,12 @@ func printStatus(w io.Writer, s web.Status) error {
 	switch {
 	case s.Running:
 		fmt.Fprintf(w, "running as process %d since %s, http %s, kafka %s\n", s.PID, s.Started.Format("2006-01-02 15:04:05"), s.Listen.HTTP, s.Listen.Kafka)
+		if !s.NextSchedule.IsZero() {
+			fmt.Fprintf(w, "days before today are serialized next at %s\n", s.NextSchedule.Format("2006-01-02 15:04 MST"))
+		}
+		for _, reason := range s.NotReady {
+			fmt.Fprintf(w, "not ready: %s\n", oneLine(reason))
+		}
 	case s.PID != 0:
 		fmt.Fprintf(w, "process %d, begun %s, does not answer: it is starting or ending, or was killed; what lies in %s:\n",
 			s.PID, s.Started.Format("2006-01-02 15:04:05"), s.DataDir)
@@ -130,6 +141,12 @@ func printCounts(w io.Writer, s web.Status) error {
 	}
 	for _, x := range s.Topics {
 		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", x.Topic, x.Partition, x.Committed, x.Lag, x.OpenObjects, x.Objects, x.Records, x.Quarantined, oneLine(x.LastError))
+	}
+	if failed := slices.ContainsFunc(s.Serialize, func(j web.Jobs) bool { return j.LastError != "" }); failed {
+		fmt.Fprintln(t, "\nSERIALIZE\tRUNS\tFAILURES\tLAST ERROR")
+		for _, x := range s.Serialize {
+			fmt.Fprintf(t, "%s\t%d\t%d\t%s\n", x.Source, x.Runs, x.Failures, oneLine(x.LastError))
+		}
 	}
 	fmt.Fprintln(t, "\nTABLE\tDAYS\tLAST DAY\tROWS\tCOLUMNS\tBYTES")
 	for _, x := range s.Tables {

@@ -20,13 +20,15 @@ import (
 
 // ours has, for every package of this module, the others that it may import. Tests may import more, but see apart.
 var ours = map[string][]string{
-	"envelope":         {},
-	"schema":           {},
-	"internal/crash":   {},
-	"internal/retry":   {},
-	"internal/setting": {},
-	"internal/state":   {},
-	"internal/web":     {},
+	"envelope":          {},
+	"schema":            {},
+	"internal/crash":    {},
+	"internal/retry":    {},
+	"internal/schedule": {},
+	"internal/setting":  {},
+	"internal/state":    {},
+	"internal/web":      {},
+	"internal/metrics":  {"internal/web"},
 
 	"lake":           {},
 	"lake/file":      {"internal/crash", "internal/retry", "lake"},
@@ -44,7 +46,7 @@ var ours = map[string][]string{
 	"kafka/embedded": {"internal/setting"},
 
 	"land":      {"envelope", "internal/crash", "internal/retry", "internal/setting", "kafka", "lake"},
-	"serialize": {"envelope", "internal/crash", "internal/retry", "internal/setting", "lake", "schema", "table"},
+	"serialize": {"envelope", "internal/crash", "internal/retry", "internal/schedule", "internal/setting", "lake", "schema", "table"},
 
 	"table":           {"internal/crash", "internal/retry", "lake", "schema"},
 	"table/dir":       {"internal/retry", "lake", "schema", "table"},
@@ -69,6 +71,8 @@ var theirs = map[string][]string{
 	"github.com/google/go-cmp":           {"collect/collecttest", "lake/laketest", "table/tabletest"},
 	"github.com/gorilla/websocket":       {"collect/websocket"},
 	"github.com/klauspost/compress":      {"collect/file", "lake", "land", "serialize"},
+	"github.com/prometheus":              {"internal/metrics"},
+	"github.com/robfig/cron":             {"internal/schedule"},
 	"github.com/twmb/franz-go":           {"kafka", "kafka/embedded", "land"},
 	"github.com/twmb/franz-go/pkg/kgo":   {"kafka", "kafka/embedded", "land", "cmd/headwater"}, // cmd holds the client that the stages share
 	"github.com/twmb/franz-go/pkg/kfake": {"kafka/embedded"},

@@ -1,6 +1,6 @@
 // Package web is the HTTP door of a running process: its API, asked by the other commands and by people's tools.
 //
-// Every path but /healthz and those of Ingest wants the process's token as a bearer token. The package declares what it needs as an
+// Every path but /healthz, /readyz, /metrics and those of Ingest wants the process's token as a bearer token. The package declares what it needs as an
 // interface and knows none of the stages.
 package web
 
@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -22,6 +23,8 @@ type API interface {
 	Status(ctx context.Context) (Status, error)
 	// Serialize makes the tables of one source and day. It blocks until that is done. Several calls may come at once.
 	Serialize(ctx context.Context, r SerializeRequest) (SerializeResult, error)
+	// NotReady has the reasons why the process does not do its work at the moment.
+	NotReady(ctx context.Context) []string
 }
 
 // Status is the answer of GET /api/v1/status. Absent numbers are unknown, not zero.
@@ -35,6 +38,28 @@ type Status struct {
 	Sources []Source  `json:"sources"`
 	Topics  []Topic   `json:"topics"`
 	Tables  []Table   `json:"tables"`
+	// NotReady has the reasons why the process does not do its work at the moment; it is empty if it does.
+	NotReady []string `json:"not_ready,omitempty"`
+	// FreeBytes are those of the disk of DataDir.
+	FreeBytes int64 `json:"free_bytes,omitempty"`
+	// Serialize is what was made of each source since the process started, by name.
+	Serialize []Jobs `json:"serialize,omitempty"`
+	// NextSchedule is when serialize.schedule is due next.
+	NextSchedule time.Time `json:"next_schedule,omitzero"`
+}
+
+// Jobs are the serialize runs of one source; those that found nothing new are not among them.
+type Jobs struct {
+	Source   string `json:"source"`
+	Runs     int64  `json:"runs"`
+	Failures int64  `json:"failures"`
+	// Seconds is how long they all took.
+	Seconds     float64   `json:"seconds"`
+	Rows        int64     `json:"rows"`
+	Quarantined int64     `json:"quarantined"`
+	LastSuccess time.Time `json:"last_success,omitzero"`
+	LastError   string    `json:"last_error,omitempty"`
+	LastErrorAt time.Time `json:"last_error_at,omitzero"`
 }
 
 // Listen has host:port of the doors this process serves.
@@ -54,6 +79,7 @@ type Source struct {
 	Streams     int       `json:"streams"`
 	LastItem    time.Time `json:"last_item,omitzero"`
 	LastError   string    `json:"last_error,omitempty"`
+	LastErrorAt time.Time `json:"last_error_at,omitzero"`
 }
 
 // Topic is how far one Kafka partition has landed; the counts are since the process started.
@@ -67,7 +93,9 @@ type Topic struct {
 	Records     int64  `json:"records"`
 	Bytes       int64  `json:"bytes"`
 	Quarantined int64  `json:"quarantined"`
-	LastError   string `json:"last_error,omitempty"`
+	// Stopped says that a person has to do what LastError says.
+	Stopped   bool   `json:"stopped,omitempty"`
+	LastError string `json:"last_error,omitempty"`
 }
 
 // Table is what the catalog has of a table.
@@ -118,8 +146,9 @@ type Server struct {
 	http     *http.Server
 }
 
-// New makes a server for a listener, which Run closes. What is not the API's is ingest's. ExitCode names the exit code of an error of the API.
-func New(l net.Listener, api API, ingest http.Handler, token string, exitCode func(error) int, log *slog.Logger) *Server {
+// New makes a server for a listener, which Run closes. What is not the API's or metrics' is ingest's. ExitCode names the exit code of an
+// error of the API.
+func New(l net.Listener, api API, metrics, ingest http.Handler, token string, exitCode func(error) int, log *slog.Logger) *Server {
 	s := &Server{api: api, token: token, log: log, listener: l}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
@@ -149,6 +178,16 @@ func New(l net.Listener, api API, ingest http.Handler, token string, exitCode fu
 		}
 		s.answer(w, http.StatusOK, result)
 	}))
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		reasons := api.NotReady(r.Context())
+		if len(reasons) == 0 {
+			_, _ = w.Write([]byte("ok\n"))
+			return
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = w.Write([]byte(strings.Join(reasons, "\n") + "\n"))
+	})
+	mux.Handle("GET /metrics", metrics)
 	mux.Handle("/", ingest)
 	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
 	return s

@@ -18,7 +18,10 @@ import (
 type api struct {
 	status    Status
 	serialize func(context.Context, SerializeRequest) (SerializeResult, error)
+	notReady  []string
 }
+
+func (a api) NotReady(context.Context) []string { return a.notReady }
 
 func (a api) Status(context.Context) (Status, error) { return a.status, nil }
 
@@ -39,7 +42,8 @@ func serve(t *testing.T, a API) (address string, end func()) {
 	ingest.Handle("/ingest/orders", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("taken")) }))
 	ingest.Handle("/ingest/gone", http.NotFoundHandler())
 	ingest.Handle("/ingest/gone", nil)
-	s := New(l, a, &ingest, "token", func(error) int { return 3 }, slog.New(slog.DiscardHandler))
+	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("headwater_ready 1\n")) })
+	s := New(l, a, metrics, &ingest, "token", func(error) int { return 3 }, slog.New(slog.DiscardHandler))
 	go func() { ended <- s.Run(ctx) }()
 	end = func() {
 		cancel()
@@ -52,7 +56,7 @@ func serve(t *testing.T, a API) (address string, end func()) {
 
 func TestStatusAndSerialize(t *testing.T) {
 	want := Status{Version: "v1", PID: 7, Running: true, Sources: []Source{{Name: "orders", Records: 5}}, Topics: []Topic{}, Tables: []Table{{Name: "db.orders"}}}
-	address, end := serve(t, api{want, func(_ context.Context, r SerializeRequest) (SerializeResult, error) {
+	address, end := serve(t, api{status: want, serialize: func(_ context.Context, r SerializeRequest) (SerializeResult, error) {
 		if r.Source == "broken" {
 			return SerializeResult{}, errors.New("the object is truncated")
 		}
@@ -118,6 +122,25 @@ func TestEndWaitsForRequests(t *testing.T) {
 	end()
 	if err := <-answer; err != nil {
 		t.Errorf("the request under way got %v", err)
+	}
+}
+
+// TestReady: the reasons are told, to everybody.
+func TestReady(t *testing.T) {
+	for _, reasons := range [][]string{nil, {"it drains", "source orders: its topic is not open yet"}} {
+		address, end := serve(t, api{notReady: reasons})
+		for path, want := range map[string]string{"/readyz": strings.Join(reasons, "\n"), "/healthz": "ok", "/metrics": "headwater_ready 1"} {
+			resp, err := http.Get("http://" + address + path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+			if code := resp.StatusCode; err != nil || !strings.Contains(string(body), want) || (code == 200) == (path == "/readyz" && reasons != nil) {
+				t.Errorf("%s: %d %q, %v", path, resp.StatusCode, body, err)
+			}
+		}
+		end()
 	}
 }
 

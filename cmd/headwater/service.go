@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"headwater/collect"
+	"headwater/internal/retry"
+	"headwater/internal/schedule"
+	"headwater/internal/web"
+	"headwater/serialize"
+	"headwater/table"
+)
+
+// ledger counts the serialize runs of a process.
+type ledger struct {
+	mu   sync.Mutex
+	jobs map[string]*web.Jobs
+}
+
+// note adds a run that took from began until now.
+func (l *ledger) note(source string, began time.Time, got serialize.Result, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	j := l.jobs[source]
+	if j == nil {
+		j = &web.Jobs{Source: source}
+		if l.jobs == nil {
+			l.jobs = map[string]*web.Jobs{}
+		}
+		l.jobs[source] = j
+	}
+	now := time.Now()
+	if err != nil {
+		j.Failures++
+		j.LastError, j.LastErrorAt = err.Error(), now
+	} else {
+		j.LastSuccess = now
+	}
+	if err == nil && got.NoOp {
+		return // it looked and found nothing new
+	}
+	j.Runs++
+	j.Seconds += now.Sub(began).Seconds()
+	j.Rows += got.Rows
+	j.Quarantined += got.Quarantined
+}
+
+func (l *ledger) list() []web.Jobs {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var all []web.Jobs
+	for _, j := range l.jobs {
+		all = append(all, *j)
+	}
+	slices.SortFunc(all, func(a, b web.Jobs) int { return strings.Compare(a.Source, b.Source) })
+	return all
+}
+
+// scheduled makes the tables of the days before today when serialize.schedule says so, and at once for what was due while nothing
+// ran. What fails is tried again before the next time.
+func (p *pipeline) scheduled(ctx context.Context, when schedule.Schedule) error {
+	wait := retry.Backoff{Min: time.Minute, Max: 15 * time.Minute}
+	for {
+		now := time.Now().In(p.cfg.Location)
+		next := when.Next(now)
+		p.nextSchedule.Store(&next)
+		again := next
+		if err := p.serializePast(ctx, table.DayOf(now)); err == nil {
+			wait.Reset()
+		} else if ctx.Err() == nil {
+			if try := now.Add(wait.Next()); try.Before(next) || next.IsZero() {
+				again = try
+			}
+			p.log.Error("serializing on schedule", "error", err, "next_try", again.Format(time.RFC3339))
+		}
+		if again.IsZero() { // a 30th of February
+			<-ctx.Done()
+			return context.Cause(ctx)
+		}
+		if err := schedule.Until(ctx, again); err != nil {
+			return err
+		}
+	}
+}
+
+// serializePast brings the tables of all days before today up to date.
+func (p *pipeline) serializePast(ctx context.Context, today table.Day) error {
+	topics, err := p.landed(ctx)
+	if err != nil {
+		return err
+	}
+	return p.serializeStale(ctx, topics, func(d table.Day) bool { return d.Compare(today) < 0 })
+}
+
+// NotReady implements web.API.
+func (p *pipeline) NotReady(ctx context.Context) (reasons []string) {
+	if p.draining.Load() {
+		reasons = append(reasons, "it drains")
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	if err := p.broker.client.Ping(ctx); err != nil {
+		reasons = append(reasons, fmt.Sprintf("Kafka does not answer: %v", err))
+	}
+	for i, c := range p.collectors {
+		if s := c.Status(); s.State == collect.Idle || s.State == collect.Opening && s.LastError == "" {
+			reasons = append(reasons, fmt.Sprintf("source %s: its topic is not open yet", p.cfg.Sources[i].Name))
+		}
+	}
+	for _, t := range p.lander.Status().Partitions {
+		if t.Stopped {
+			reasons = append(reasons, fmt.Sprintf("topic %s partition %d does not land: %s", t.Topic, t.Partition, t.LastError))
+		}
+	}
+	return reasons
+}
+
+// freeBytes are those of the disk of a folder, 0 if that cannot be told.
+func freeBytes(folder string) int64 {
+	var fs unix.Statfs_t
+	if unix.Statfs(folder, &fs) != nil {
+		return 0
+	}
+	return int64(fs.Bavail) * int64(fs.Bsize)
+}

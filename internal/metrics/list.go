@@ -1,0 +1,49 @@
+package metrics
+
+import (
+	"strconv"
+	"time"
+
+	"headwater/internal/web"
+)
+
+func itoa(n int32) string { return strconv.Itoa(int(n)) }
+
+// all are the metrics, in the order of docs/metrics.md.
+func all() []metric {
+	return []metric{
+		gauge("build_info", "Always 1; the label says which build this is.", []string{"version"}, func(s *web.Status, put func(float64, ...string)) { put(1, s.Version) }),
+		gauge("ready", "1 if the process does its work, 0 while it starts, drains or cannot.", nil, func(s *web.Status, put func(float64, ...string)) { put(oneIf(len(s.NotReady) == 0)) }),
+		gauge("disk_free_bytes", "Bytes that are free on the disk of data_dir.", nil, func(s *web.Status, put func(float64, ...string)) { put(float64(s.FreeBytes)) }),
+
+		gauge("collect_running", "1 if the source is read at the moment.", bySource, ofSources(always(func(x web.Source) float64 { return oneIf(x.State == "running") }))),
+		counter("collect_records_total", "Records that Kafka has acknowledged.", bySource, ofSources(always(func(x web.Source) float64 { return float64(x.Records) }))),
+		counter("collect_bytes_total", "Bytes of these records.", bySource, ofSources(always(func(x web.Source) float64 { return float64(x.Bytes) }))),
+		counter("collect_malformed_records_total", "Records whose item could not be read as what it should be.", bySource, ofSources(always(func(x web.Source) float64 { return float64(x.Malformed) }))),
+		counter("collect_quarantined_records_total", "Records whose item was too large and is in quarantine.", bySource, ofSources(always(func(x web.Source) float64 { return float64(x.Quarantined) }))),
+		gauge("collect_streams", "Streams that the source's cursor has.", bySource, ofSources(always(func(x web.Source) float64 { return float64(x.Streams) }))),
+		gauge("collect_last_item_timestamp_seconds", "When the source last read an item.", bySource, ofSources(when(func(x web.Source) time.Time { return x.LastItem }))),
+		gauge("collect_last_error_timestamp_seconds", "When the source last failed.", bySource, ofSources(when(func(x web.Source) time.Time { return x.LastErrorAt }))),
+
+		counter("land_records_total", "Records that are in raw objects.", byPartition, ofTopics(func(x web.Topic) float64 { return float64(x.Records) })),
+		counter("land_bytes_total", "Bytes of their text.", byPartition, ofTopics(func(x web.Topic) float64 { return float64(x.Bytes) })),
+		counter("land_objects_total", "Raw objects that were made.", byPartition, ofTopics(func(x web.Topic) float64 { return float64(x.Objects) })),
+		counter("land_quarantined_records_total", "Records that no raw object could take.", byPartition, ofTopics(func(x web.Topic) float64 { return float64(x.Quarantined) })),
+		gauge("land_lag_records", "Offsets that are not committed as landed yet.", byPartition, ofTopics(func(x web.Topic) float64 { return float64(x.Lag) })),
+		gauge("land_open_objects", "Raw objects that are being filled.", byPartition, ofTopics(func(x web.Topic) float64 { return float64(x.OpenObjects) })),
+		gauge("land_stopped", "1 if a person has to do something before this Kafka partition lands again.", byPartition, ofTopics(func(x web.Topic) float64 { return oneIf(x.Stopped) })),
+
+		counter("serialize_runs_total", "Runs that made tables of a day.", bySource, ofJobs(always(func(x web.Jobs) float64 { return float64(x.Runs) }))),
+		counter("serialize_failures_total", "Runs that failed.", bySource, ofJobs(always(func(x web.Jobs) float64 { return float64(x.Failures) }))),
+		counter("serialize_seconds_total", "Seconds that runs took, those that failed included.", bySource, ofJobs(always(func(x web.Jobs) float64 { return x.Seconds }))),
+		counter("serialize_rows_total", "Rows that runs wrote into each of the two tables.", bySource, ofJobs(always(func(x web.Jobs) float64 { return float64(x.Rows) }))),
+		counter("serialize_quarantined_records_total", "Records that runs put into quarantine.", bySource, ofJobs(always(func(x web.Jobs) float64 { return float64(x.Quarantined) }))),
+		gauge("serialize_last_success_timestamp_seconds", "When a run last ended well.", bySource, ofJobs(when(func(x web.Jobs) time.Time { return x.LastSuccess }))),
+		gauge("serialize_last_error_timestamp_seconds", "When a run last failed.", bySource, ofJobs(when(func(x web.Jobs) time.Time { return x.LastErrorAt }))),
+
+		gauge("table_rows", "Rows of the table.", byTable, ofTables(func(x web.Table) float64 { return float64(x.Rows) })),
+		gauge("table_bytes", "Bytes of its Parquet files.", byTable, ofTables(func(x web.Table) float64 { return float64(x.Bytes) })),
+		gauge("table_partitions", "Table partitions, which are days, that it has.", byTable, ofTables(func(x web.Table) float64 { return float64(x.Days) })),
+		gauge("table_columns", "Columns that it has.", byTable, ofTables(func(x web.Table) float64 { return float64(x.Columns) })),
+	}
+}
