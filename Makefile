@@ -11,11 +11,16 @@ FUZZTIME ?= 1m
 KILLS ?= 500
 SETTINGS ?= 200
 SCALE ?= small
+DEMO ?=
 
-.PHONY: build sample check format vet static fix small test fuzz soak bench clean
+.PHONY: build demo sample check format vet static fix small test fuzz soak bench clean
 
 build:
 	CGO_ENABLED=1 go build -o bin/headwater ./cmd/headwater
+
+# The whole chain with simulated sources, until Ctrl-C. DEMO=--once ends by itself.
+demo: build
+	bin/headwater demo $(DEMO)
 
 # The example, from files to an answer.
 sample: build

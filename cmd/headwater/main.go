@@ -32,6 +32,7 @@ type command struct {
 // commands are listed in the order in which help shows them.
 func commands() []command {
 	return []command{
+		{"demo", "[--once]", "the whole chain on this machine, with simulated sources; says what to try", runDemo},
 		{"run", "FILE [--once]", "every stage in one process; --once: what is there now, then exit", runPipeline},
 		{"serialize", "FILE --source S --date D", "make the tables of one source and day", runSerialize},
 		{"query", "FILE SQL", "answer SQL from the tables", runQuery},

@@ -9,6 +9,7 @@ package crash
 import (
 	"fmt"
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
 	"sync"
@@ -74,6 +75,10 @@ func Point(name string) {
 		select {} // the signal may take effect a moment later; nothing after the point may run
 	}
 	if stop.reached(name) {
+		woken := make(chan os.Signal, 1)
+		signal.Notify(woken, syscall.SIGCONT)
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		<-woken // the stop may take effect a moment later too
+		signal.Stop(woken)
 	}
 }

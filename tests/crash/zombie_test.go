@@ -68,7 +68,17 @@ sources: {}
 	for range 4 {
 		w.arrive(t, 60)
 	}
-	binary.Eventually(t, "the first process landing everything", func() bool { return len(w.objects(t).numbers) == w.next })
+	landed := 0
+	t.Cleanup(func() {
+		if t.Failed() {
+			first.Kill(t)
+			t.Logf("%d of %d lines had landed; the first process said\n%s", landed, w.next, first.Wait(t, time.Minute).Stderr)
+		}
+	})
+	binary.Eventually(t, "the first process landing everything", func() bool {
+		landed = len(w.objects(t).numbers)
+		return landed == w.next
+	})
 	if err := proc.Cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ func commandLines(t *testing.T, name string) []string {
 	}
 	var lines []string
 	for _, m := range regexp.MustCompile(`(?m)^\s+(bin/headwater .*)$`).FindAllSubmatch(text, -1) {
-		lines = append(lines, string(m[1]))
+		lines = append(lines, strings.ReplaceAll(string(m[1]), "$(DEMO)", "--once"))
 	}
 	return lines
 }
@@ -59,7 +59,7 @@ func TestReadme(t *testing.T) {
 		}
 		said.Write(out)
 	}
-	for _, want := range []string{"PT", "shop.orders_raw", "(5 rows)"} {
+	for _, want := range []string{"orders: all ", "PT", "shop.orders_raw", "(5 rows)"} {
 		if !strings.Contains(said.String(), want) {
 			t.Errorf("nowhere in the answers is %q:\n%s", want, said.String())
 		}
