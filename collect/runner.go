@@ -15,7 +15,7 @@ import (
 	"headwater/internal/retry"
 )
 
-// Options are what a Runner is made of; all but Logger are needed.
+// Options are what a Runner is made of; all but Logger and Admit are needed.
 type Options struct {
 	// Name is that of the source.
 	Name       string
@@ -23,6 +23,8 @@ type Options struct {
 	Open       OpenLog
 	Quarantine Quarantine
 	Config     Config
+	// Admit, if not nil, is asked every second whether items may be taken; while it gives an error the source does not run.
+	Admit func() error
 	// Metadata has what every envelope says alike: ThreadID, HostName and ProcessStartTime. The rest is filled in by the Runner.
 	Metadata envelope.Metadata
 	// Logger names the source in its attributes.
@@ -119,6 +121,9 @@ func unlessEnded(ctx context.Context, err error) error {
 // runSession takes the topic, runs the source once over it and leaves the topic again (invariant 3: whatever failed,
 // the next session begins by reading the cursor back).
 func (r *Runner) runSession(ctx context.Context, once bool) (err error) {
+	if err := r.admit(); err != nil {
+		return err
+	}
 	r.enter(Opening)
 	log, cursor, err := r.o.Open(ctx)
 	if err != nil {
@@ -147,7 +152,11 @@ func (r *Runner) runSession(ctx context.Context, once bool) (err error) {
 	snapshots, endSnapshots := context.WithCancel(grace)
 	var wg sync.WaitGroup
 	wg.Go(func() { s.snapshots(snapshots) })
+	if r.o.Admit != nil {
+		wg.Go(func() { r.watchAdmission(run, stop) })
+	}
 	defer wg.Wait()
+	defer stop(nil)
 	defer endSnapshots()
 
 	r.enter(Running)
@@ -156,7 +165,33 @@ func (r *Runner) runSession(ctx context.Context, once bool) (err error) {
 	if failure := s.Drain(grace); failure != nil {
 		return failure // it is why the source's run was ended, so the source's own error adds nothing
 	}
+	if cause, refused := errors.AsType[notAdmitted](context.Cause(run)); refused {
+		err = cause // the source was told to stop, and says only that
+	}
 	return errors.Join(unlessEnded(ctx, s.snapshot(grace)), unlessEnded(ctx, err))
+}
+
+// notAdmitted is why items may not be taken at the moment.
+type notAdmitted struct{ error }
+
+func (r *Runner) admit() error {
+	if r.o.Admit == nil {
+		return nil
+	}
+	if err := r.o.Admit(); err != nil {
+		return notAdmitted{err}
+	}
+	return nil
+}
+
+// watchAdmission stops the source's run when its items may not be taken any more. What is on its way is still acknowledged.
+func (r *Runner) watchAdmission(run context.Context, stop context.CancelCauseFunc) {
+	for retry.Wait(run, time.Second) == nil {
+		if err := r.admit(); err != nil {
+			stop(err)
+			return
+		}
+	}
 }
 
 // read runs the source and waits until it has returned or has outlived grace.

@@ -203,7 +203,7 @@ func (b *broker) close() error {
 }
 
 // runners makes the collector of every source; their topics must exist. handle serves those that take items by HTTP.
-func runners(cfg *config.Pipeline, b *broker, raw lake.Store, handle func(string, http.Handler), log *slog.Logger) ([]*collect.Runner, error) {
+func runners(cfg *config.Pipeline, b *broker, raw lake.Store, handle func(string, http.Handler), admit func() error, log *slog.Logger) ([]*collect.Runner, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("finding the name of this machine: %w", err)
@@ -217,7 +217,7 @@ func runners(cfg *config.Pipeline, b *broker, raw lake.Store, handle func(string
 			return nil, fmt.Errorf("opening source %s: %w", s.Name, err)
 		}
 		all = append(all, collect.New(collect.Options{
-			Name: s.Name, Source: source, Config: cfg.Collect, Logger: own,
+			Name: s.Name, Source: source, Config: cfg.Collect, Logger: own, Admit: admit,
 			Quarantine: quarantine{lake.Quarantine{Store: raw}},
 			Metadata:   envelope.Metadata{ThreadID: i, HostName: host, ProcessStartTime: started, Source: s.Name},
 			Open: func(ctx context.Context) (collect.Log, envelope.Cursor, error) {

@@ -47,6 +47,7 @@ type pipeline struct {
 	serializing chan struct{}                 // has room for one job, because each uses the whole machine
 	job         atomic.Pointer[serialize.Job] // the one that is under way
 	ledger      ledger
+	admission   *admission // nil if somebody else's broker keeps the records
 
 	nextSchedule atomic.Pointer[time.Time]
 	draining     atomic.Bool
@@ -111,7 +112,12 @@ func (p *pipeline) open(ctx context.Context) (err error) {
 	if err := p.ensureTopics(ctx); err != nil {
 		return err
 	}
-	if p.collectors, err = runners(p.cfg, p.broker, p.layers.raw, p.ingest.Handle, p.log); err != nil {
+	var admit func() error
+	if p.broker.embedded != nil && p.cfg.MinFree > 0 {
+		p.admission = &admission{folder: p.cfg.DataDir, least: int64(p.cfg.MinFree), free: freeBytes}
+		admit = p.admission.check
+	}
+	if p.collectors, err = runners(p.cfg, p.broker, p.layers.raw, p.ingest.Handle, admit, p.log); err != nil {
 		return err
 	}
 	p.lander, err = p.newLander()

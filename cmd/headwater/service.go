@@ -13,6 +13,7 @@ import (
 	"headwater/collect"
 	"headwater/internal/retry"
 	"headwater/internal/schedule"
+	"headwater/internal/setting"
 	"headwater/internal/web"
 	"headwater/serialize"
 	"headwater/table"
@@ -114,12 +115,43 @@ func (p *pipeline) NotReady(ctx context.Context) (reasons []string) {
 			reasons = append(reasons, fmt.Sprintf("source %s: its topic is not open yet", p.cfg.Sources[i].Name))
 		}
 	}
+	if p.admission != nil {
+		if err := p.admission.check(); err != nil {
+			reasons = append(reasons, err.Error())
+		}
+	}
 	for _, t := range p.lander.Status().Partitions {
 		if t.Stopped {
 			reasons = append(reasons, fmt.Sprintf("topic %s partition %d does not land: %s", t.Topic, t.Partition, t.LastError))
 		}
 	}
 	return reasons
+}
+
+// admission keeps items out while the disk of the embedded broker is almost full: the broker does not notice when its disk refuses to
+// keep what it has acknowledged.
+type admission struct {
+	folder string
+	least  int64
+	free   func(folder string) int64
+
+	mu     sync.Mutex
+	closed bool
+}
+
+// check is a collect.Options.Admit. A door that was closed opens when there is a quarter more room than it takes to close it.
+func (a *admission) check() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	free, least := a.free(a.folder), a.least
+	if a.closed {
+		least += least / 4
+	}
+	if a.closed = free > 0 && free < least; !a.closed {
+		return nil
+	}
+	return fmt.Errorf("%s are free on the disk of %s, nothing is collected below %s (min_free): make room, or set another limit",
+		setting.Bytes(free), a.folder, setting.Bytes(a.least))
 }
 
 // freeBytes are those of the disk of a folder, 0 if that cannot be told.

@@ -44,6 +44,8 @@ type Pipeline struct {
 	Location *time.Location `yaml:"-"`
 	// DataDir holds what this machine keeps for the pipeline.
 	DataDir string `yaml:"data_dir"`
+	// MinFree is how much must be free on the disk of DataDir for items to be collected into the embedded broker; 0 is no limit.
+	MinFree setting.Bytes `yaml:"min_free"`
 	// Embedded allows a process to serve by itself what the file names no address for.
 	Embedded bool   `yaml:"embedded"`
 	Lake     Lake   `yaml:"lake"`
@@ -91,6 +93,7 @@ func defaultPipeline() Pipeline {
 	return Pipeline{
 		Timezone:  "UTC",
 		DataDir:   "headwater-data",
+		MinFree:   256 << 20,
 		Embedded:  true,
 		Listen:    Listen{HTTP: Address{Addr: "127.0.0.1:8080"}, Kafka: Address{Addr: "127.0.0.1:9092"}},
 		Kafka:     kafka.DefaultConfig(),
@@ -174,6 +177,9 @@ func (f *file) validate() setting.Faults {
 		faults.Add([]string{"timezone"}, "must be a zone's name as UTC or Europe/Paris, got %q", f.Timezone)
 	}
 	f.Location = location
+	if f.MinFree < 0 {
+		faults.Add([]string{"min_free"}, "must not be negative, got %s", f.MinFree)
+	}
 	faults.Under(f.validateFolders())
 	faults.Under(f.validateStages())
 	if f.Listen.HTTP.Addr == f.Listen.Kafka.Addr && !strings.HasSuffix(f.Listen.HTTP.Addr, ":0") {

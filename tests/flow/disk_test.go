@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +20,7 @@ import (
 const onSmallDisks = `
 database: db
 data_dir: data
+min_free: 0
 lake: {raw: raw, tables: tables}
 collect: {retry: {min: 10ms, max: 50ms, tries: 2}, max_record: %[1]s, max_item: %[1]s}
 land: {max.memory: 1MiB}
@@ -153,4 +155,72 @@ func TestFullDisk(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLowDisk: while the disk of the broker is almost full nothing is collected and the process says so; with room again it goes on by
+// itself.
+func TestLowDisk(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can mount a small disk")
+	}
+	l := &lines{Pipeline: binary.New(t, binary.Build(t), `
+database: db
+data_dir: data
+min_free: 32MiB
+collect: {retry: {min: 10ms, max: 100ms, tries: 2}}
+sources:
+  orders: {file: {path: "in/*.ndjson", every: 50ms}}
+  hooks: {push: {}}
+listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0"}
+`)}
+	disk := filepath.Join(l.Dir, "data")
+	smallDisk(t, disk, 64<<20)
+	if err := os.Mkdir(filepath.Join(l.Dir, "in"), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	proc := l.Start(t, nil, "run")
+	l.Write(t, "in/a.ndjson", []byte(l.text(10)))
+	read := func(n int64) func() bool {
+		return func() bool {
+			s := statusOf(t, l.Pipeline)
+			return len(s.Sources) == 2 && s.Sources[0].Records == n
+		}
+	}
+	binary.Eventually(t, "reading", read(10))
+	ballast := filepath.Join(disk, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 40<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	binary.Eventually(t, "saying that the disk is almost full", func() bool {
+		code, text := get(t, l.Pipeline, "/readyz")
+		return code == http.StatusServiceUnavailable && strings.Contains(text, "min_free")
+	})
+	binary.Eventually(t, "refusing what is sent", func() bool {
+		resp, err := http.Post("http://"+statusOf(t, l.Pipeline).Listen.HTTP+"/ingest/hooks", "application/json", strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		return resp.StatusCode == http.StatusServiceUnavailable
+	})
+	binary.Eventually(t, "no source running", func() bool {
+		s := statusOf(t, l.Pipeline)
+		return s.Sources[0].State != "running" && s.Sources[1].State != "running"
+	})
+	l.Write(t, "in/b.ndjson", []byte(l.text(10)))
+	time.Sleep(500 * time.Millisecond) // ten listings
+	if !read(10)() {
+		t.Error("a file was read into a disk that is almost full")
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	binary.Eventually(t, "going on", read(20))
+	if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	proc.Wait(t, time.Minute).Must(t)
+	l.Run(t, nil, "run", "--once").Must(t)
+	l.verify(t)
 }
