@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"headwater/internal/config"
 	"headwater/internal/state"
@@ -126,15 +127,23 @@ func printStatus(w io.Writer, s web.Status) error {
 	return printCounts(w, s)
 }
 
+// ago is how long ago something was, empty for never.
+func ago(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return time.Since(t).Round(time.Second).String() + " ago"
+}
+
 // oneLine keeps an error in its cell: joined errors have line feeds.
 func oneLine(s string) string { return strings.ReplaceAll(s, "\n", "; ") }
 
 // printCounts is the part of a status that a run has changed.
 func printCounts(w io.Writer, s web.Status) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "\nSOURCE\tSTATE\tRECORDS\tMALFORMED\tQUARANTINED\tSTREAMS\tLAST ERROR")
+	fmt.Fprintln(t, "\nSOURCE\tSTATE\tRECORDS\tMALFORMED\tQUARANTINED\tSTREAMS\tLAST ITEM\tLAST ERROR")
 	for _, x := range s.Sources {
-		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%d\t%s\n", x.Name, x.State, x.Records, x.Malformed, x.Quarantined, x.Streams, oneLine(x.LastError))
+		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\n", x.Name, x.State, x.Records, x.Malformed, x.Quarantined, x.Streams, ago(x.LastItem), oneLine(x.LastError))
 	}
 	if len(s.Topics) > 0 {
 		fmt.Fprintln(t, "\nTOPIC\tPARTITION\tCOMMITTED\tLAG\tOPEN\tOBJECTS\tLANDED\tQUARANTINED\tLAST ERROR")
