@@ -276,17 +276,24 @@ func (w *world) runKilled(t *testing.T, point string) int {
 	return 0
 }
 
-// TestRandomKills kills a running pipeline again and again at random moments while files arrive and days are serialized.
-func TestRandomKills(t *testing.T) {
-	kills := 10
+// drawn is how many kills a test makes, few or the given part of HEADWATER_KILLS, and the seed that gives the same ones again.
+func drawn(t *testing.T, few, part int) (kills int, seed uint64) {
+	t.Helper()
+	kills = few
 	if n, err := strconv.Atoi(os.Getenv("HEADWATER_KILLS")); err == nil {
-		kills = n
+		kills = n / part
 	}
-	seed := uint64(time.Now().UnixNano())
+	seed = uint64(time.Now().UnixNano())
 	if n, err := strconv.ParseUint(os.Getenv("HEADWATER_SEED"), 10, 64); err == nil {
 		seed = n
 	}
-	t.Logf("HEADWATER_SEED=%d HEADWATER_KILLS=%d", seed, kills)
+	t.Logf("HEADWATER_SEED=%d, %d kills", seed, kills)
+	return kills, seed
+}
+
+// TestRandomKills kills a running pipeline again and again at random moments while files arrive and days are serialized.
+func TestRandomKills(t *testing.T) {
+	kills, seed := drawn(t, 10, 1)
 	random := rand.New(rand.NewPCG(seed, 0))
 	w := newWorld(t, binary.Build(t), pipeline+"serialize: {every: 200ms}\n")
 	for range kills {

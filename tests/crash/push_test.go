@@ -86,15 +86,7 @@ func (s *sender) send(key, body string) bool {
 // every item once.
 func TestPushKilled(t *testing.T) {
 	t.Parallel()
-	kills := 8
-	if n, err := strconv.Atoi(os.Getenv("HEADWATER_KILLS")); err == nil {
-		kills = n / 5
-	}
-	seed := uint64(time.Now().UnixNano())
-	if n, err := strconv.ParseUint(os.Getenv("HEADWATER_SEED"), 10, 64); err == nil {
-		seed = n
-	}
-	t.Logf("HEADWATER_SEED=%d, %d kills", seed, kills)
+	kills, seed := drawn(t, 8, 5)
 	random := rand.New(rand.NewPCG(seed, 0))
 	w := newWorld(t, binary.Build(t), pushed)
 	proc := w.Start(t, nil, "run")

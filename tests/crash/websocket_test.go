@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -56,15 +55,7 @@ func (f *feed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // something is missing a gap record says so.
 func TestFeedKilled(t *testing.T) {
 	t.Parallel()
-	kills := 8
-	if n, err := strconv.Atoi(os.Getenv("HEADWATER_KILLS")); err == nil {
-		kills = n / 5
-	}
-	seed := uint64(time.Now().UnixNano())
-	if n, err := strconv.ParseUint(os.Getenv("HEADWATER_SEED"), 10, 64); err == nil {
-		seed = n
-	}
-	t.Logf("HEADWATER_SEED=%d, %d kills", seed, kills)
+	kills, seed := drawn(t, 8, 5)
 	random := rand.New(rand.NewPCG(seed, 0))
 	server := httptest.NewServer(&feed{seed: seed})
 	w := newWorld(t, binary.Build(t), fmt.Sprintf(`
