@@ -68,27 +68,19 @@ func (l *ledger) list() []web.Jobs {
 // ran. What fails is tried again before the next time.
 func (p *pipeline) scheduled(ctx context.Context, when schedule.Schedule) error {
 	wait := retry.Backoff{Min: time.Minute, Max: 15 * time.Minute}
-	for {
-		now := time.Now().In(p.cfg.Location)
-		next := when.Next(now)
-		p.nextSchedule.Store(&next)
-		again := next
-		if err := p.serializePast(ctx, table.DayOf(now)); err == nil {
-			wait.Reset()
-		} else if ctx.Err() == nil {
-			if try := now.Add(wait.Next()); try.Before(next) || next.IsZero() {
-				again = try
-			}
-			p.log.Error("serializing on schedule", "error", err, "next_try", again.Format(time.RFC3339))
-		}
-		if again.IsZero() { // a 30th of February
-			<-ctx.Done()
-			return context.Cause(ctx)
-		}
-		if err := schedule.Until(ctx, again); err != nil {
-			return err
-		}
+	again := func(err error) time.Duration {
+		pause := wait.Next()
+		p.log.Error("serializing on schedule", "error", err, "next_try", pause.Round(time.Second))
+		return pause
 	}
+	return when.Run(ctx, p.cfg.Location, again, func(ctx context.Context, now, next time.Time) error {
+		p.nextSchedule.Store(&next)
+		err := p.serializePast(ctx, table.DayOf(now))
+		if err == nil {
+			wait.Reset()
+		}
+		return err
+	})
 }
 
 // serializePast brings the tables of all days before today up to date.

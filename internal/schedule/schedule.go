@@ -61,6 +61,30 @@ func shift(t time.Time, loc *time.Location) time.Time {
 	return time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), loc)
 }
 
+// Run does a job at once, for what was due while nobody ran, and then at every time of the schedule in loc, until ctx ends, whose error it
+// returns. The job is told the time and when it is due next. When it fails it is done again after the wait that again gives, if that is before
+// the next time.
+func (s Schedule) Run(ctx context.Context, loc *time.Location, again func(error) time.Duration, job func(ctx context.Context, now, next time.Time) error) error {
+	for ctx.Err() == nil {
+		now := time.Now().In(loc)
+		next := s.Next(now)
+		due := next
+		if err := job(ctx, now, next); err != nil && ctx.Err() == nil {
+			if retry := time.Now().Add(again(err)); due.IsZero() || retry.Before(due) {
+				due = retry
+			}
+		}
+		if due.IsZero() { // a 30th of February
+			<-ctx.Done()
+			break
+		}
+		if err := Until(ctx, due); err != nil {
+			return err
+		}
+	}
+	return context.Cause(ctx)
+}
+
 // look is how often the clock is looked at: it may be set, and a machine may sleep.
 const look = 30 * time.Second
 

@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -78,6 +79,76 @@ func TestUntil(t *testing.T) {
 		defer cancel()
 		if err := Until(ctx, time.Now().Add(time.Hour)); err == nil {
 			t.Error("the context's end is no error")
+		}
+	})
+}
+
+// TestRunOverDays: a year of days has one run each, beside the one at the start, though clocks are set; what fails is tried again and
+// does not move the next time.
+func TestRunOverDays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		loc, err := time.LoadLocation("Europe/Berlin")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := Parse("10 2 * * *")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		began := time.Now().In(loc)
+		runs, failed := map[string]int{}, 0
+		again := func(error) time.Duration { failed++; return 20 * time.Minute }
+		err = s.Run(ctx, loc, again, func(_ context.Context, now, next time.Time) error {
+			day := now.Format(time.DateOnly)
+			runs[day]++
+			if next.Sub(now) > 25*time.Hour {
+				t.Errorf("after %s it is due at %s", now, next)
+			}
+			if len(runs) == 367 {
+				cancel()
+			}
+			if len(runs)%10 == 0 && runs[day] < 3 {
+				return errors.New("the lake is away")
+			}
+			return nil
+		})
+		if err == nil {
+			t.Error("Run ended by itself")
+		}
+		for i := range 366 {
+			day := began.AddDate(0, 0, i)
+			want := 1
+			if i == 0 && began.Hour() < 2 {
+				want++ // the start, and the time of that day
+			}
+			if (i+1)%10 == 0 {
+				want = 3
+			}
+			if got := runs[day.Format(time.DateOnly)]; got != want {
+				t.Errorf("%s has %d runs, want %d", day.Format(time.DateOnly), got, want)
+			}
+		}
+		if failed != 2*36 {
+			t.Errorf("%d runs failed", failed)
+		}
+	})
+}
+
+// TestRunWithoutTimes waits for its end, after the run at the start.
+func TestRunWithoutTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := Parse("0 0 30 2 *")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour)
+		defer cancel()
+		runs := 0
+		job := func(context.Context, time.Time, time.Time) error { runs++; return nil }
+		if err := s.Run(ctx, time.UTC, nil, job); err == nil || runs != 1 {
+			t.Errorf("%d runs, %v", runs, err)
 		}
 	})
 }
