@@ -18,10 +18,10 @@ func TestAdmission(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := fresh()
 		var full atomic.Bool
-		running := false
+		var running atomic.Bool
 		emitting := source(func(ctx context.Context, out collect.Out, once bool) error {
-			running = true
-			defer func() { running = false }()
+			running.Store(true)
+			defer running.Store(false)
 			if err := count(3, "a")(ctx, out, true); err != nil || once {
 				return err
 			}
@@ -42,12 +42,12 @@ func TestAdmission(t *testing.T) {
 		go func() { result <- r.Run(ctx, false) }()
 		for range 2 {
 			time.Sleep(time.Minute)
-			if !running || r.Status().State != collect.Running {
+			if !running.Load() || r.Status().State != collect.Running {
 				t.Errorf("with room the source is %s", r.Status().State)
 			}
 			full.Store(true)
 			time.Sleep(time.Minute)
-			if s := r.Status(); running || s.State == collect.Running || !strings.Contains(s.LastError, "the disk is full") {
+			if s := r.Status(); running.Load() || s.State == collect.Running || !strings.Contains(s.LastError, "the disk is full") {
 				t.Errorf("without room it is %s: %s", s.State, s.LastError)
 			}
 			full.Store(false)
