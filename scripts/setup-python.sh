@@ -13,7 +13,7 @@ lock python
 if [ ! -e "$venv/complete" ]; then
 	rm -rf "$venv"
 	"$python" -m venv "$venv" >&2
-	try "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: -r "$scripts/requirements.txt"
+	try "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: --no-binary pyspark -r "$scripts/requirements.txt"
 	touch "$venv/complete"
 fi
 echo "$venv/bin/python"

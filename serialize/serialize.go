@@ -237,27 +237,29 @@ func (r *run) do(ctx context.Context) (Result, error) {
 	crash.Point("serialize.after-write")
 	result.Rows, result.Quarantined, result.Reasons = r.raw.footer.Rows, r.raw.footer.Quarantined, scanned.reasons
 	result.RenamedRaw, result.RenamedFlat = r.raw.footer.Renamed, r.flat.footer.Renamed
-	if result.Raw, err = r.publish(ctx, r.raw); err != nil {
-		return result, err
+	return result, r.publishBoth(ctx, &result)
+}
+
+// publishBoth publishes the raw table and then the flat one. A catalog that does not answer keeps neither file from its place.
+func (r *run) publishBoth(ctx context.Context, result *Result) error {
+	var unregistered, err error
+	if result.Raw, unregistered = r.publish(ctx, r.raw); unregistered != nil && !errors.Is(unregistered, table.ErrUnregistered) {
+		return unregistered
 	}
 	crash.Point("serialize.between-tables")
 	result.Flat, err = r.publish(ctx, r.flat)
-	return result, err
+	return errors.Join(unregistered, err)
 }
 
 // repeat makes sure of the registration of what an earlier run published; it may have been killed before it.
-func (r *run) repeat(ctx context.Context, result Result) (_ Result, err error) {
+func (r *run) repeat(ctx context.Context, result Result) (Result, error) {
 	result.NoOp = true
 	for _, o := range []*output{r.raw, r.flat} {
 		o.footer = o.seen.Footer
 	}
 	result.Rows, result.Quarantined = r.raw.footer.Rows, r.raw.footer.Quarantined
 	result.RenamedRaw, result.RenamedFlat = r.raw.footer.Renamed, r.flat.footer.Renamed
-	if result.Raw, err = r.publish(ctx, r.raw); err != nil {
-		return result, err
-	}
-	result.Flat, err = r.publish(ctx, r.flat)
-	return result, err
+	return result, r.publishBoth(ctx, &result)
 }
 
 func (r *run) publish(ctx context.Context, o *output) (table.Result, error) {

@@ -13,6 +13,9 @@ import (
 // ErrForeign refuses to replace a file that Headwater did not write.
 var ErrForeign = errors.New("the file was not written by headwater")
 
+// ErrUnregistered means that the file is in its place and the catalog does not know it: publish again to register it.
+var ErrUnregistered = errors.New("the file is in place and not registered, run again to register it")
+
 // Seen is what a table partition held when a run looked, before it made the file that is to replace it.
 type Seen struct {
 	Object lake.Object
@@ -65,7 +68,7 @@ type Result struct {
 // still as Seen, and registers it. It may be repeated, and killed at any line: until the registration is done, another
 // Publish of the same run does what is missing.
 //
-// Errors: ErrShrink, ErrOutdated (both: nothing was changed); any other leaves open what was done.
+// Errors: ErrShrink, ErrOutdated (both: nothing was changed), ErrUnregistered; any other leaves open what was done.
 func Publish(ctx context.Context, p Publication) (Result, error) {
 	if err := p.check(); err != nil {
 		return Result{}, fmt.Errorf("publishing %s of %s: %w", p.Day, p.Name, err)
@@ -79,7 +82,7 @@ func Publish(ctx context.Context, p Publication) (Result, error) {
 		now.Object = o
 	}
 	if err := p.register(ctx, now); err != nil {
-		return Result{}, fmt.Errorf("registering %s of %s, whose file is in place (run again to register it): %w", p.Day, p.Name, err)
+		return Result{}, fmt.Errorf("publishing %s of %s: %w: %w", p.Day, p.Name, ErrUnregistered, err)
 	}
 	crash.Point("table.after-register")
 	return Result{Object: now.Object, Written: p.File != nil}, nil

@@ -112,14 +112,14 @@ func (l layers) sweep(ctx context.Context, log *slog.Logger) error {
 	return nil
 }
 
-// serializer makes tables with temporary files in the data folder, which the caller has locked.
-func (l layers) serializer(cfg *config.Pipeline, home *state.Dir, log *slog.Logger) (*serialize.Serializer, error) {
+// serializer makes tables, and registers them, with temporary files in the data folder, which the caller has locked.
+func (l layers) serializer(cfg *config.Pipeline, home *state.Dir, catalog table.Catalog, log *slog.Logger) (*serialize.Serializer, error) {
 	temp, err := home.Temp("serialize")
 	if err != nil {
 		return nil, err
 	}
 	return serialize.New(serialize.Options{
-		Config: cfg.Serialize, Raw: l.raw, Tables: l.tables, Catalog: l.catalog, Quarantine: lake.Quarantine{Store: l.raw},
+		Config: cfg.Serialize, Raw: l.raw, Tables: l.tables, Catalog: catalog, Quarantine: lake.Quarantine{Store: l.raw},
 		TopicsDir: cfg.Land.TopicsDir, Location: cfg.Location, Temp: temp, Logger: log,
 	}), nil
 }

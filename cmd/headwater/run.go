@@ -37,6 +37,7 @@ type pipeline struct {
 
 	home       *state.Dir
 	layers     layers
+	catalog    *catalog
 	broker     *broker
 	collectors []*collect.Runner
 	lander     *land.Lander
@@ -97,7 +98,10 @@ func (p *pipeline) openTables(ctx context.Context) (err error) {
 	if err := p.layers.sweep(ctx, p.log); err != nil {
 		return err
 	}
-	p.serializer, err = p.layers.serializer(p.cfg, p.home, p.log)
+	if p.catalog, err = openCatalog(ctx, p.cfg, p.home, p.layers.catalog, p.log); err != nil {
+		return err
+	}
+	p.serializer, err = p.layers.serializer(p.cfg, p.home, p.catalog, p.log)
 	return err
 }
 
@@ -161,6 +165,9 @@ func (p *pipeline) close() error {
 	if p.broker != nil {
 		errs = append(errs, p.broker.close())
 	}
+	if p.catalog != nil {
+		errs = append(errs, p.catalog.close())
+	}
 	errs = append(errs, p.layers.close())
 	if p.home != nil {
 		errs = append(errs, p.home.Close())
@@ -174,7 +181,7 @@ func (p *pipeline) serve(ctx context.Context, work func(context.Context) error) 
 	if err != nil {
 		return err
 	}
-	p.me = state.Running{PID: os.Getpid(), Started: p.started, HTTP: door.Addr().String(), Token: state.NewToken()}
+	p.me = state.Running{PID: os.Getpid(), Started: p.started, HTTP: door.Addr().String(), Hive: p.catalog.address(), Token: state.NewToken()}
 	if p.broker.embedded != nil {
 		p.me.Kafka = p.broker.embedded.Addr()
 	}

@@ -61,7 +61,7 @@ func statusThere(ctx context.Context, cfg *config.Pipeline) (web.Status, error) 
 func (p *pipeline) Status(ctx context.Context) (web.Status, error) {
 	status := web.Status{
 		Version: version(), PID: p.me.PID, Started: p.started, DataDir: p.cfg.DataDir, Running: true,
-		Listen:  web.Listen{HTTP: p.me.HTTP, Kafka: p.me.Kafka},
+		Listen:  web.Listen{HTTP: p.me.HTTP, Kafka: p.me.Kafka, Hive: p.me.Hive},
 		Sources: []web.Source{}, Topics: []web.Topic{},
 	}
 	for i, c := range p.collectors {
@@ -111,7 +111,7 @@ func tables(ctx context.Context, catalog table.Catalog) ([]web.Table, error) {
 func printStatus(w io.Writer, s web.Status) error {
 	switch {
 	case s.Running:
-		fmt.Fprintf(w, "running as process %d since %s, http %s, kafka %s\n", s.PID, s.Started.Format("2006-01-02 15:04:05"), s.Listen.HTTP, s.Listen.Kafka)
+		fmt.Fprintf(w, "running as process %d since %s, %s\n", s.PID, s.Started.Format("2006-01-02 15:04:05"), doors(s.Listen))
 		if !s.NextSchedule.IsZero() {
 			fmt.Fprintf(w, "days before today are serialized next at %s\n", s.NextSchedule.Format("2006-01-02 15:04 MST"))
 		}
@@ -162,4 +162,16 @@ func printCounts(w io.Writer, s web.Status) error {
 		fmt.Fprintf(t, "%s\t%d\t%s\t%d\t%d\t%d\n", x.Name, x.Days, x.LastDay, x.Rows, x.Columns, x.Bytes)
 	}
 	return t.Flush()
+}
+
+// doors names the addresses that the process listens at.
+func doors(l web.Listen) string {
+	var text strings.Builder
+	text.WriteString("http " + l.HTTP)
+	for _, d := range []struct{ name, addr string }{{"kafka", l.Kafka}, {"hive", l.Hive}} {
+		if d.addr != "" {
+			text.WriteString(", " + d.name + " " + d.addr)
+		}
+	}
+	return text.String()
 }

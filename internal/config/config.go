@@ -30,6 +30,7 @@ import (
 	"headwater/land"
 	"headwater/query"
 	"headwater/serialize"
+	"headwater/table/hive"
 )
 
 // Pipeline is a valid pipeline file. Its paths are absolute.
@@ -51,7 +52,9 @@ type Pipeline struct {
 	Lake     Lake   `yaml:"lake"`
 	Listen   Listen `yaml:"listen"`
 	// Kafka without brokers means the embedded one.
-	Kafka     kafka.Config     `yaml:"kafka"`
+	Kafka kafka.Config `yaml:"kafka"`
+	// Hive without URIs means the embedded one.
+	Hive      hive.Config      `yaml:"hive"`
 	Collect   collect.Config   `yaml:"collect"`
 	Land      land.Config      `yaml:"land"`
 	Serialize serialize.Config `yaml:"serialize"`
@@ -70,6 +73,7 @@ type Lake struct {
 type Listen struct {
 	HTTP  Address `yaml:"http"`
 	Kafka Address `yaml:"kafka"`
+	Hive  Address `yaml:"hive"`
 }
 
 // Address is a host and port to listen at.
@@ -95,8 +99,9 @@ func defaultPipeline() Pipeline {
 		DataDir:   "headwater-data",
 		MinFree:   256 << 20,
 		Embedded:  true,
-		Listen:    Listen{HTTP: Address{Addr: "127.0.0.1:8080"}, Kafka: Address{Addr: "127.0.0.1:9092"}},
+		Listen:    Listen{HTTP: Address{Addr: "127.0.0.1:8080"}, Kafka: Address{Addr: "127.0.0.1:9092"}, Hive: Address{Addr: "127.0.0.1:9083"}},
 		Kafka:     kafka.DefaultConfig(),
+		Hive:      hive.DefaultConfig(),
 		Collect:   collect.DefaultConfig(),
 		Land:      land.DefaultConfig(),
 		Serialize: serialize.DefaultConfig(),
@@ -182,8 +187,12 @@ func (f *file) validate() setting.Faults {
 	}
 	faults.Under(f.validateFolders())
 	faults.Under(f.validateStages())
-	if f.Listen.HTTP.Addr == f.Listen.Kafka.Addr && !strings.HasSuffix(f.Listen.HTTP.Addr, ":0") {
-		faults.Add([]string{"listen", "kafka"}, "is listen.http's address: write another port")
+	taken := map[string]string{f.Listen.HTTP.Addr: "http"}
+	for _, door := range []struct{ name, addr string }{{"kafka", f.Listen.Kafka.Addr}, {"hive", f.Listen.Hive.Addr}} {
+		if other := taken[door.addr]; other != "" && !strings.HasSuffix(door.addr, ":0") {
+			faults.Add([]string{"listen", door.name}, "is listen.%s's address: write another port", other)
+		}
+		taken[door.addr] = door.name
 	}
 	return faults
 }
@@ -216,12 +225,16 @@ const daysFirst = "'date'=YYYY-MM-dd"
 func (f *file) validateStages() setting.Faults {
 	var faults setting.Faults
 	faults.Under(f.Kafka.Validate(), "kafka")
+	faults.Under(f.Hive.Validate(), "hive")
 	faults.Under(f.Collect.Validate(), "collect")
 	faults.Under(f.Land.Validate(), "land")
 	faults.Under(f.Serialize.Validate(), "serialize")
 	faults.Under(f.Query.Validate(), "query")
 	if !f.Embedded && len(f.Kafka.Brokers) == 0 {
 		faults.Add([]string{"kafka", "brokers"}, "is missing, and embedded is false: name the brokers as [\"kafka:9092\"], or write embedded: true")
+	}
+	if !f.Embedded && len(f.Hive.URIs) == 0 {
+		faults.Add([]string{"hive", "uris"}, "is missing, and embedded is false: name the metastore as [\"thrift://metastore:9083\"], or write embedded: true")
 	}
 	if f.Collect.MaxItem > f.Kafka.MaxRecordBytes {
 		faults.Add([]string{"collect", "max_item"}, "must be at most kafka.max_record_bytes (%s), got %s", f.Kafka.MaxRecordBytes, f.Collect.MaxItem)

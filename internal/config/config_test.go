@@ -156,7 +156,7 @@ func TestDefaults(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(Listen{HTTP: Address{Addr: "127.0.0.1:8080"}, Kafka: Address{Addr: "127.0.0.1:9092"}}, p.Listen); diff != "" {
+	if diff := cmp.Diff(Listen{HTTP: Address{Addr: "127.0.0.1:8080"}, Kafka: Address{Addr: "127.0.0.1:9092"}, Hive: Address{Addr: "127.0.0.1:9083"}}, p.Listen); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -26,10 +26,11 @@ var ErrLocked = errors.New("the data folder is in use by another process")
 type Running struct {
 	PID     int       `json:"pid"`
 	Started time.Time `json:"started"`
-	// HTTP and Kafka are host:port of the doors that this process serves; HTTP is empty as long as there is none, Kafka if the
-	// broker is elsewhere.
+	// HTTP, Kafka and Hive are host:port of the doors that this process serves; HTTP is empty as long as there is none, Kafka and Hive
+	// if the broker or the metastore is elsewhere.
 	HTTP  string `json:"http,omitempty"`
 	Kafka string `json:"kafka,omitempty"`
+	Hive  string `json:"hive,omitempty"`
 	// Token is asked for by the HTTP door as a bearer token, and proves that it is this process that answers.
 	Token string `json:"token,omitempty"`
 }

@@ -66,6 +66,7 @@ type Jobs struct {
 type Listen struct {
 	HTTP  string `json:"http,omitempty"`
 	Kafka string `json:"kafka,omitempty"`
+	Hive  string `json:"hive,omitempty"`
 }
 
 // Source is how one source is doing; the counts are since the process started.

@@ -140,6 +140,9 @@ func (w *world) problemsOf(t *testing.T, sources ...string) []string {
 	report("collect's quarantine", large, kept.numbers)
 	report("the raw table", ordinary, w.sql(t, union("select raw_data.n from db.%s_raw")))
 	report("the flat table", ordinary, w.sql(t, union("select n from db.%s")))
+	if diff := w.Unregistered(t); diff != "" {
+		problems = append(problems, "files and metastore differ (-files +metastore):\n"+diff)
+	}
 	if len(problems) > 20 {
 		problems = append(problems[:20], fmt.Sprintf("and %d more", len(problems)-20))
 	}

@@ -32,7 +32,7 @@ sources:
 	proc := p.Start(t, nil, "run")
 	var address string
 	binary.Eventually(t, "a listener", func() bool {
-		address = p.door(t)
+		address = p.running(t).HTTP
 		return address != ""
 	})
 	send := func(h fixture.Webhook) int {
@@ -94,18 +94,21 @@ sources:
 	}
 }
 
-// door is where a running process takes items, empty if it does not run yet.
-func (p pipeline) door(t *testing.T) string {
+// addresses are where a running process answers.
+type addresses struct{ HTTP, Kafka, Hive string }
+
+// running is empty if the process does not answer yet.
+func (p pipeline) running(t *testing.T) addresses {
 	t.Helper()
+	var run addresses
 	data, err := os.ReadFile(filepath.Join(p.Dir, "headwater-data/run.json"))
 	if err != nil {
-		return ""
+		return run
 	}
-	var run struct{ HTTP string }
 	if err := json.Unmarshal(data, &run); err != nil {
 		t.Fatal(err)
 	}
-	return run.HTTP
+	return run
 }
 
 // inObjects looks for each body, without whitespace, in the raw objects.

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"syscall"
+
+	"headwater/internal/config"
+	"headwater/internal/state"
+	"headwater/schema"
+	"headwater/table"
+	"headwater/table/dir"
+	"headwater/table/hive"
+	"headwater/table/metastore"
+)
+
+// catalog is what the files say of the tables and, from there, what the Hive Metastore is told: the one that the pipeline names or,
+// without one, our own. It remembers what it has told, so that what does not change costs no call.
+type catalog struct {
+	*dir.Catalog
+	hive     *hive.Catalog
+	embedded *metastore.Metastore // nil if somebody else's is named
+
+	mu   sync.Mutex
+	told map[table.Name]*told
+}
+
+// told is what the metastore knows of a table, because we said so.
+type told struct {
+	schema     schema.Type
+	partitions map[table.Day]string
+}
+
+func openCatalog(ctx context.Context, cfg *config.Pipeline, home *state.Dir, files *dir.Catalog, log *slog.Logger) (c *catalog, err error) {
+	c = &catalog{Catalog: files, told: map[table.Name]*told{}}
+	o := hive.Options{Config: cfg.Hive, Location: "file://" + cfg.Lake.Tables}
+	if len(o.Config.URIs) == 0 {
+		if c.embedded, err = listenHive(cfg.Listen.Hive, home.Path("state.db"), o.Location, log); err != nil {
+			return nil, err
+		}
+		log.Info("serving the Hive Metastore", "address", c.embedded.Addr())
+		o.Config.URIs, o.Own = []string{"thrift://" + c.embedded.Addr()}, true
+	}
+	if c.hive, err = hive.Open(o); err != nil {
+		return nil, errors.Join(err, c.close())
+	}
+	// What the metastore lacks: it may be new, or its file lost, or a process was killed between a file and its registration.
+	if err := c.tell(ctx); err != nil {
+		if c.embedded != nil {
+			return nil, errors.Join(fmt.Errorf("registering the tables: %w", err), c.close())
+		}
+		log.Warn("the metastore may lack tables; they are registered when they are serialized next", "error", err)
+	}
+	return c, nil
+}
+
+// listenHive serves at the address; a default that is taken moves to a free port.
+func listenHive(a config.Address, path, warehouse string, log *slog.Logger) (*metastore.Metastore, error) {
+	m, err := metastore.Open(metastore.Config{Path: path, Addr: a.Addr, Warehouse: warehouse}, log)
+	if err != nil && !a.Written && errors.Is(err, syscall.EADDRINUSE) {
+		m, err = metastore.Open(metastore.Config{Path: path, Addr: freePort(a.Addr), Warehouse: warehouse}, log)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("serving the Hive Metastore at %s (listen.hive): %w", a.Addr, err)
+	}
+	return m, nil
+}
+
+// tell registers all tables that there are files of.
+func (c *catalog) tell(ctx context.Context) error {
+	all, err := c.Tables(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, t := range all {
+		ps, err := c.Partitions(ctx, t.Name)
+		if err == nil {
+			err = errors.Join(c.Ensure(ctx, t), c.SetPartitions(ctx, t.Name, ps))
+		}
+		if errs = append(errs, err); ctx.Err() != nil {
+			break
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Ensure implements table.Catalog.
+func (c *catalog) Ensure(ctx context.Context, t table.Table) error {
+	if err := c.Catalog.Ensure(ctx, t); err != nil {
+		return err
+	}
+	whole, err := c.Table(ctx, t.Name)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	known := c.told[t.Name]
+	c.mu.Unlock()
+	if known != nil && schema.Equal(known.schema, whole.Schema) {
+		return nil
+	}
+	if err := c.hive.Ensure(ctx, whole); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known = cmp.Or(c.told[t.Name], &told{partitions: map[table.Day]string{}})
+	known.schema = whole.Schema
+	c.told[t.Name] = known
+	return nil
+}
+
+// SetPartitions implements table.Catalog.
+func (c *catalog) SetPartitions(ctx context.Context, n table.Name, ps []table.Partition) error {
+	if err := c.Catalog.SetPartitions(ctx, n, ps); err != nil {
+		return err
+	}
+	mark := func(p table.Partition) string { return fmt.Sprint(p.Key, " ", p.Run, " ", p.Rows, " ", p.Bytes) }
+	c.mu.Lock()
+	known := c.told[n]
+	var news []table.Partition
+	for _, p := range ps {
+		if known == nil || known.partitions[p.Day] != mark(p) {
+			news = append(news, p)
+		}
+	}
+	c.mu.Unlock()
+	if len(news) == 0 {
+		return nil
+	}
+	if err := c.hive.SetPartitions(ctx, n, news); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if known != nil {
+		for _, p := range news {
+			known.partitions[p.Day] = mark(p)
+		}
+	}
+	return nil
+}
+
+// Drop implements table.Catalog.
+func (c *catalog) Drop(ctx context.Context, n table.Name) error {
+	c.mu.Lock()
+	delete(c.told, n)
+	c.mu.Unlock()
+	return errors.Join(c.Catalog.Drop(ctx, n), c.hive.Drop(ctx, n))
+}
+
+// address is that of the metastore that this process serves, if it does.
+func (c *catalog) address() string {
+	if c == nil || c.embedded == nil {
+		return ""
+	}
+	return c.embedded.Addr()
+}
+
+func (c *catalog) close() error {
+	var errs []error
+	if c.hive != nil {
+		errs = append(errs, c.hive.Close())
+	}
+	if c.embedded != nil {
+		errs = append(errs, c.embedded.Close())
+	}
+	return errors.Join(errs...)
+}

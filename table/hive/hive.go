@@ -1,0 +1,454 @@
+// Package hive is a catalog in a Hive Metastore, over its thrift protocol: the tables are there for Spark, Hive, Trino and whoever
+// else reads it.
+//
+// What enters: tables and partitions with their schemas. What leaves: external tables of Parquet files, with Hive's columns and with
+// the properties that Spark's data sources have, in which case and nesting survive, and our own facts in parameters whose names begin
+// with headwater. Calls are those that Hive 2.3, 3 and 4 have in common. No goroutine runs between calls; one connection is kept, and
+// made anew, to the next address if need be, when it fails.
+//
+// Format: docs/format/hive.md.
+package hive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/apache/thrift/lib/go/thrift"
+	hms "github.com/beltran/gohive/hive_metastore"
+
+	"headwater/internal/retry"
+	"headwater/internal/setting"
+	"headwater/schema"
+	"headwater/table"
+)
+
+// ErrForeign refuses a table of this name that Headwater did not register.
+var ErrForeign = errors.New("the metastore has a table of this name that is not headwater's")
+
+// Config names the metastore.
+type Config struct {
+	// URIs are tried in turn until one answers.
+	URIs []string `yaml:"uris"`
+	// Timeout bounds a call, connecting included.
+	Timeout time.Duration `yaml:"timeout"`
+}
+
+// DefaultConfig has no address.
+func DefaultConfig() Config { return Config{Timeout: time.Minute} }
+
+// Validate says what cannot work.
+func (c Config) Validate() setting.Faults {
+	var faults setting.Faults
+	for i, text := range c.URIs {
+		if _, err := address(text); err != nil {
+			faults.Add([]string{"uris", strconv.Itoa(i)}, "%v", err)
+		}
+	}
+	if c.Timeout <= 0 {
+		faults.Add([]string{"timeout"}, "must be more than 0, got %s", c.Timeout)
+	}
+	return faults
+}
+
+func address(text string) (string, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "thrift" || u.Hostname() == "" || u.Port() == "" || strings.Trim(u.Path, "/") != "" || u.User != nil {
+		return "", fmt.Errorf("must be as thrift://metastore:9083, got %q", text)
+	}
+	return u.Host, nil
+}
+
+// Options are what Open needs.
+type Options struct {
+	Config Config
+	// Location is the URL of the tables store's root as the readers of the tables spell it, without a slash at its end: file:///srv/tables.
+	Location string
+	// Own says that the metastore is this pipeline's alone: a table that is registered elsewhere is then one whose files were moved.
+	Own bool
+}
+
+// Catalog keeps tables in a metastore. It implements table.Catalog; Close ends its connection. It lists only the tables that
+// Headwater registered.
+type Catalog struct {
+	Options
+	mu        sync.Mutex
+	addresses []string
+	conn      net.Conn
+	client    *hms.ThriftHiveMetastoreClient
+}
+
+var _ table.Catalog = (*Catalog)(nil)
+
+// Open makes a catalog, and connects when it is first asked.
+func Open(o Options) (*Catalog, error) {
+	c := &Catalog{Options: o}
+	for _, text := range o.Config.URIs {
+		a, err := address(text)
+		if err != nil {
+			return nil, fmt.Errorf("hive.uris: %w", err)
+		}
+		c.addresses = append(c.addresses, a)
+	}
+	if len(c.addresses) == 0 {
+		return nil, errors.New("hive.uris names no metastore")
+	}
+	return c, nil
+}
+
+// Close ends the connection. The catalog may be used again, which connects anew.
+func (c *Catalog) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.disconnect()
+	return nil
+}
+
+func (c *Catalog) disconnect() {
+	if c.conn != nil {
+		_ = c.conn.Close()
+	}
+	c.conn, c.client = nil, nil
+}
+
+// do calls f with a connected client, again with a new connection if the one that was kept has died, and with the other addresses
+// if one does not answer. f may be called several times: every call of ours may be repeated.
+func (c *Catalog) do(ctx context.Context, f func(context.Context, *hms.ThriftHiveMetastoreClient) error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var errs []error
+	for range len(c.addresses) + 1 {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		kept := c.client != nil
+		err := c.try(ctx, f)
+		if err == nil || !broken(err) {
+			return err
+		}
+		errs = append(errs, fmt.Errorf("metastore %s: %w", c.addresses[0], err))
+		if !kept { // the end of a connection that was kept says nothing about the address
+			c.addresses = append(c.addresses[1:], c.addresses[0])
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return errors.Join(errs...)
+}
+
+// broken reports whether it is the connection that failed: after any answer that was read whole it is as good as before.
+func broken(err error) bool {
+	_, transport := errors.AsType[thrift.TTransportException](err)
+	_, protocol := errors.AsType[thrift.TProtocolException](err)
+	_, network := errors.AsType[net.Error](err)
+	return transport || protocol || network
+}
+
+func (c *Catalog) try(ctx context.Context, f func(context.Context, *hms.ThriftHiveMetastoreClient) error) error {
+	timeout := c.Config.Timeout
+	if c.client == nil {
+		d := net.Dialer{Timeout: timeout}
+		conn, err := d.DialContext(ctx, "tcp", c.addresses[0])
+		if err != nil {
+			return err
+		}
+		cfg := &thrift.TConfiguration{SocketTimeout: timeout, ConnectTimeout: timeout, TBinaryStrictRead: new(true), TBinaryStrictWrite: new(true)}
+		transport := thrift.NewTBufferedTransport(thrift.NewTSocketFromConnConf(conn, cfg), 64<<10)
+		p := thrift.NewTBinaryProtocolConf(transport, cfg)
+		c.conn, c.client = conn, hms.NewThriftHiveMetastoreClient(thrift.NewTStandardClient(p, p))
+	}
+	// The end of ctx has to end a read that waits.
+	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })
+	err := f(ctx, c.client)
+	if !stop() || broken(err) {
+		c.disconnect()
+	}
+	return err
+}
+
+// Tables lists Headwater's tables of all databases, by name.
+func (c *Catalog) Tables(ctx context.Context) ([]table.Table, error) {
+	out := []table.Table{}
+	err := c.do(ctx, func(ctx context.Context, m *hms.ThriftHiveMetastoreClient) error {
+		out = out[:0]
+		databases, err := m.GetAllDatabases(ctx)
+		if err != nil {
+			return fmt.Errorf("listing the databases: %w", err)
+		}
+		slices.Sort(databases)
+		for _, d := range databases {
+			names, err := m.GetAllTables(ctx, d)
+			if err != nil {
+				return fmt.Errorf("listing the tables of %s: %w", d, err)
+			}
+			slices.Sort(names)
+			for part := range slices.Chunk(names, 100) {
+				ts, err := m.GetTableObjectsByName(ctx, d, part)
+				if err != nil {
+					return fmt.Errorf("reading tables of %s: %w", d, err)
+				}
+				for _, t := range ts {
+					if !ours(t) {
+						continue
+					}
+					entry, err := tableOf(t)
+					if err != nil {
+						return err
+					}
+					out = append(out, entry)
+				}
+			}
+		}
+		slices.SortFunc(out, func(a, b table.Table) int { return strings.Compare(a.Name.String(), b.Name.String()) })
+		return nil
+	})
+	return out, err
+}
+
+// Table describes one. One that is not Headwater's is ErrForeign.
+func (c *Catalog) Table(ctx context.Context, n table.Name) (t table.Table, err error) {
+	err = c.do(ctx, func(ctx context.Context, m *hms.ThriftHiveMetastoreClient) error {
+		got, err := get(ctx, m, n)
+		if err == nil {
+			t, err = tableOf(got)
+		}
+		return err
+	})
+	return t, err
+}
+
+// get reads a table of ours.
+func get(ctx context.Context, m *hms.ThriftHiveMetastoreClient, n table.Name) (*hms.Table, error) {
+	r, err := m.GetTableReq(ctx, &hms.GetTableRequest{DbName: n.Database, TblName: n.Table})
+	if _, none := errors.AsType[*hms.NoSuchObjectException](err); none {
+		return nil, fmt.Errorf("table %s: %w", n, table.ErrNotExist)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading table %s from the metastore: %w", n, err)
+	}
+	if !ours(r.Table) {
+		return nil, retry.Stop(fmt.Errorf("table %s: %w: drop it there, or give the source's tables other names", n, ErrForeign))
+	}
+	return r.Table, nil
+}
+
+// Partitions lists a table's partitions by day: those that Headwater registered.
+func (c *Catalog) Partitions(ctx context.Context, n table.Name) (out []table.Partition, err error) {
+	err = c.do(ctx, func(ctx context.Context, m *hms.ThriftHiveMetastoreClient) error {
+		out = []table.Partition{}
+		if _, err := get(ctx, m, n); err != nil {
+			return err
+		}
+		names, err := m.GetPartitionNames(ctx, n.Database, n.Table, -1)
+		if err != nil {
+			return fmt.Errorf("listing the partitions of %s: %w", n, err)
+		}
+		for part := range slices.Chunk(names, 300) { // all at once may be more than a call carries
+			ps, err := m.GetPartitionsByNames(ctx, n.Database, n.Table, part)
+			if err != nil {
+				return fmt.Errorf("reading partitions of %s: %w", n, err)
+			}
+			for _, p := range ps {
+				entry, ok, err := partitionOf(n, p)
+				if err != nil {
+					return err
+				}
+				if ok {
+					out = append(out, entry)
+				}
+			}
+		}
+		slices.SortFunc(out, func(a, b table.Partition) int { return a.Day.Compare(b.Day) })
+		return nil
+	})
+	return out, err
+}
+
+// Ensure makes the table, and its database, exist with at least t's columns.
+func (c *Catalog) Ensure(ctx context.Context, t table.Table) error {
+	return c.do(ctx, func(ctx context.Context, m *hms.ThriftHiveMetastoreClient) error {
+		for {
+			now, err := get(ctx, m, t.Name)
+			switch {
+			case errors.Is(err, table.ErrNotExist):
+				err = c.create(ctx, m, t)
+			case err != nil:
+			default:
+				var enough bool
+				if enough, err = c.widen(ctx, m, now, t); enough && err == nil {
+					return nil
+				}
+			}
+			// Another writer may have been there between our look and our write: look again.
+			if err != nil && !lost(err) {
+				return err
+			}
+		}
+	})
+}
+
+// lost reports whether another writer was first.
+func lost(err error) bool {
+	if _, taken := errors.AsType[*hms.AlreadyExistsException](err); taken {
+		return true
+	}
+	m, is := errors.AsType[*hms.MetaException](err)
+	return is && strings.Contains(m.Message, "The table has been modified")
+}
+
+func (c *Catalog) create(ctx context.Context, m *hms.ThriftHiveMetastoreClient, t table.Table) error {
+	err := m.CreateTable(ctx, c.newTable(t))
+	if err == nil || lost(err) {
+		return err
+	}
+	// Hive 2 and 3 say in different ways that there is no database, so make it and try again.
+	database := &hms.Database{Name: t.Name.Database, LocationUri: c.Location + "/" + t.Name.Database, Parameters: map[string]string{}}
+	if derr := m.CreateDatabase(ctx, database); derr != nil && !lost(derr) {
+		return fmt.Errorf("creating database %s in the metastore: %w", t.Name.Database, derr)
+	}
+	if err := m.CreateTable(ctx, c.newTable(t)); err != nil {
+		return fmt.Errorf("creating table %s in the metastore: %w", t.Name, err)
+	}
+	return nil
+}
+
+// widen gives the table what t has more than it, and reports whether there was nothing to give.
+func (c *Catalog) widen(ctx context.Context, m *hms.ThriftHiveMetastoreClient, now *hms.Table, t table.Table) (bool, error) {
+	has, err := tableOf(now)
+	if err != nil {
+		return false, err
+	}
+	want := table.Table{Name: t.Name, Schema: schema.Merge(has.Schema, t.Schema)}
+	if location := c.location(t.Name); now.Sd.Location != location && !sameFile(now.Sd.Location, location) {
+		if !c.Own {
+			return false, retry.Stop(fmt.Errorf("table %s is registered at %s, and this pipeline's is at %s: two pipelines have the same names, or the files were moved: then drop the table in the metastore",
+				t.Name, now.Sd.Location, location))
+		}
+		// Its partitions are elsewhere too; whoever moved the files registers them again.
+		if err := m.DropTable(ctx, t.Name.Database, t.Name.Table, false); err != nil {
+			return false, fmt.Errorf("dropping table %s, whose files were moved: %w", t.Name, err)
+		}
+		return false, nil
+	}
+	if schema.Equal(has.Schema, want.Schema) {
+		return true, nil
+	}
+	return false, c.alter(ctx, m, now, want)
+}
+
+// alter gives the table want's schema if it is still as it was when now was read. Metastores that do not compare (Hive before 4)
+// are asked again by Ensure, which sees what a writer at the same time has undone.
+func (c *Catalog) alter(ctx context.Context, m *hms.ThriftHiveMetastoreClient, now *hms.Table, want table.Table) error {
+	version := now.Parameters[versionKey]
+	next := c.newTable(want)
+	env := &hms.EnvironmentContext{Properties: map[string]string{
+		"expected_parameter_key": versionKey, "expected_parameter_value": version,
+		"DO_NOT_UPDATE_STATS": "true",
+	}}
+	cols := ordered(now.Sd.Cols, next.Sd.Cols)
+	kept := unchanged(now.Sd.Cols, cols)
+	n, _ := strconv.Atoi(version)
+	next.Parameters[versionKey] = strconv.Itoa(n + 1)
+	now.Parameters = merged(now.Parameters, next.Parameters)
+	now.Sd.Cols = cols
+	err := m.AlterTableWithEnvironmentContext(ctx, want.Name.Database, want.Name.Table, now, env)
+	if _, no := errors.AsType[*hms.InvalidOperationException](err); no && kept < len(cols) {
+		// Hive compares the columns at the same places and lets no struct grow (hive.metastore.disallow.incompatible.col.type.changes).
+		// So the changed columns, and those after them, go first and come back in a second step; Spark, which goes by the parameters,
+		// sees neither.
+		now.Sd.Cols = cols[:kept]
+		if err = m.AlterTableWithEnvironmentContext(ctx, want.Name.Database, want.Name.Table, now, env); err == nil {
+			env.Properties["expected_parameter_value"] = now.Parameters[versionKey]
+			now.Sd.Cols = cols
+			err = m.AlterTableWithEnvironmentContext(ctx, want.Name.Database, want.Name.Table, now, env)
+		}
+	}
+	if err != nil && !lost(err) {
+		return fmt.Errorf("changing the columns of %s in the metastore: %w", want.Name, err)
+	}
+	return err
+}
+
+// SetPartitions adds the partitions or replaces those of the same day. A metastore has no call that does both: after an error some
+// may have been added, and none replaced.
+func (c *Catalog) SetPartitions(ctx context.Context, n table.Name, ps []table.Partition) error {
+	return c.do(ctx, func(ctx context.Context, m *hms.ThriftHiveMetastoreClient) error {
+		t, err := get(ctx, m, n)
+		if err != nil {
+			return err
+		}
+		for part := range slices.Chunk(ps, 300) {
+			if err := c.setPartitions(ctx, m, t, n, part); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (c *Catalog) setPartitions(ctx context.Context, m *hms.ThriftHiveMetastoreClient, t *hms.Table, n table.Name, ps []table.Partition) error {
+	var all []*hms.Partition
+	var names []string
+	for _, p := range ps {
+		all, names = append(all, c.newPartition(t, p)), append(names, p.Day.Path())
+	}
+	there, err := m.GetPartitionsByNames(ctx, n.Database, n.Table, names)
+	if err != nil {
+		return fmt.Errorf("reading partitions of %s: %w", n, err)
+	}
+	has := map[string]bool{}
+	for _, p := range there {
+		has[strings.Join(p.Values, "/")] = true
+	}
+	var added, replaced []*hms.Partition
+	for _, p := range all {
+		if has[strings.Join(p.Values, "/")] {
+			replaced = append(replaced, p)
+		} else {
+			added = append(added, p)
+		}
+	}
+	if len(added) > 0 {
+		_, err := m.AddPartitionsReq(ctx, &hms.AddPartitionsRequest{DbName: n.Database, TblName: n.Table, Parts: added})
+		if _, raced := errors.AsType[*hms.AlreadyExistsException](err); raced {
+			replaced, err = all, c.addMissing(ctx, m, n, added)
+		}
+		if err != nil {
+			return fmt.Errorf("adding partitions to %s: %w", n, err)
+		}
+	}
+	if len(replaced) > 0 {
+		env := &hms.EnvironmentContext{Properties: map[string]string{"DO_NOT_UPDATE_STATS": "true"}}
+		if err := m.AlterPartitionsWithEnvironmentContext(ctx, n.Database, n.Table, replaced, env); err != nil {
+			return fmt.Errorf("replacing partitions of %s: %w", n, err)
+		}
+	}
+	return nil
+}
+
+// addMissing adds those that nobody else has added meanwhile.
+func (c *Catalog) addMissing(ctx context.Context, m *hms.ThriftHiveMetastoreClient, n table.Name, ps []*hms.Partition) error {
+	_, err := m.AddPartitionsReq(ctx, &hms.AddPartitionsRequest{DbName: n.Database, TblName: n.Table, Parts: ps, IfNotExists: true})
+	return err
+}
+
+// Drop forgets the table and its partitions and touches no file.
+func (c *Catalog) Drop(ctx context.Context, n table.Name) error {
+	return c.do(ctx, func(ctx context.Context, m *hms.ThriftHiveMetastoreClient) error {
+		if _, err := get(ctx, m, n); err != nil {
+			return err
+		}
+		if err := m.DropTable(ctx, n.Database, n.Table, false); err != nil {
+			return fmt.Errorf("dropping %s: %w", n, err)
+		}
+		return nil
+	})
+}

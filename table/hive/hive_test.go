@@ -1,0 +1,172 @@
+package hive_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"headwater/schema"
+	"headwater/table"
+	"headwater/table/hive"
+	"headwater/table/metastore"
+	"headwater/table/tabletest"
+)
+
+var (
+	orders = table.Name{Database: "shop", Table: "orders"}
+	long   = schema.Type{Kind: schema.Long}
+	text   = schema.Type{Kind: schema.String}
+)
+
+func columns(fields ...schema.Field) schema.Type {
+	return schema.Type{Kind: schema.Struct, Fields: fields}
+}
+
+// serve is an embedded metastore of the test's own; it is gone when the test is.
+func serve(t *testing.T, path string) *metastore.Metastore {
+	t.Helper()
+	m, err := metastore.Open(metastore.Config{Path: path, Addr: "127.0.0.1:0", Warehouse: "file:///srv/tables"}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = m.Close() })
+	return m
+}
+
+func connect(t *testing.T, change func(*hive.Options), addresses ...string) *hive.Catalog {
+	t.Helper()
+	o := hive.Options{Config: hive.DefaultConfig(), Location: "file:///srv/tables"}
+	for _, a := range addresses {
+		o.Config.URIs = append(o.Config.URIs, "thrift://"+a)
+	}
+	if change != nil {
+		change(&o)
+	}
+	c, err := hive.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func TestCatalog(t *testing.T) {
+	tabletest.Run(t, func(t *testing.T) table.Catalog {
+		return connect(t, nil, serve(t, filepath.Join(t.TempDir(), "state.db")).Addr())
+	})
+}
+
+// TestRacingProcesses have a connection each: none undoes what another has added.
+func TestRacingProcesses(t *testing.T) {
+	m := serve(t, filepath.Join(t.TempDir(), "state.db"))
+	var wg sync.WaitGroup
+	var want schema.Type
+	for i := range 8 {
+		s := columns(schema.Field{Name: fmt.Sprintf("c%d", i), Type: long}, schema.Field{Name: "all", Type: columns(schema.Field{Name: fmt.Sprintf("f%d", i), Type: text})})
+		want = schema.Merge(want, s)
+		c := connect(t, nil, m.Addr())
+		wg.Go(func() {
+			if err := c.Ensure(t.Context(), table.Table{Name: orders, Schema: s}); err != nil {
+				t.Errorf("writer %d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+	got, err := connect(t, nil, m.Addr()).Table(t.Context(), orders)
+	if err != nil || !schema.Equal(got.Schema, want) {
+		t.Errorf("%v, %v, want %v", got.Schema, err, want)
+	}
+}
+
+func TestAnotherAddress(t *testing.T) {
+	m := serve(t, filepath.Join(t.TempDir(), "state.db"))
+	dead, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = dead.Close()
+	c := connect(t, nil, dead.Addr().String(), m.Addr())
+	if err := c.Ensure(t.Context(), table.Table{Name: orders, Schema: columns()}); err != nil {
+		t.Error(err)
+	}
+	c = connect(t, nil, dead.Addr().String())
+	if err := c.Ensure(t.Context(), table.Table{Name: orders, Schema: columns()}); err == nil || !strings.Contains(err.Error(), dead.Addr().String()) {
+		t.Errorf("no metastore: %v", err)
+	}
+}
+
+// TestRestart: what was registered is there after the process is gone, and a client of before goes on.
+func TestRestart(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.db")
+	m := serve(t, path)
+	c := connect(t, nil, m.Addr())
+	s := columns(schema.Field{Name: "Id", Type: long})
+	if err := c.Ensure(t.Context(), table.Table{Name: orders, Schema: s}); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Table(t.Context(), orders); err == nil {
+		t.Error("a metastore that is closed answers")
+	}
+	again, err := metastore.Open(metastore.Config{Path: path, Addr: m.Addr(), Warehouse: "file:///srv/tables"}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	got, err := c.Table(t.Context(), orders)
+	if err != nil || !schema.Equal(got.Schema, s) {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// TestStalled: a metastore that takes calls and answers none costs no more than the time-out, or the caller's patience.
+func TestStalled(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c := connect(t, func(o *hive.Options) { o.Config.Timeout = 50 * time.Millisecond }, l.Addr().String())
+	if _, err := c.Table(t.Context(), orders); err == nil || errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a stall: %v", err)
+	}
+	c = connect(t, nil, l.Addr().String())
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := c.Table(ctx, orders); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the caller's end: %v", err)
+	}
+}
+
+func TestMovedFiles(t *testing.T) {
+	m := serve(t, filepath.Join(t.TempDir(), "state.db"))
+	here := connect(t, nil, m.Addr())
+	want := table.Table{Name: orders, Schema: columns(schema.Field{Name: "id", Type: long})}
+	if err := here.Ensure(t.Context(), want); err != nil {
+		t.Fatal(err)
+	}
+	there := connect(t, func(o *hive.Options) { o.Location = "file:///srv/elsewhere" }, m.Addr())
+	if err := there.Ensure(t.Context(), want); err == nil || !strings.Contains(err.Error(), "file:///srv/tables/shop/orders") {
+		t.Errorf("another pipeline's table: %v", err)
+	}
+	same := connect(t, func(o *hive.Options) { o.Location = "file:/srv/tables" }, m.Addr())
+	if err := same.Ensure(t.Context(), want); err != nil {
+		t.Errorf("the same place in Hadoop's spelling: %v", err)
+	}
+	own := connect(t, func(o *hive.Options) { o.Location, o.Own = "file:///srv/elsewhere", true }, m.Addr())
+	if err := own.Ensure(t.Context(), want); err != nil {
+		t.Error(err)
+	}
+	if err := here.Ensure(t.Context(), want); err == nil {
+		t.Error("the table did not move")
+	}
+}

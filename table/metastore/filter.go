@@ -1,0 +1,378 @@
+package metastore
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math/big"
+	"regexp"
+	"slices"
+	"strings"
+
+	hms "github.com/beltran/gohive/hive_metastore"
+)
+
+// maxDepth bounds the parentheses and NOTs around a condition, maxFilter the text.
+const (
+	maxDepth  = 1000
+	maxFilter = 1 << 20
+)
+
+// condition says of a partition's values, in the order of the keys, whether it holds.
+type condition func(values []string) bool
+
+// parseFilter reads a filter on partition columns as get_partitions_by_filter has it (Filter.g of Apache Hive), such as
+//
+//	year = 2026 and (month >= 7 or day in (1, 2)) and not region like "eu-.*"
+//
+// Columns of an integer type compare as numbers, all others as texts. An empty filter matches all.
+func parseFilter(text string, keys []*hms.FieldSchema) (func(name string) bool, error) {
+	holds := condition(func([]string) bool { return true })
+	if strings.TrimSpace(text) != "" {
+		if len(text) > maxFilter {
+			return nil, meta("the filter is longer than %d bytes", maxFilter)
+		}
+		p := &parser{keys: keys}
+		err := p.lex(text)
+		if err == nil {
+			holds, err = p.whole()
+		}
+		if err != nil {
+			return nil, meta("Error parsing partition filter %q: %v", text, err)
+		}
+	}
+	return func(name string) bool {
+		_, values, err := parsePartitionName(name)
+		return err == nil && len(values) == len(keys) && holds(values)
+	}, nil
+}
+
+// token is a word of a filter; kind is 'n'ame, 't'ext, 'i'nteger, 'o'perator or, at the end, 0.
+type token struct {
+	kind byte
+	text string
+}
+
+var lexer = regexp.MustCompile(`^(?:(\s+)|("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(-?\d+\b)|([A-Za-z_]\w*|` + "`[^`]*`" + `)|(<>|!=|<=|>=|=|<|>|\(|\)|,))`)
+
+type parser struct {
+	keys   []*hms.FieldSchema
+	tokens []token
+	depth  int
+}
+
+func (p *parser) lex(text string) error {
+	for text != "" {
+		m := lexer.FindStringSubmatch(text)
+		if m == nil {
+			return fmt.Errorf("cannot read it from %q on", text[:min(len(text), 20)])
+		}
+		switch {
+		case m[2] != "":
+			p.tokens = append(p.tokens, token{'t', unquote(m[2])})
+		case m[3] != "":
+			p.tokens = append(p.tokens, token{'i', m[3]})
+		case m[4] != "":
+			p.tokens = append(p.tokens, token{'n', strings.Trim(m[4], "`")})
+		case m[5] != "":
+			p.tokens = append(p.tokens, token{'o', m[5]})
+		}
+		text = text[len(m[0]):]
+	}
+	return nil
+}
+
+var escaped = regexp.MustCompile(`(?s)\\(.)`)
+
+func unquote(s string) string { return escaped.ReplaceAllString(s[1:len(s)-1], "$1") }
+
+// peek is the next token, whose words are in lower case if they may be keywords.
+func (p *parser) peek() token {
+	if len(p.tokens) == 0 {
+		return token{}
+	}
+	return p.tokens[0]
+}
+
+func (p *parser) next() token {
+	t := p.peek()
+	if len(p.tokens) > 0 {
+		p.tokens = p.tokens[1:]
+	}
+	return t
+}
+
+// accept takes the next token if it is the word or operator.
+func (p *parser) accept(word string) bool {
+	t := p.peek()
+	if (t.kind == 'n' || t.kind == 'o') && strings.EqualFold(t.text, word) {
+		p.next()
+		return true
+	}
+	return false
+}
+
+func (p *parser) expect(word string) error {
+	if !p.accept(word) {
+		return fmt.Errorf("expected %s, got %q", word, p.peek().text)
+	}
+	return nil
+}
+
+func (p *parser) whole() (condition, error) {
+	c, err := p.or()
+	if err == nil && len(p.tokens) > 0 {
+		err = fmt.Errorf("expected its end, got %q", p.peek().text)
+	}
+	return c, err
+}
+
+func (p *parser) or() (condition, error) {
+	return p.chain("or", p.and, func(cs []condition, v []string) bool {
+		return slices.ContainsFunc(cs, func(c condition) bool { return c(v) })
+	})
+}
+
+func (p *parser) and() (condition, error) {
+	return p.chain("and", p.term, func(cs []condition, v []string) bool {
+		return !slices.ContainsFunc(cs, func(c condition) bool { return !c(v) })
+	})
+}
+
+func (p *parser) chain(word string, part func() (condition, error), join func([]condition, []string) bool) (condition, error) {
+	var all []condition
+	for {
+		c, err := part()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, c)
+		if !p.accept(word) {
+			break
+		}
+	}
+	if len(all) == 1 {
+		return all[0], nil
+	}
+	return func(values []string) bool { return join(all, values) }, nil
+}
+
+func (p *parser) term() (condition, error) {
+	if p.depth++; p.depth > maxDepth {
+		return nil, fmt.Errorf("it is nested deeper than %d", maxDepth)
+	}
+	defer func() { p.depth-- }()
+	switch {
+	case p.accept("not"):
+		c, err := p.term()
+		return func(v []string) bool { return !c(v) }, err
+	case p.columnsFollow():
+		return p.tuples()
+	case p.accept("("):
+		c, err := p.or()
+		if err == nil {
+			err = p.expect(")")
+		}
+		return c, err
+	}
+	return p.comparison()
+}
+
+// columnsFollow reports whether the next tokens are the column list of a (day) in (5, 6), as Spark writes it, or of
+// a (month, day) in ((7, 5), (7, 6)).
+func (p *parser) columnsFollow() bool {
+	return len(p.tokens) > 2 && p.tokens[0].text == "(" && p.tokens[1].kind == 'n' && (p.tokens[2].text == ")" || p.tokens[2].text == ",")
+}
+
+func (p *parser) tuples() (condition, error) {
+	var columns []column
+	p.next() // the parenthesis
+	for {
+		c, err := p.column(p.next())
+		if err != nil {
+			return nil, err
+		}
+		columns = append(columns, c)
+		if p.accept(")") {
+			break
+		}
+		if err := p.expect(","); err != nil {
+			return nil, err
+		}
+	}
+	negated := p.accept("not")
+	if err := p.expect("in"); err != nil {
+		return nil, err
+	}
+	c, err := p.in(columns...)
+	if err != nil || !negated {
+		return c, err
+	}
+	return func(v []string) bool { return !c(v) }, nil
+}
+
+// comparison is column OP value, value OP column, column [not] in (…), column [not] between a and b, column [not] like pattern.
+func (p *parser) comparison() (condition, error) {
+	first := p.next()
+	if first.kind == 't' || first.kind == 'i' {
+		op := p.next().text
+		mirrored, found := map[string]string{"=": "=", "!=": "!=", "<>": "<>", "<": ">", ">": "<", "<=": ">=", ">=": "<="}[op]
+		if !found {
+			return nil, fmt.Errorf("%q is no comparison", op)
+		}
+		column, err := p.column(p.next())
+		if err != nil {
+			return nil, err
+		}
+		return column.compare(mirrored, first)
+	}
+	column, err := p.column(first)
+	if err != nil {
+		return nil, err
+	}
+	negated := p.accept("not")
+	var c condition
+	switch {
+	case p.accept("in"):
+		c, err = p.in(column)
+	case p.accept("between"):
+		c, err = p.between(column)
+	case p.accept("like"):
+		c, err = column.like(p.next())
+	case negated:
+		return nil, errors.New("NOT must be followed by IN, BETWEEN or LIKE")
+	default:
+		return column.compare(p.next().text, p.next())
+	}
+	if err != nil || !negated {
+		return c, err
+	}
+	return func(v []string) bool { return !c(v) }, nil
+}
+
+// in is a list of values or, for several columns, of lists of values.
+func (p *parser) in(columns ...column) (condition, error) {
+	if err := p.expect("("); err != nil {
+		return nil, err
+	}
+	var rows []condition
+	for {
+		row, err := p.row(columns)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, row)
+		if p.accept(")") {
+			break
+		}
+		if err := p.expect(","); err != nil {
+			return nil, err
+		}
+	}
+	return func(v []string) bool { return slices.ContainsFunc(rows, func(c condition) bool { return c(v) }) }, nil
+}
+
+// row is the values of one row of a list; several stand in parentheses.
+func (p *parser) row(columns []column) (condition, error) {
+	if len(columns) == 1 {
+		return columns[0].compare("=", p.next())
+	}
+	if err := p.expect("("); err != nil {
+		return nil, err
+	}
+	var cells []condition
+	for i, c := range columns {
+		if i > 0 {
+			if err := p.expect(","); err != nil {
+				return nil, err
+			}
+		}
+		cell, err := c.compare("=", p.next())
+		if err != nil {
+			return nil, err
+		}
+		cells = append(cells, cell)
+	}
+	return func(v []string) bool { return !slices.ContainsFunc(cells, func(c condition) bool { return !c(v) }) }, p.expect(")")
+}
+
+func (p *parser) between(column column) (condition, error) {
+	from, err := column.compare(">=", p.next())
+	if err != nil {
+		return nil, err
+	}
+	if err := p.expect("and"); err != nil {
+		return nil, err
+	}
+	to, err := column.compare("<=", p.next())
+	return func(v []string) bool { return from(v) && to(v) }, err
+}
+
+// column is a partition column: its place among the values and whether it holds numbers.
+type column struct {
+	name    string
+	at      int
+	integer bool
+}
+
+func (p *parser) column(t token) (column, error) {
+	for i, k := range p.keys {
+		if t.kind == 'n' && strings.EqualFold(k.Name, t.text) {
+			switch k.Type {
+			case "tinyint", "smallint", "int", "bigint":
+				return column{k.Name, i, true}, nil
+			}
+			return column{k.Name, i, false}, nil
+		}
+	}
+	return column{}, fmt.Errorf("%q is not a partition column", t.text)
+}
+
+func (c column) compare(op string, value token) (condition, error) {
+	if value.kind == 'n' && strings.EqualFold(value.text, "date") {
+		return nil, errors.New("write a date as a text, without DATE")
+	}
+	if value.kind != 't' && value.kind != 'i' {
+		return nil, fmt.Errorf("column %s is compared with %q, which is no value", c.name, value.text)
+	}
+	var holds func(int) bool
+	switch op {
+	case "=":
+		holds = func(n int) bool { return n == 0 }
+	case "!=", "<>":
+		holds = func(n int) bool { return n != 0 }
+	case "<":
+		holds = func(n int) bool { return n < 0 }
+	case "<=":
+		holds = func(n int) bool { return n <= 0 }
+	case ">":
+		holds = func(n int) bool { return n > 0 }
+	case ">=":
+		holds = func(n int) bool { return n >= 0 }
+	default:
+		return nil, fmt.Errorf("%q is no comparison", op)
+	}
+	if !c.integer {
+		return func(v []string) bool { return holds(cmp.Compare(v[c.at], value.text)) }, nil
+	}
+	want, ok := new(big.Int).SetString(value.text, 10)
+	if !ok {
+		return nil, fmt.Errorf("column %s holds integers, and %q is none", c.name, value.text)
+	}
+	return func(v []string) bool {
+		is, ok := new(big.Int).SetString(v[c.at], 10)
+		return ok && holds(is.Cmp(want))
+	}, nil
+}
+
+// like takes a regular expression for the whole value, as Hive's filter does.
+func (c column) like(value token) (condition, error) {
+	if value.kind != 't' {
+		return nil, fmt.Errorf("LIKE needs a text, got %q", value.text)
+	}
+	re, err := regexp.Compile(`(?s)^(?:` + value.text + `)$`)
+	if err != nil {
+		return nil, err
+	}
+	return func(v []string) bool { return re.MatchString(v[c.at]) }, nil
+}

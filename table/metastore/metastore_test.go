@@ -1,0 +1,393 @@
+package metastore
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/apache/thrift/lib/go/thrift"
+	hms "github.com/beltran/gohive/hive_metastore"
+	"github.com/google/go-cmp/cmp"
+)
+
+func serve(t *testing.T, log io.Writer) *Metastore {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "state #1?.db")
+	m, err := Open(Config{Path: path, Addr: "127.0.0.1:0", Warehouse: "file:///srv/tables"}, slog.New(slog.NewTextHandler(log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Error(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+// client is any metastore client.
+func client(t *testing.T, m *Metastore) *hms.ThriftHiveMetastoreClient {
+	t.Helper()
+	conn, err := net.Dial("tcp", m.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	p := thrift.NewTBinaryProtocolConf(thrift.NewTBufferedTransport(thrift.NewTSocketFromConnConf(conn, nil), 4096), nil)
+	return hms.NewThriftHiveMetastoreClient(thrift.NewTStandardClient(p, p))
+}
+
+func days(name string) *hms.Table {
+	t := hms.NewTable()
+	t.DbName, t.TableName, t.TableType = "Default", name, "EXTERNAL_TABLE"
+	t.PartitionKeys = []*hms.FieldSchema{{Name: "year", Type: "int"}, {Name: "region", Type: "string"}}
+	t.Sd = &hms.StorageDescriptor{Cols: []*hms.FieldSchema{{Name: "id", Type: "bigint"}}, SerdeInfo: hms.NewSerDeInfo(), Parameters: map[string]string{"a": "b"}}
+	return t
+}
+
+func part(values ...string) *hms.Partition {
+	return &hms.Partition{DbName: "default", TableName: "days", Values: values}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func want[T error](t *testing.T, what string, err error) {
+	t.Helper()
+	if _, is := errors.AsType[T](err); !is {
+		t.Errorf("%s: %v (%T)", what, err, err)
+	}
+}
+
+func TestDatabases(t *testing.T) {
+	c, ctx := client(t, serve(t, io.Discard)), t.Context()
+	must(t, c.CreateDatabase(ctx, &hms.Database{Name: "Shop", Parameters: map[string]string{"k": "v"}}))
+	want[*hms.AlreadyExistsException](t, "again", c.CreateDatabase(ctx, &hms.Database{Name: "shop"}))
+	want[*hms.InvalidObjectException](t, "a name", c.CreateDatabase(ctx, &hms.Database{Name: "a b"}))
+	d, err := c.GetDatabase(ctx, "@hive#SHOP")
+	must(t, err)
+	if d.Name != "shop" || d.LocationUri != "file:///srv/tables/shop.db" || d.Parameters["k"] != "v" {
+		t.Errorf("%+v", d)
+	}
+	for pattern, expected := range map[string][]string{"*": {"default", "shop"}, "S*": {"shop"}, "x|sho*": {"shop"}, "s.op": {}, "": {"default", "shop"}} {
+		got, err := c.GetDatabases(ctx, pattern)
+		if err != nil || !slices.Equal(got, expected) {
+			t.Errorf("%q: %v, %v", pattern, got, err)
+		}
+	}
+	d.Description = "of the shop"
+	must(t, c.AlterDatabase(ctx, "shop", d))
+	want[*hms.MetaException](t, "a rename", c.AlterDatabase(ctx, "default", d))
+	table := days("days")
+	table.DbName = "shop"
+	must(t, c.CreateTable(ctx, table))
+	want[*hms.InvalidOperationException](t, "not empty", c.DropDatabase(ctx, "shop", false, false))
+	must(t, c.DropDatabase(ctx, "shop", false, true))
+	want[*hms.MetaException](t, "default", c.DropDatabase(ctx, "default", false, true))
+	_, err = c.GetDatabase(ctx, "shop")
+	want[*hms.NoSuchObjectException](t, "dropped", err)
+	_, err = c.GetTable(ctx, "shop", "days")
+	want[*hms.NoSuchObjectException](t, "its table", err)
+}
+
+func TestTables(t *testing.T) {
+	var log bytes.Buffer
+	m := serve(t, &log)
+	c, ctx := client(t, m), t.Context()
+	must(t, c.CreateTable(ctx, days("Days")))
+	want[*hms.AlreadyExistsException](t, "again", c.CreateTable(ctx, days("days")))
+	want[*hms.InvalidObjectException](t, "a name", c.CreateTable(ctx, days("a.b")))
+	elsewhere := days("x")
+	elsewhere.DbName = "nowhere"
+	want[*hms.NoSuchObjectException](t, "no database", c.CreateTable(ctx, elsewhere))
+
+	got, err := c.GetTable(ctx, "DEFAULT", "DAYS")
+	must(t, err)
+	if got.Sd.Location != "file:///srv/tables/days" || got.CreateTime == 0 || got.Parameters["transient_lastDdlTime"] == "" || got.Sd.Parameters["a"] != "b" {
+		t.Errorf("%+v", got)
+	}
+	view := days("view")
+	view.PartitionKeys, view.TableType, view.ViewOriginalText = nil, "VIRTUAL_VIEW", "select 1"
+	must(t, c.CreateTable(ctx, view))
+	if v, err := c.GetTable(ctx, "default", "view"); err != nil || v.Sd.Location != "" || v.ViewOriginalText != "select 1" {
+		t.Errorf("%+v, %v", v, err)
+	}
+	if names, err := c.GetTablesByType(ctx, "default", "*", "VIRTUAL_VIEW"); err != nil || !slices.Equal(names, []string{"view"}) {
+		t.Errorf("%v, %v", names, err)
+	}
+	if ts, err := c.GetTableObjectsByName(ctx, "default", []string{"view", "none", "DAYS"}); err != nil || len(ts) != 2 {
+		t.Errorf("%v, %v", ts, err)
+	}
+	if ts, err := c.GetTableObjectsByName(ctx, "nowhere", []string{"x"}); err != nil || len(ts) != 0 {
+		t.Errorf("%v, %v", ts, err)
+	}
+	if ms, err := c.GetTableMeta(ctx, "*", "v*|d*", nil); err != nil || len(ms) != 2 {
+		t.Errorf("%v, %v", ms, err)
+	}
+	if fs, err := c.GetSchema(ctx, "default", "days"); err != nil || len(fs) != 3 {
+		t.Errorf("%v, %v", fs, err)
+	}
+	_, err = c.GetFields(ctx, "default", "none")
+	want[*hms.UnknownTableException](t, "no table", err)
+
+	// A change, a change that lost a race, a rename with partitions.
+	got.Parameters["version"] = "1"
+	must(t, c.AlterTable(ctx, "default", "days", got))
+	env := &hms.EnvironmentContext{Properties: map[string]string{"expected_parameter_key": "version", "expected_parameter_value": "0"}}
+	err = c.AlterTableWithEnvironmentContext(ctx, "default", "days", got, env)
+	want[*hms.MetaException](t, "a lost race", err)
+	if !strings.Contains(err.Error(), "The table has been modified") {
+		t.Error(err)
+	}
+	keys := *got
+	keys.PartitionKeys = keys.PartitionKeys[:1]
+	want[*hms.InvalidOperationException](t, "other keys", c.AlterTable(ctx, "default", "days", &keys))
+	want[*hms.InvalidOperationException](t, "no table", c.AlterTable(ctx, "default", "none", got))
+	_, err = c.AddPartition(ctx, part("2026", "eu"))
+	must(t, err)
+	got.TableName = "view"
+	want[*hms.InvalidOperationException](t, "a taken name", c.AlterTable(ctx, "default", "days", got))
+	got.TableName = "dates"
+	must(t, c.AlterTable(ctx, "default", "days", got))
+	if p, err := c.GetPartition(ctx, "default", "dates", []string{"2026", "eu"}); err != nil || p.TableName != "dates" {
+		t.Errorf("%+v, %v", p, err)
+	}
+	got.Sd.Cols = append(got.Sd.Cols, &hms.FieldSchema{Name: "more", Type: "string"})
+	must(t, c.AlterTableWithCascade(ctx, "default", "dates", got, true))
+	if p, err := c.GetPartition(ctx, "default", "dates", []string{"2026", "eu"}); err != nil || len(p.Sd.Cols) != 2 {
+		t.Errorf("%+v, %v", p, err)
+	}
+	must(t, c.DropTable(ctx, "default", "dates", true))
+	want[*hms.NoSuchObjectException](t, "again", c.DropTable(ctx, "default", "dates", true))
+	if log.Len() > 0 {
+		t.Error(log.String())
+	}
+	managed := days("managed")
+	managed.TableType = ""
+	must(t, c.CreateTable(ctx, managed))
+	must(t, c.DropTable(ctx, "default", "managed", true))
+	if !strings.Contains(log.String(), "file:///srv/tables/managed") {
+		t.Errorf("nobody is told of the files: %s", log.String())
+	}
+}
+
+func TestPartitions(t *testing.T) {
+	c, ctx := client(t, serve(t, io.Discard)), t.Context()
+	must(t, c.CreateTable(ctx, days("days")))
+	values := func(ps []*hms.Partition, err error) []string {
+		t.Helper()
+		must(t, err)
+		out := []string{}
+		for _, p := range ps {
+			out = append(out, strings.Join(p.Values, "/"))
+		}
+		return out
+	}
+	is := func(what string, got []string, expected ...string) {
+		t.Helper()
+		if diff := cmp.Diff(append([]string{}, expected...), got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", what, diff)
+		}
+	}
+	add := func(ifNotExists bool, ps ...*hms.Partition) error {
+		_, err := c.AddPartitionsReq(ctx, &hms.AddPartitionsRequest{DbName: "default", TblName: "days", Parts: ps, IfNotExists: ifNotExists})
+		return err
+	}
+	must(t, add(false, part("2026", "eu"), part("2025", "it's 100%/a=b")))
+	want[*hms.AlreadyExistsException](t, "one is there", add(false, part("2027", "eu"), part("2026", "eu")))
+	is("nothing was added", values(c.GetPartitions(ctx, "default", "days", -1)), "2025/it's 100%/a=b", "2026/eu")
+	must(t, add(true, part("2026", "eu"), part("2026", "us")))
+	want[*hms.InvalidObjectException](t, "too few values", add(false, part("2026")))
+	_, err := c.AddPartition(ctx, &hms.Partition{DbName: "default", TableName: "none", Values: []string{"1", "2"}})
+	want[*hms.InvalidObjectException](t, "no table", err)
+	p, err := c.GetPartitionByName(ctx, "default", "days", "year=2025/region=it%27s 100%25%2Fa%3Db")
+	must(t, err)
+	if p.Sd.Location != "file:///srv/tables/days/year=2025/region=it%27s 100%25%2Fa%3Db" || p.Sd.Cols[0].Name != "id" {
+		t.Errorf("%+v", p)
+	}
+	is("at most one", values(c.GetPartitions(ctx, "default", "days", 1)), "2025/it's 100%/a=b")
+	is("by first value", values(c.GetPartitionsPs(ctx, "default", "days", []string{"2026"}, -1)), "2026/eu", "2026/us")
+	is("by second value", values(c.GetPartitionsPs(ctx, "default", "days", []string{"", "us"}, -1)), "2026/us")
+	is("by filter", values(c.GetPartitionsByFilter(ctx, "default", "days", `year = 2026 and region != "eu"`, -1)), "2026/us")
+	is("by names", values(c.GetPartitionsByNames(ctx, "default", "days", []string{"year=2026/region=us", "year=1/region=x"})), "2026/us")
+	_, err = c.GetPartitionsByFilter(ctx, "default", "days", `id = 7`, -1)
+	want[*hms.MetaException](t, "no partition column", err)
+	_, err = c.GetPartitionsByNames(ctx, "default", "days", []string{"2026"})
+	want[*hms.MetaException](t, "no name", err)
+	_, err = c.GetPartitionsPs(ctx, "default", "days", []string{"1", "2", "3"}, -1)
+	want[*hms.MetaException](t, "too many values", err)
+	names, err := c.GetPartitionNamesPs(ctx, "default", "days", []string{"2026"}, -1)
+	must(t, err)
+	is("names", names, "year=2026/region=eu", "year=2026/region=us")
+	all, err := c.GetPartitionsByExpr(ctx, &hms.PartitionsByExprRequest{DbName: "default", TblName: "days", Expr: []byte{1}})
+	if must(t, err); len(all.Partitions) != 3 || !all.HasUnknownPartitions {
+		t.Errorf("%+v", all)
+	}
+
+	p.Parameters["rows"] = "7"
+	must(t, c.AlterPartitions(ctx, "default", "days", []*hms.Partition{p}))
+	want[*hms.InvalidOperationException](t, "one is not there", c.AlterPartitions(ctx, "default", "days", []*hms.Partition{part("2026", "eu"), part("1", "x")}))
+	if p, err = c.GetPartition(ctx, "default", "days", p.Values); err != nil || p.Parameters["rows"] != "7" {
+		t.Errorf("%+v, %v", p, err)
+	}
+	want[*hms.InvalidOperationException](t, "a taken name", c.RenamePartition(ctx, "default", "days", []string{"2026", "eu"}, part("2026", "us")))
+	must(t, c.RenamePartition(ctx, "default", "days", []string{"2026", "eu"}, part("2026", "EU")))
+	_, err = c.DropPartition(ctx, "default", "days", []string{"2026", "eu"}, false)
+	want[*hms.NoSuchObjectException](t, "it was renamed", err)
+	_, err = c.DropPartitionByName(ctx, "default", "days", "year=2026/region=EU", false)
+	must(t, err)
+	ifExists, spec := true, hms.NewRequestPartsSpec()
+	spec.Names = []string{"year=2026/region=EU", "year=2026/region=us"}
+	_, err = c.DropPartitionsReq(ctx, &hms.DropPartitionsRequest{DbName: "default", TblName: "days", Parts: spec, IfExists: ifExists})
+	must(t, err)
+	is("the rest", values(c.GetPartitions(ctx, "default", "days", -1)), "2025/it's 100%/a=b")
+	_, err = c.GetPartition(ctx, "default", "days", []string{"2026"})
+	want[*hms.NoSuchObjectException](t, "too few values", err)
+	plain := days("plain")
+	plain.PartitionKeys = nil
+	must(t, c.CreateTable(ctx, plain))
+	_, err = c.AppendPartition(ctx, "default", "plain", []string{"1"})
+	want[*hms.InvalidObjectException](t, "no partition columns", err)
+}
+
+// Every call that is said to be served is, whatever its arguments lack; all others are refused and leave the connection as it was.
+func TestServed(t *testing.T) {
+	m := serve(t, io.Discard)
+	all := hms.NewThriftHiveMetastoreProcessor(&service{}).ProcessorMap()
+	s := reflect.ValueOf(&service{objects: m.objects, log: m.log})
+	for name := range served {
+		if all[name] == nil {
+			t.Errorf("%s is no call of a metastore", name)
+			continue
+		}
+		f := s.MethodByName(goName(name))
+		args := []reflect.Value{reflect.ValueOf(t.Context())}
+		for i := 1; i < f.Type().NumIn(); i++ {
+			arg := reflect.Zero(f.Type().In(i))
+			if arg.Kind() == reflect.Pointer {
+				arg = reflect.New(arg.Type().Elem())
+			}
+			args = append(args, arg)
+		}
+		f.Call(args) // panics if there is nothing behind it
+	}
+	conn, err := net.Dial("tcp", m.Addr())
+	must(t, err)
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	for name := range all {
+		if served[name] {
+			continue
+		}
+		_, err = conn.Write(call(name))
+		must(t, err)
+		p := thrift.NewTBinaryProtocolConf(thrift.NewTSocketFromConnConf(conn, nil), nil)
+		_, kind, _, err := p.ReadMessageBegin(t.Context())
+		x := thrift.NewTApplicationException(0, "")
+		if err = errors.Join(err, x.Read(t.Context(), p)); err != nil || kind != thrift.EXCEPTION || x.TypeId() != thrift.UNKNOWN_METHOD {
+			t.Fatalf("%s: %v, %v, %v", name, kind, x, err)
+		}
+	}
+}
+
+// goName is the generated code's name of a call.
+func goName(name string) string {
+	var out strings.Builder
+	for word := range strings.SplitSeq(name, "_") {
+		out.WriteString(strings.ToUpper(word[:1]) + word[1:])
+	}
+	return out.String()
+}
+
+// call is a call without arguments.
+func call(name string) []byte {
+	b := binary.BigEndian.AppendUint32(nil, thrift.VERSION_1|uint32(thrift.CALL))
+	b = binary.BigEndian.AppendUint32(b, uint32(len(name)))
+	b = append(b, name...)
+	return append(b, 0, 0, 0, 1, byte(thrift.STOP))
+}
+
+// TestAnyClient: what is no call costs the connection it came on.
+func TestAnyClient(t *testing.T) {
+	m := serve(t, io.Discard)
+	whole := call("get_all_databases")
+	r := rand.New(rand.NewPCG(1, 2))
+	inputs := [][]byte{
+		[]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"), nil, whole[:5],
+		binary.BigEndian.AppendUint32(nil, 1<<31-1), append(bytes.Clone(whole[:4]), 0x7f, 0xff, 0xff, 0xff),
+	}
+	for range 200 {
+		b := bytes.Clone(call("create_table"))
+		b[len(b)-1] = byte(thrift.STRUCT)
+		for range r.IntN(60) {
+			b = append(b, byte(r.IntN(16)), byte(r.IntN(4)))
+		}
+		inputs = append(inputs, b)
+	}
+	for i, in := range inputs {
+		conn, err := net.Dial("tcp", m.Addr())
+		must(t, err)
+		_, _ = conn.Write(in)
+		if i%2 == 0 {
+			_ = conn.(*net.TCPConn).CloseWrite()
+			_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+			if _, err := io.Copy(io.Discard, conn); errors.Is(err, syscall.ETIMEDOUT) {
+				t.Errorf("input %d: %v", i, err)
+			}
+		}
+		_ = conn.Close()
+	}
+	if names, err := client(t, m).GetAllDatabases(t.Context()); err != nil || !slices.Equal(names, []string{"default"}) {
+		t.Errorf("%v, %v", names, err)
+	}
+}
+
+func TestTakenAddress(t *testing.T) {
+	m := serve(t, io.Discard)
+	_, err := Open(Config{Path: filepath.Join(t.TempDir(), "state.db"), Addr: m.Addr()}, slog.New(slog.DiscardHandler))
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		t.Error(err)
+	}
+}
+
+func TestDamagedFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "none", "state.db")
+	_, err := Open(Config{Path: path, Addr: "127.0.0.1:0"}, slog.New(slog.DiscardHandler))
+	if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "can be deleted") {
+		t.Error(err)
+	}
+}
+
+// TestClose: clients that stay connected, idle or in the middle of a call, do not keep it from closing.
+func TestClose(t *testing.T) {
+	m := serve(t, io.Discard)
+	if _, err := client(t, m).GetAllDatabases(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", m.Addr())
+	must(t, err)
+	defer conn.Close()
+	_, err = conn.Write(call("get_all_databases")[:9])
+	must(t, err)
+	// Close of the clean-up would hang.
+}
