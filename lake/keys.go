@@ -6,6 +6,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 const (
@@ -19,6 +20,9 @@ const (
 
 // CheckKey says what is wrong with a key that no store accepts (fs.ErrInvalid).
 func CheckKey(key string) error {
+	if !utf8.ValidString(key) {
+		return fmt.Errorf("key %q is not UTF-8: %w", key, fs.ErrInvalid)
+	}
 	if strings.ContainsRune(key, 0) {
 		return fmt.Errorf("key %q holds a NUL byte: %w", key, fs.ErrInvalid)
 	}

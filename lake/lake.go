@@ -25,7 +25,7 @@ var (
 
 // Object is an entry of a listing.
 type Object struct {
-	// Key has slash-separated segments, none of them empty, "." or "..".
+	// Key is UTF-8 in slash-separated segments, none of them empty, "." or "..".
 	Key string
 	// Size is in bytes.
 	Size int64

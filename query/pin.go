@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sync/errgroup"
+
 	"headwater/schema"
 	"headwater/table"
 )
@@ -119,17 +121,29 @@ func pin(ctx context.Context, folder string, t Table, refresh func(context.Conte
 
 func pinFiles(ctx context.Context, folder string, t Table) (tableSpec, error) {
 	s := tableSpec{Database: t.Name.Database, Table: t.Name.Table, Schema: schema.Merge(t.Schema, schema.Type{Kind: schema.Struct})}
-	groups := map[string]int{}
+	types, paths := make([]schema.Type, len(t.Files)), make([]string, len(t.Files))
+	g, fetching := errgroup.WithContext(ctx)
+	g.SetLimit(fetchers)
 	for i, f := range t.Files {
-		if err := ctx.Err(); err != nil {
-			return s, context.Cause(ctx)
+		if fetching.Err() != nil {
+			break
 		}
 		// Names of our own: DuckDB takes *, ? and [ in a path for patterns.
-		path := filepath.Join(t.Name.Database, t.Name.Table, filepath.FromSlash(f.Day.Path()), fmt.Sprintf("%d.parquet", i))
-		own, err := pinFile(f, filepath.Join(folder, path))
-		if err != nil {
-			return s, err
-		}
+		paths[i] = filepath.Join(t.Name.Database, t.Name.Table, filepath.FromSlash(f.Day.Path()), fmt.Sprintf("%d.parquet", i))
+		g.Go(func() (err error) {
+			types[i], err = pinFile(fetching, f, filepath.Join(folder, paths[i]))
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return s, err
+	}
+	if ctx.Err() != nil {
+		return s, context.Cause(ctx)
+	}
+	groups := map[string]int{}
+	for i, path := range paths {
+		own := types[i]
 		text := own.String()
 		at, found := groups[text]
 		if !found {
@@ -143,10 +157,19 @@ func pinFiles(ctx context.Context, folder string, t Table) (tableSpec, error) {
 	return s, nil
 }
 
-// pinFile links or copies the file to path and returns the schema of what was pinned.
-func pinFile(f File, path string) (schema.Type, error) {
+// fetchers bounds how many files are fetched at a time.
+const fetchers = 8
+
+// pinFile fetches, links or copies the file to path and returns the schema of what was pinned.
+func pinFile(ctx context.Context, f File, path string) (schema.Type, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return schema.Type{}, err
+	}
+	if f.Fetch != nil {
+		if err := f.Fetch(ctx, path); err != nil {
+			return schema.Type{}, fmt.Errorf("fetching %s: %w", f.Path, err)
+		}
+		return pinned(f, path)
 	}
 	err := os.Link(f.Path, path)
 	if errors.Is(err, syscall.EXDEV) || errors.Is(err, fs.ErrPermission) {
@@ -155,6 +178,10 @@ func pinFile(f File, path string) (schema.Type, error) {
 	if err != nil {
 		return schema.Type{}, err
 	}
+	return pinned(f, path)
+}
+
+func pinned(f File, path string) (schema.Type, error) {
 	info, err := os.Stat(path)
 	if err != nil || info.Size() == f.Bytes {
 		return f.Schema, err

@@ -71,9 +71,11 @@ type Table struct {
 
 // File is one Parquet file of a table.
 type File struct {
-	// Path is on this machine.
+	// Path is on this machine or, with Fetch, only a name for messages.
 	Path string
-	Day  table.Day
+	// Fetch, if there is one, puts the file at a path of this machine, where none is; fs.ErrNotExist if it has vanished.
+	Fetch func(ctx context.Context, to string) error
+	Day   table.Day
 	// Schema is the file's, and Bytes the size of the file that Schema was read from: if the file has another size by the
 	// time it is pinned, its own footer is read.
 	Schema schema.Type
@@ -86,16 +88,21 @@ type Limits struct {
 	Memory setting.Bytes `yaml:"memory"`
 	// Threads is 0 for as many as there are cores.
 	Threads int `yaml:"threads"`
+	// Cache bounds the copies, in data_dir, of files of tables that lie elsewhere.
+	Cache setting.Bytes `yaml:"cache"`
 }
 
 // DefaultLimits leave room for the rest of a small machine.
-func DefaultLimits() Limits { return Limits{Memory: 1 << 30} }
+func DefaultLimits() Limits { return Limits{Memory: 1 << 30, Cache: 10 << 30} }
 
 // Validate reports what is wrong, with paths relative to the Limits.
 func (l *Limits) Validate() setting.Faults {
 	var f setting.Faults
 	if l.Memory < 64<<20 {
 		f.Add([]string{"memory"}, "must be 64MiB or more, got %s", l.Memory)
+	}
+	if l.Cache < 0 {
+		f.Add([]string{"cache"}, "must not be negative, got %s", l.Cache)
 	}
 	if l.Threads < 0 {
 		f.Add([]string{"threads"}, "must be 0 (one per core) or more, got %d", l.Threads)

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"syscall"
 
+	"headwater/internal/builtin"
 	"headwater/internal/config"
 	"headwater/internal/state"
 	"headwater/schema"
@@ -37,7 +38,7 @@ type told struct {
 
 func openCatalog(ctx context.Context, cfg *config.Pipeline, home *state.Dir, files *dir.Catalog, log *slog.Logger) (c *catalog, err error) {
 	c = &catalog{Catalog: files, told: map[table.Name]*told{}}
-	o := hive.Options{Config: cfg.Hive, Location: "file://" + cfg.Lake.Tables}
+	o := hive.Options{Config: cfg.Hive, Location: builtin.Location(cfg.Lake.Tables, cfg.Hive.S3Scheme)}
 	if len(o.Config.URIs) == 0 {
 		if c.embedded, err = listenHive(cfg.Listen.Hive, home.Path("state.db"), o.Location, log); err != nil {
 			return nil, err

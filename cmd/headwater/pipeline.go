@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -22,7 +23,6 @@ import (
 	"headwater/kafka"
 	"headwater/kafka/embedded"
 	"headwater/lake"
-	"headwater/lake/file"
 	"headwater/serialize"
 	"headwater/table"
 	"headwater/table/dir"
@@ -53,18 +53,23 @@ func parsePipeline(fs *flag.FlagSet, args []string) (*config.Pipeline, error) {
 
 // layers are the lake of a pipeline and what is made of it; any process may open them.
 type layers struct {
-	raw, tables *file.Store
+	raw, tables builtin.Store
 	catalog     *dir.Catalog
+	cache       *cache // of files of tables, if these are elsewhere
 }
 
+// openLayers opens both layers for a process that writes them.
 func openLayers(ctx context.Context, cfg *config.Pipeline) (layers, error) {
 	var l layers
 	var err error
-	if l.raw, err = file.Open(cfg.Lake.Raw); err != nil {
+	if l.raw, err = builtin.OpenStore(ctx, cfg.Lake.Raw); err != nil {
 		return l, fmt.Errorf("opening lake.raw: %w", err)
 	}
-	if l.tables, err = file.Open(cfg.Lake.Tables); err != nil {
+	if l.tables, err = builtin.OpenStore(ctx, cfg.Lake.Tables); err != nil {
 		return l, errors.Join(fmt.Errorf("opening lake.tables: %w", err), l.close())
+	}
+	if err := l.trust(ctx); err != nil {
+		return l, errors.Join(err, l.close())
 	}
 	if l.catalog, err = dir.Open(ctx, l.tables); err != nil {
 		return l, errors.Join(err, l.close())
@@ -74,14 +79,18 @@ func openLayers(ctx context.Context, cfg *config.Pipeline) (layers, error) {
 
 // openTables opens only the tables, for those who read: they may have no right to the raw layer, and make no folder.
 func openTables(ctx context.Context, cfg *config.Pipeline) (layers, error) {
-	var l layers
-	_, err := os.Stat(cfg.Lake.Tables)
+	l := layers{cache: &cache{dir: filepath.Join(cfg.DataDir, "cache"), limit: int64(cfg.Query.Cache)}}
+	var err error
+	if !builtin.Remote(cfg.Lake.Tables) {
+		_, err = os.Stat(cfg.Lake.Tables)
+	}
 	if err == nil {
-		l.tables, err = file.Open(cfg.Lake.Tables)
+		l.tables, err = builtin.OpenStore(ctx, cfg.Lake.Tables)
 	}
 	if err != nil {
 		return l, fmt.Errorf("opening lake.tables: %w", err)
 	}
+	l.cache.store = l.tables
 	if l.catalog, err = dir.Open(ctx, l.tables); err != nil {
 		return l, errors.Join(err, l.close())
 	}
@@ -90,7 +99,7 @@ func openTables(ctx context.Context, cfg *config.Pipeline) (layers, error) {
 
 func (l layers) close() error {
 	var errs []error
-	for _, s := range []*file.Store{l.raw, l.tables} {
+	for _, s := range []builtin.Store{l.raw, l.tables} {
 		if s != nil {
 			errs = append(errs, s.Close())
 		}
@@ -98,15 +107,26 @@ func (l layers) close() error {
 	return errors.Join(errs...)
 }
 
+// trust refuses stores that would let two writers overwrite each other.
+func (l layers) trust(ctx context.Context) error {
+	if err := builtin.Trust(ctx, l.raw); err != nil {
+		return fmt.Errorf("lake.raw: %w", err)
+	}
+	if err := builtin.Trust(ctx, l.tables); err != nil {
+		return fmt.Errorf("lake.tables: %w", err)
+	}
+	return nil
+}
+
 // sweep removes what killed writers have left behind.
 func (l layers) sweep(ctx context.Context, log *slog.Logger) error {
-	for _, s := range []*file.Store{l.raw, l.tables} {
+	for _, s := range []builtin.Store{l.raw, l.tables} {
 		n, err := s.Sweep(ctx)
 		if err != nil {
-			return fmt.Errorf("sweeping temporary files: %w", err)
+			return fmt.Errorf("sweeping what was begun and not finished: %w", err)
 		}
 		if n > 0 {
-			log.Info("removed files that a killed process had begun", "files", n)
+			log.Info("removed objects that a killed process had begun", "objects", n)
 		}
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"headwater/lake"
 	"headwater/query"
 	"headwater/table"
 	"headwater/table/dir"
@@ -108,8 +109,15 @@ func queryTable(ctx context.Context, l layers, n table.Name) (query.Table, error
 		return query.Table{}, fmt.Errorf("listing the days of %s: %w", n, err)
 	}
 	out := query.Table{Name: n, Schema: t.Schema}
+	local, here := l.tables.(lake.Local)
 	for _, p := range partitions {
-		out.Files = append(out.Files, query.File{Path: l.tables.Path(p.Key), Day: p.Day, Schema: p.Schema, Bytes: p.Bytes})
+		f := query.File{Path: p.Key, Day: p.Day, Schema: p.Schema, Bytes: p.Bytes}
+		if here {
+			f.Path = local.Path(p.Key)
+		} else {
+			f.Fetch = func(ctx context.Context, to string) error { return l.cache.link(ctx, p, to) }
+		}
+		out.Files = append(out.Files, f)
 	}
 	return out, nil
 }

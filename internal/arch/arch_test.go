@@ -34,6 +34,7 @@ var ours = map[string][]string{
 	"lake":           {},
 	"lake/file":      {"internal/crash", "internal/retry", "lake"},
 	"lake/mem":       {"lake"},
+	"lake/s3":        {"internal/retry", "lake"},
 	"lake/lakefault": {"internal/retry", "lake"},
 	"lake/laketest":  {"lake"},
 
@@ -57,7 +58,7 @@ var ours = map[string][]string{
 	"query":           {"internal/setting", "schema", "table"},
 
 	"internal/config":  {"collect", "internal/setting", "kafka", "land", "query", "serialize", "table", "table/hive"},
-	"internal/builtin": {"collect", "collect/file", "collect/push", "collect/websocket", "internal/config"},
+	"internal/builtin": {"collect", "collect/file", "collect/push", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
 	"internal/arch":    {},
 	"cmd/headwater":    {"*"},
 
@@ -70,6 +71,7 @@ var ours = map[string][]string{
 var theirs = map[string][]string{
 	"github.com/apache/arrow-go":         {"serialize", "table", "table/tabletest"},
 	"github.com/apache/thrift":           {"table/hive", "table/metastore"},
+	"github.com/aws":                     {"lake/s3"},
 	"github.com/beltran/gohive":          {"table/hive", "table/metastore"},
 	"github.com/bmatcuk/doublestar":      {"collect/file"},
 	"github.com/duckdb":                  {"query"},

@@ -1,12 +1,20 @@
-// Package builtin is the one page of registrations: whatever the binary can read from has its line here.
+// Package builtin is the one page of registrations: whatever the binary can read from, and keep objects in, has its line here.
 package builtin
 
 import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+
 	"headwater/collect"
 	"headwater/collect/file"
 	"headwater/collect/push"
 	"headwater/collect/websocket"
 	"headwater/internal/config"
+	"headwater/lake"
+	lakefile "headwater/lake/file"
+	"headwater/lake/s3"
 )
 
 // Sources are the kinds of sources that a pipeline file may name.
@@ -25,5 +33,49 @@ func Sources() *config.Registry {
 	config.Add(&r, "websocket", websocket.DefaultConfig, func(c websocket.Config, env config.Env) (collect.Source, error) {
 		return websocket.New(c, env.Base, env.Logger), nil
 	})
+	r.AddLake("s3", s3.CheckURL)
 	return &r
+}
+
+// Store is a lake with what a process does to it as a whole.
+type Store interface {
+	lake.Store
+	// Sweep removes what killed processes have begun and returns how much.
+	Sweep(ctx context.Context) (int, error)
+	Close() error
+}
+
+// OpenStore opens a folder, by its path, or the store of a URL that Sources allows. One that can be opened and cannot be trusted is refused.
+func OpenStore(ctx context.Context, location string) (Store, error) {
+	if !Remote(location) {
+		return lakefile.Open(location)
+	}
+	s, err := s3.Open(ctx, location)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Remote says that the location is not a folder of this machine.
+func Remote(location string) bool { return strings.HasPrefix(location, "s3://") }
+
+// Trust finds out whether the store keeps the contract of lake.Store where a store that looks alike may not, by writing to it.
+func Trust(ctx context.Context, s Store) error {
+	if s, ok := s.(*s3.Store); ok {
+		return s.Probe(ctx)
+	}
+	return nil
+}
+
+// Location is the location as the readers of tables in a Hive Metastore spell it.
+func Location(location, s3Scheme string) string {
+	if !Remote(location) {
+		return "file://" + location
+	}
+	u, err := url.Parse(location)
+	if err != nil {
+		panic(fmt.Errorf("a location that was checked: %w", err))
+	}
+	return s3Scheme + "://" + u.Host + strings.TrimSuffix(u.Path, "/")
 }

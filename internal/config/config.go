@@ -63,7 +63,7 @@ type Pipeline struct {
 	Sources []Source `yaml:"-"`
 }
 
-// Lake is where the layers are: folders, for now.
+// Lake is where the layers are: absolute paths of folders, or URLs of the schemes that the Registry has.
 type Lake struct {
 	Raw    string `yaml:"raw"`
 	Tables string `yaml:"tables"`
@@ -112,7 +112,8 @@ func defaultPipeline() Pipeline {
 // file is what the keys of a pipeline file go into.
 type file struct {
 	Pipeline `yaml:",inline"`
-	Sources  *node `yaml:"sources"`
+	Sources  *node                         `yaml:"sources"`
+	lakes    map[string]func(string) error // by scheme
 }
 
 // Load reads the pipeline file at path. What is wrong with the file itself comes back as Faults.
@@ -135,7 +136,7 @@ func Load(path string, reg *Registry) (*Pipeline, error) {
 
 // load makes a pipeline of the parsed file, or says all that is wrong with it.
 func (p *parser) load(path string, root *node, reg *Registry) (*Pipeline, Faults) {
-	f := file{Pipeline: defaultPipeline()}
+	f := file{Pipeline: defaultPipeline(), lakes: reg.lakes}
 	f.File, f.Dir = path, p.expand.dir
 	faults := read(root, &f, nil, f.validate)
 	for i, fault := range faults {
@@ -204,6 +205,12 @@ func (f *file) validateFolders() setting.Faults {
 			*at = fallback
 		}
 		absolute, wrong := localFolder(f.Dir, *at)
+		if scheme, _, _ := strings.Cut(*at, "://"); len(path) == 2 && f.lakes[scheme] != nil {
+			absolute, wrong = *at, ""
+			if err := f.lakes[scheme](*at); err != nil {
+				wrong = err.Error()
+			}
+		}
 		if wrong != "" {
 			faults.Add(path, "%s", wrong)
 		}

@@ -24,8 +24,11 @@ type Env struct {
 	Logger *slog.Logger
 }
 
-// Registry has the kinds of sources a pipeline file may name. The zero value has none.
-type Registry struct{ kinds map[string]kind }
+// Registry has the kinds of sources and lakes a pipeline file may name. The zero value has none, and folders.
+type Registry struct {
+	kinds map[string]kind
+	lakes map[string]func(url string) error
+}
 
 type kind struct {
 	config reflect.Type
@@ -63,6 +66,14 @@ func Add[C any, P interface {
 		}
 		return got, faults
 	}}
+}
+
+// AddLake registers the scheme of URLs that lake.raw and lake.tables may have; check says what is wrong with one, and must not dial.
+func (r *Registry) AddLake(scheme string, check func(url string) error) {
+	if r.lakes == nil {
+		r.lakes = map[string]func(string) error{}
+	}
+	r.lakes[scheme] = check
 }
 
 // Kinds lists the registered kinds by name.

@@ -204,7 +204,7 @@ func notExist(t *testing.T, s lake.Store) {
 
 func badKeys(t *testing.T, s lake.Store) {
 	for _, key := range []string{
-		"", "/", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a/.", "./a", "a\x00b", "_lock", "a/_lock", "a/_lock/b", ".tmp-a", "a/.tmp-/b",
+		"", "/", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a/.", "./a", "a\x00b", "_lock", "a/_lock", "a/_lock/b", ".tmp-a", "a/.tmp-/b", "\xff", "a/\xc3/b",
 	} {
 		for method, err := range calls(t.Context(), s, key) {
 			if !errors.Is(err, fs.ErrInvalid) {
@@ -358,7 +358,7 @@ func deletes(t *testing.T, s lake.Store) {
 func listOrder(t *testing.T, s lake.Store) {
 	all := []string{
 		"a-b", "a/b", "a/b-c/d", "a/b.c", "a/b0/z", "a/c", "a0", "b/date=2026-07-05/x+0+0000000001.json.gz",
-		"b/date=2026-07-05/x+0+10000000000.json.gz", "b/date=2026-07-06/x", "b0/date=1/x", "z", "\xc3\xa9/x", "\xff",
+		"b/date=2026-07-05/x+0+10000000000.json.gz", "b/date=2026-07-06/x", "b0/date=1/x", "z", "\xc3\xa9/x", "\U0001f600",
 	}
 	slices.Sort(all)
 	for _, i := range rand.Perm(len(all)) {

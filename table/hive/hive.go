@@ -37,12 +37,14 @@ var ErrForeign = errors.New("the metastore has a table of this name that is not 
 type Config struct {
 	// URIs are tried in turn until one answers.
 	URIs []string `yaml:"uris"`
+	// S3Scheme is how the readers of the tables spell s3 in the locations of tables that lie there: s3a for Hadoop's own, s3 for Amazon's.
+	S3Scheme string `yaml:"s3_scheme"`
 	// Timeout bounds a call, connecting included.
 	Timeout time.Duration `yaml:"timeout"`
 }
 
 // DefaultConfig has no address.
-func DefaultConfig() Config { return Config{Timeout: time.Minute} }
+func DefaultConfig() Config { return Config{S3Scheme: "s3a", Timeout: time.Minute} }
 
 // Validate says what cannot work.
 func (c Config) Validate() setting.Faults {
@@ -51,6 +53,9 @@ func (c Config) Validate() setting.Faults {
 		if _, err := address(text); err != nil {
 			faults.Add([]string{"uris", strconv.Itoa(i)}, "%v", err)
 		}
+	}
+	if c.S3Scheme != "s3" && c.S3Scheme != "s3a" {
+		faults.Add([]string{"s3_scheme"}, "must be s3a or s3, got %q", c.S3Scheme)
 	}
 	if c.Timeout <= 0 {
 		faults.Add([]string{"timeout"}, "must be more than 0, got %s", c.Timeout)

@@ -15,6 +15,40 @@ import (
 	"headwater/table/metastore"
 )
 
+// metastore serves the metastore of a pipeline that does not run, for tables at the location, until closed.
+func (p Pipeline) metastore(t testing.TB, location string) (_ *hive.Catalog, closed func()) {
+	t.Helper()
+	m, err := metastore.Open(metastore.Config{Path: filepath.Join(p.Dir, "headwater-data/state.db"), Addr: "127.0.0.1:0"}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := hive.Options{Config: hive.DefaultConfig(), Location: location}
+	o.Config.URIs = []string{"thrift://" + m.Addr()}
+	c, err := hive.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// RegisteredAt is an error if the metastore of a pipeline that does not run lacks the table, or has it elsewhere than below the location.
+func (p Pipeline) RegisteredAt(t testing.TB, location string, n table.Name) error {
+	t.Helper()
+	c, closed := p.metastore(t, location)
+	defer closed()
+	if _, err := c.Table(t.Context(), n); err != nil {
+		return err
+	}
+	return c.Ensure(t.Context(), table.Table{Name: n})
+}
+
 // Unregistered says in what the metastore of a pipeline that does not run differs from what the files of the tables say. It is empty
 // if they agree.
 func (p Pipeline) Unregistered(t testing.TB) string {
@@ -29,21 +63,12 @@ func (p Pipeline) Unregistered(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := metastore.Open(metastore.Config{Path: filepath.Join(p.Dir, "headwater-data/state.db"), Addr: "127.0.0.1:0"}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close()
-	o := hive.Options{Config: hive.DefaultConfig(), Location: "file://" + tables}
-	o.Config.URIs = []string{"thrift://" + m.Addr()}
-	registered, err := hive.Open(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer registered.Close()
+	registered, closed := p.metastore(t, "file://"+tables)
+	defer closed()
 	type entry struct {
 		Table      table.Table
 		Partitions []table.Partition
+		Elsewhere  string
 	}
 	all := func(c table.Catalog) (out []entry) {
 		ts, err := c.Tables(t.Context())
@@ -55,11 +80,13 @@ func (p Pipeline) Unregistered(t testing.TB) string {
 			if err != nil {
 				t.Fatal(err)
 			}
-			out = append(out, entry{tbl, ps})
-			// The folder that readers are sent to is the one of the files.
-			if err := registered.Ensure(t.Context(), table.Table{Name: tbl.Name}); err != nil {
-				return append(out, entry{Table: table.Table{Name: table.Name{Table: fmt.Sprint(err)}}})
+			e := entry{Table: tbl, Partitions: ps}
+			if c == table.Catalog(registered) {
+				if err := registered.Ensure(t.Context(), table.Table{Name: tbl.Name}); err != nil {
+					e.Elsewhere = fmt.Sprint(err)
+				}
 			}
+			out = append(out, e)
 		}
 		return out
 	}

@@ -1,0 +1,255 @@
+package s3
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"golang.org/x/sync/errgroup"
+
+	"headwater/internal/retry"
+	"headwater/lake"
+)
+
+const (
+	// partSize is what an object is cut into; S3 takes no part below 5 MiB but the last, and at most maxParts.
+	partSize = 8 << 20
+	maxParts = 10_000
+	// bodies is how many parts of all puts may be in memory at a time.
+	bodies = 16
+	// partsAtOnce is how many parts of one object are sent at a time.
+	partsAtOnce = 4
+)
+
+// Put implements lake.Store.
+func (s *Store) Put(ctx context.Context, key string, body io.ReadSeeker, cond lake.Condition) (lake.Object, error) {
+	o, err := s.put(ctx, key, body, cond)
+	if err != nil {
+		return lake.Object{}, fail(ctx, "putting object", key, err)
+	}
+	return o, nil
+}
+
+func (s *Store) put(ctx context.Context, key string, body io.Reader, cond lake.Condition) (lake.Object, error) {
+	if err := errors.Join(ctx.Err(), lake.CheckKey(key)); err != nil {
+		return lake.Object{}, err
+	}
+	first, more, err := s.part(ctx, body, partSize)
+	if err != nil {
+		return lake.Object{}, err
+	}
+	if more == nil {
+		defer s.release(first)
+		return s.single(ctx, key, first, cond)
+	}
+	return s.parts(ctx, key, first, more, cond)
+}
+
+// part reads the next part of a body into memory that release gives back. It returns what is left of the body, nil if nothing is.
+func (s *Store) part(ctx context.Context, body io.Reader, size int) ([]byte, io.Reader, error) {
+	var buf []byte
+	select {
+	case buf = <-s.bodies:
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
+	if cap(buf) < size {
+		buf = make([]byte, size)
+	}
+	buf = buf[:size]
+	n, err := io.ReadFull(body, buf)
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return buf[:n], nil, nil
+	case err != nil:
+		s.release(buf)
+		return nil, nil, fmt.Errorf("reading its body: %w", err)
+	}
+	// One byte more says whether this was all: an object of exactly one part needs no upload of several.
+	next := make([]byte, 1)
+	switch n, err := io.ReadFull(body, next); {
+	case n == 1:
+		return buf, io.MultiReader(bytes.NewReader(next), body), nil
+	case errors.Is(err, io.EOF):
+		return buf, nil, nil
+	default:
+		s.release(buf)
+		return nil, nil, fmt.Errorf("reading its body: %w", err)
+	}
+}
+
+// release gives the memory of a part back. What grew beyond the usual size is left to the garbage collector.
+func (s *Store) release(buf []byte) {
+	if cap(buf) > partSize {
+		buf = nil
+	}
+	s.bodies <- buf
+}
+
+// conditions are the headers of a condition.
+func conditions(cond lake.Condition) (ifNoneMatch, ifMatch *string) {
+	if cond.IfAbsent {
+		ifNoneMatch = aws.String("*")
+	}
+	if cond.IfVersion != "" {
+		ifMatch = aws.String(cond.IfVersion)
+	}
+	return ifNoneMatch, ifMatch
+}
+
+// single puts what is in memory with one request.
+func (s *Store) single(ctx context.Context, key string, data []byte, cond lake.Condition) (lake.Object, error) {
+	id := rand.Text()
+	in := &s3.PutObjectInput{
+		Bucket: &s.bucket, Key: s.key(key), ContentLength: aws.Int64(int64(len(data))), Metadata: map[string]string{writeKey: id},
+	}
+	in.IfNoneMatch, in.IfMatch = conditions(cond)
+	var wait retry.Backoff
+	for {
+		in.Body = bytes.NewReader(data)
+		out, err := s.client.PutObject(ctx, in)
+		if err == nil {
+			return lake.Object{Key: key, Size: int64(len(data)), Version: aws.ToString(out.ETag), Modified: serverTime(out.ResultMetadata)}, nil
+		}
+		o, err := s.settle(ctx, key, id, cond, err)
+		if !errors.Is(err, errConflict) {
+			return o, err
+		}
+		if err := retry.Wait(ctx, wait.Next()); err != nil {
+			return lake.Object{}, err
+		}
+	}
+}
+
+// errConflict means that a write at the same time kept the store from deciding: ask again.
+var errConflict = errors.New("another write of the key is under way")
+
+// settle finds out what a refused write means. The SDK repeats a request whose answer was lost, and then it is our own object that is in
+// the way.
+func (s *Store) settle(ctx context.Context, key, id string, cond lake.Condition, err error) (lake.Object, error) {
+	status := statusOf(err)
+	absent := status == http.StatusNotFound && cond.IfVersion != "" && codeOf(err) != "NoSuchBucket"
+	conflict := status == http.StatusConflict
+	if status != http.StatusPreconditionFailed && !absent && !conflict {
+		return lake.Object{}, err
+	}
+	o, writer, herr := s.head(ctx, key)
+	switch {
+	case herr == nil && writer == id:
+		return o, nil
+	case herr != nil && statusOf(herr) != http.StatusNotFound:
+		return lake.Object{}, errors.Join(err, fmt.Errorf("finding out what is there: %w", herr))
+	case cond.IfAbsent && herr == nil:
+		return lake.Object{}, lake.ErrExists
+	case cond.IfVersion != "" && (herr != nil || o.Version != cond.IfVersion):
+		return lake.Object{}, lake.ErrChanged
+	case conflict || status == http.StatusPreconditionFailed: // what refused us is gone again
+		return lake.Object{}, errConflict
+	}
+	return lake.Object{}, err
+}
+
+// parts puts a body of several parts, of which the first is in memory. The object appears when the upload is completed.
+func (s *Store) parts(ctx context.Context, key string, first []byte, more io.Reader, cond lake.Condition) (_ lake.Object, err error) {
+	id := rand.Text()
+	upload, err := s.client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: &s.bucket, Key: s.key(key), Metadata: map[string]string{writeKey: id}})
+	if err != nil {
+		s.release(first)
+		return lake.Object{}, fmt.Errorf("beginning an upload: %w", err)
+	}
+	defer func() {
+		if err != nil { // parts of an upload that nobody completes cost money
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+			defer cancel()
+			_ = s.abort(ctx, s.prefix+key, upload.UploadId) // Sweep does it later
+		}
+	}()
+	done, size, err := s.send(ctx, key, upload.UploadId, first, more)
+	if err != nil {
+		return lake.Object{}, err
+	}
+	in := &s3.CompleteMultipartUploadInput{
+		Bucket: &s.bucket, Key: s.key(key), UploadId: upload.UploadId, MultipartUpload: &types.CompletedMultipartUpload{Parts: done},
+	}
+	in.IfNoneMatch, in.IfMatch = conditions(cond)
+	out, err := s.client.CompleteMultipartUpload(ctx, in)
+	if err != nil {
+		if codeOf(err) == "NoSuchUpload" { // completed by a try whose answer was lost, maybe
+			if o, writer, herr := s.head(ctx, key); herr == nil && writer == id {
+				return o, nil
+			}
+			return lake.Object{}, err
+		}
+		o, err := s.settle(ctx, key, id, cond, err)
+		if errors.Is(err, errConflict) {
+			err = fmt.Errorf("completing the upload: %w", err)
+		}
+		return o, err
+	}
+	return lake.Object{Key: key, Size: size, Version: aws.ToString(out.ETag), Modified: serverTime(out.ResultMetadata)}, nil
+}
+
+// send sends the parts, some at a time, in memory that it gives back.
+func (s *Store) send(ctx context.Context, key string, upload *string, data []byte, more io.Reader) ([]types.CompletedPart, int64, error) {
+	var done []types.CompletedPart
+	var size int64
+	g, sending := errgroup.WithContext(ctx)
+	g.SetLimit(partsAtOnce)
+	for number := int32(1); ; number++ {
+		if number > maxParts {
+			s.release(data)
+			return nil, 0, errors.Join(g.Wait(), retry.Stop(fmt.Errorf("it is larger than S3 takes: %d parts make %d bytes", maxParts, size)))
+		}
+		size += int64(len(data))
+		done = append(done, types.CompletedPart{PartNumber: aws.Int32(number)})
+		at, part := len(done)-1, data
+		tag := new(string)
+		done[at].ETag = tag
+		g.Go(func() error {
+			defer s.release(part)
+			out, err := s.client.UploadPart(sending, &s3.UploadPartInput{
+				Bucket: &s.bucket, Key: s.key(key), UploadId: upload, PartNumber: aws.Int32(number), Body: bytes.NewReader(part), ContentLength: aws.Int64(int64(len(part))),
+			})
+			if err != nil {
+				return fmt.Errorf("sending part %d: %w", number, err)
+			}
+			*tag = aws.ToString(out.ETag)
+			return nil
+		})
+		if more == nil {
+			return done, size, g.Wait()
+		}
+		var err error
+		if data, more, err = s.part(sending, more, sizeOf(number+1)); err != nil {
+			if werr := g.Wait(); werr != nil && sending.Err() != nil && ctx.Err() == nil {
+				err = werr // a part that failed ended the reading
+			}
+			return nil, 0, err
+		}
+	}
+}
+
+// sizeOf is the size of a part: they grow with the object, so that 10,000 of them make 500 GB.
+func sizeOf(number int32) int { return partSize << min(number/1000, 3) }
+
+func (s *Store) abort(ctx context.Context, whole string, upload *string) error {
+	_, err := s.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.bucket, Key: &whole, UploadId: upload})
+	if codeOf(err) == "NoSuchUpload" {
+		return nil
+	}
+	return err
+}
+
+// probeParts is single by an upload of one part.
+func (s *Store) probeParts(ctx context.Context, key string, data []byte, cond lake.Condition) (lake.Object, error) {
+	buf := <-s.bodies
+	return s.parts(ctx, key, append(buf[:0], data...), nil, cond)
+}

@@ -1,0 +1,306 @@
+// Package s3 is a lake in a bucket of Amazon S3, or of a store that speaks its protocol and keeps its promise of conditional writes:
+// MinIO, versitygw, R2, recent Ceph.
+//
+// What enters: the calls of lake.Store. What leaves: objects below a prefix of a bucket, each written by one PutObject or, beyond a part's
+// size, by a multipart upload that appears when it is completed. A version is the ETag, which S3 compares in If-Match: an object that is
+// replaced by the same bytes may keep it. No goroutine outlives a call but those of http.Transport.
+//
+// Invariants:
+//  1. A conditional write carries If-None-Match or If-Match itself; nothing is looked up first.
+//  2. A refusal that an own earlier try brought about, whose answer was lost, is told from another's by a number in the object's metadata.
+//  3. A connection on which nothing moves for a minute is given up.
+//  4. Memory is that of the parts on their way: at most bodies of partSize each.
+package s3
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"iter"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/middleware"
+
+	"headwater/lake"
+)
+
+const (
+	// stall is how long a connection may give and take nothing.
+	stall = time.Minute
+	// tries of a request, by the SDK, for what may pass: 5xx, throttling, broken connections.
+	tries = 5
+	// writeKey is the metadata that tells our write from another's.
+	writeKey = "headwater-write"
+)
+
+// Store is a lake.Store in a bucket.
+type Store struct {
+	client *s3.Client
+	bucket string
+	prefix string // empty or with a slash at its end
+	bodies chan []byte
+}
+
+var _ lake.Store = (*Store)(nil)
+
+// location is what a URL says.
+type location struct{ bucket, prefix, region, endpoint, profile string }
+
+// parseURL reads s3://bucket/prefix?region=eu-west-1&endpoint=http://127.0.0.1:7070&profile=ingest, all but the bucket optional: without a
+// region, the SDK's own ways to find one (AWS_REGION); with an endpoint, another store than Amazon's; profile is one of the shared
+// configuration files. Credentials are never in the URL: the SDK finds them in the environment, the profile or the machine's role.
+func parseURL(text string) (location, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "s3" || u.Host == "" || u.User != nil || u.Fragment != "" {
+		return location{}, fmt.Errorf("must be as s3://bucket/prefix?region=eu-west-1, got %q", text)
+	}
+	l := location{bucket: u.Host, prefix: strings.Trim(u.Path, "/")}
+	if l.prefix != "" {
+		if err := lake.CheckKey(l.prefix); err != nil {
+			return l, fmt.Errorf("has a prefix that cannot begin a key: %w", err)
+		}
+		l.prefix += "/"
+	}
+	into := map[string]*string{"region": &l.region, "endpoint": &l.endpoint, "profile": &l.profile}
+	for name, values := range u.Query() {
+		at, known := into[name]
+		if !known || len(values) != 1 || values[0] == "" {
+			return l, fmt.Errorf("takes region, endpoint and profile, each once and not empty, got %s=%s", name, strings.Join(values, ","))
+		}
+		*at = values[0]
+	}
+	if l.endpoint != "" {
+		e, err := url.Parse(l.endpoint)
+		if err != nil || e.Scheme != "http" && e.Scheme != "https" || e.Host == "" || e.User != nil {
+			return l, fmt.Errorf("has an endpoint that is no address as https://minio.example:9000: %q", l.endpoint)
+		}
+	}
+	return l, nil
+}
+
+// CheckURL says what is wrong with the URL of a store, without asking it.
+func CheckURL(text string) error {
+	_, err := parseURL(text)
+	return err
+}
+
+// Open makes a store of a URL, see CheckURL, and asks nobody: what is wrong there is the first call's error.
+func Open(ctx context.Context, text string) (*Store, error) { return open(ctx, text, stall) }
+
+func open(ctx context.Context, text string, stall time.Duration) (*Store, error) {
+	l, err := parseURL(text)
+	if err != nil {
+		return nil, fmt.Errorf("the lake's URL %w", err)
+	}
+	options := []func(*config.LoadOptions) error{config.WithHTTPClient(client(stall)), config.WithRetryMaxAttempts(tries)}
+	if l.region != "" {
+		options = append(options, config.WithRegion(l.region))
+	} else if l.endpoint != "" {
+		options = append(options, config.WithDefaultRegion("us-east-1")) // such stores need one and mean nothing by it
+	}
+	if l.profile != "" {
+		options = append(options, config.WithSharedConfigProfile(l.profile))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, options...)
+	if err != nil {
+		return nil, fmt.Errorf("configuring S3: %w", err)
+	}
+	s := &Store{bucket: l.bucket, prefix: l.prefix, bodies: make(chan []byte, bodies)}
+	for range bodies {
+		s.bodies <- nil // allocated when it is first needed
+	}
+	s.client = s3.NewFromConfig(cfg, func(o *s3.Options) {
+		if l.endpoint != "" {
+			o.BaseEndpoint, o.UsePathStyle = aws.String(l.endpoint), true
+		}
+		// The bodies of objects are checked by Parquet, gzip and our own tails; a warning for every answer without a checksum says nothing.
+		o.DisableLogOutputChecksumValidationSkipped = true
+	})
+	return s, nil
+}
+
+// client gives up connections on which nothing moves.
+func client(stall time.Duration) *awshttp.BuildableClient {
+	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		dial := (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+		t.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := dial(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return moving{conn, stall}, nil
+		}
+		t.MaxIdleConnsPerHost = 64
+	})
+}
+
+// moving is a connection of which each read and write has to move something before stall is over.
+type moving struct {
+	net.Conn
+	stall time.Duration
+}
+
+func (m moving) Read(p []byte) (int, error) {
+	if err := m.SetReadDeadline(time.Now().Add(m.stall)); err != nil {
+		return 0, err
+	}
+	return m.Conn.Read(p)
+}
+
+func (m moving) Write(p []byte) (int, error) {
+	if err := m.SetWriteDeadline(time.Now().Add(m.stall)); err != nil {
+		return 0, err
+	}
+	return m.Conn.Write(p)
+}
+
+func (s *Store) key(key string) *string { return aws.String(s.prefix + key) }
+
+// Stat implements lake.Store.
+func (s *Store) Stat(ctx context.Context, key string) (lake.Object, error) {
+	if err := lake.CheckKey(key); err != nil {
+		return lake.Object{}, fail(ctx, "looking up object", key, err)
+	}
+	o, _, err := s.head(ctx, key)
+	if err != nil {
+		return lake.Object{}, fail(ctx, "looking up object", key, err)
+	}
+	return o, nil
+}
+
+// head is the object and the number of the write that made it.
+func (s *Store) head(ctx context.Context, key string) (lake.Object, string, error) {
+	out, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.bucket, Key: s.key(key)})
+	if err != nil {
+		return lake.Object{}, "", err
+	}
+	return lake.Object{
+		Key: key, Size: aws.ToInt64(out.ContentLength), Version: aws.ToString(out.ETag), Modified: aws.ToTime(out.LastModified),
+	}, out.Metadata[writeKey], nil
+}
+
+// List implements lake.Store.
+func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[lake.Object, error] {
+	return func(yield func(lake.Object, error) bool) {
+		in := &s3.ListObjectsV2Input{
+			Bucket: &s.bucket, Prefix: aws.String(s.prefix + prefix),
+			EncodingType: types.EncodingTypeUrl, // XML cannot hold every key
+		}
+		if after != "" {
+			in.StartAfter = aws.String(s.prefix + after)
+		}
+		for pages := s3.NewListObjectsV2Paginator(s.client, in); pages.HasMorePages(); {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				yield(lake.Object{}, fail(ctx, "listing objects below", strconv.Quote(prefix), err))
+				return
+			}
+			for _, entry := range page.Contents {
+				key := aws.ToString(entry.Key)
+				if page.EncodingType == types.EncodingTypeUrl { // not every store knows it
+					if key, err = url.QueryUnescape(key); err != nil {
+						yield(lake.Object{}, fail(ctx, "listing objects below", strconv.Quote(prefix), fmt.Errorf("the store names an object %q: %w", aws.ToString(entry.Key), err)))
+						return
+					}
+				}
+				key = strings.TrimPrefix(key, s.prefix)
+				if lake.CheckKey(key) != nil {
+					continue // no object of ours can have it: the folder that a console made, say
+				}
+				o := lake.Object{Key: key, Size: aws.ToInt64(entry.Size), Version: aws.ToString(entry.ETag), Modified: aws.ToTime(entry.LastModified)}
+				if !yield(o, nil) {
+					return
+				}
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			yield(lake.Object{}, fail(ctx, "listing objects below", strconv.Quote(prefix), err))
+		}
+	}
+}
+
+// Delete implements lake.Store. S3 does not say whether there was an object, so it is asked first.
+func (s *Store) Delete(ctx context.Context, key string) error {
+	if _, err := s.Stat(ctx, key); err != nil {
+		return err
+	}
+	if _, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: s.key(key)}); err != nil {
+		return fail(ctx, "deleting object", key, err)
+	}
+	return nil
+}
+
+// Sweep gives up the uploads that killed processes have begun, a day after: their parts cost money and can be seen nowhere. It
+// returns how many.
+func (s *Store) Sweep(ctx context.Context) (int, error) { return s.sweep(ctx, 24*time.Hour) }
+
+func (s *Store) sweep(ctx context.Context, age time.Duration) (int, error) {
+	n := 0
+	for pages := s3.NewListMultipartUploadsPaginator(s.client, &s3.ListMultipartUploadsInput{Bucket: &s.bucket, Prefix: &s.prefix}); pages.HasMorePages(); {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return n, fail(ctx, "listing the uploads below", s.prefix, err)
+		}
+		for _, u := range page.Uploads {
+			if time.Since(aws.ToTime(u.Initiated)) < age {
+				continue
+			}
+			if err := s.abort(ctx, aws.ToString(u.Key), u.UploadId); err != nil {
+				return n, fail(ctx, "giving up the upload of object", aws.ToString(u.Key), err)
+			}
+			n++
+		}
+	}
+	return n, nil
+}
+
+// Probe writes, and deletes, a small object to find out whether the store refuses what conditional writes must refuse: one that does not would
+// lose or double data when two processes meet. It returns nil if the store can be trusted.
+func (s *Store) Probe(ctx context.Context) (err error) {
+	key := "_headwater/probe-" + rand.Text()
+	for _, put := range []func(context.Context, string, []byte, lake.Condition) (lake.Object, error){s.single, s.probeParts} {
+		if _, err := put(ctx, key, []byte("probe"), lake.Condition{IfAbsent: true}); err != nil {
+			return fail(ctx, "probing the store with object", key, err)
+		}
+		_, absent := put(ctx, key, []byte("other"), lake.Condition{IfAbsent: true})
+		_, version := put(ctx, key, []byte("other"), lake.Condition{IfVersion: `"00000000000000000000000000000000"`})
+		derr := s.Delete(ctx, key)
+		switch {
+		case derr != nil:
+			return fail(ctx, "probing the store with object", key, derr)
+		case absent == nil || version == nil:
+			return fail(ctx, "probing the store with object", key, fmt.Errorf("%w (If-None-Match refused: %t, If-Match refused: %t)", ErrUnconditional, absent != nil, version != nil))
+		case !errors.Is(absent, lake.ErrExists):
+			return fail(ctx, "probing the store with object", key, absent)
+		case !errors.Is(version, lake.ErrChanged):
+			return fail(ctx, "probing the store with object", key, version)
+		}
+	}
+	return nil
+}
+
+// ErrUnconditional is returned by Probe for a store that overwrites where it was told not to.
+var ErrUnconditional = errors.New("the store does not keep to the conditions of writes: two writers would overwrite each other. Use a store that does (Amazon S3, MinIO, versitygw), or a folder")
+
+// serverTime is when the store answered.
+func serverTime(meta middleware.Metadata) time.Time {
+	if t, ok := awsmiddleware.GetServerTime(meta); ok {
+		return t
+	}
+	return time.Now()
+}
+
+// Close has nothing to do: connections that are idle end by themselves.
+func (s *Store) Close() error { return nil }
