@@ -45,7 +45,7 @@ func runDemo(ctx context.Context, fs *flag.FlagSet, args []string, s streams) (e
 		return fmt.Errorf("opening the demo's log: %w", err)
 	}
 	defer log.Close()
-	p := newPipeline(cfg, slog.New(slog.NewTextHandler(log, nil)))
+	p := newPipeline(cfg, allParts, slog.New(slog.NewTextHandler(log, nil)))
 	defer func() { err = errors.Join(err, p.close()) }()
 	if err := p.open(ctx); err != nil {
 		return err
