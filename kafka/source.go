@@ -25,6 +25,10 @@ var ErrFenced = errors.New("another process has taken the source")
 // transactionTimeout is how long what a process has begun keeps readers waiting after it is gone, unless the source is opened again before.
 const transactionTimeout = 30 * time.Second
 
+// markerTime is about what a broker needs to write a transaction's markers after it has answered. A transaction that begins before they are
+// written is held for a multiple of 20 ms (the broker's add.partitions.to.txn.retry.backoff.ms): waiting less is faster.
+const markerTime = 4 * time.Millisecond
+
 // closeGrace is how long Close waits for the answer to requests that are on their way.
 const closeGrace = 15 * time.Second
 
@@ -52,6 +56,7 @@ type SourceLog struct {
 	failure error         // why nothing more is sent
 	acked   Offsets       // the last acknowledged offset, by topic and Kafka partition, where batches are transactions
 
+	rest    time.Time // run's: before it, the broker is still busy with the last transaction
 	wake    chan struct{}
 	closing chan struct{} // closed by Close
 	stopped chan struct{} // closed by run
@@ -90,7 +95,8 @@ func OpenSource(ctx context.Context, cfg Config, source, topic string, log *slog
 		kgo.StopProducerOnDataLossDetected(),
 	}
 	if cfg.Shared {
-		options = append(options, kgo.TransactionalID("headwater."+source), kgo.TransactionTimeout(transactionTimeout))
+		options = append(options, kgo.TransactionalID("headwater."+source), kgo.TransactionTimeout(transactionTimeout),
+			kgo.ConcurrentTransactionsBackoff(2*time.Millisecond))
 	}
 	l.cl, err = NewClient(cfg, options...)
 	if err != nil {
@@ -288,7 +294,12 @@ func (l *SourceLog) run() {
 			l.drop()
 			return
 		}
-		for batch, why := l.take(); len(batch) > 0; batch, why = l.take() {
+		for {
+			time.Sleep(time.Until(l.rest))
+			batch, why := l.take()
+			if len(batch) == 0 {
+				break
+			}
 			l.send(batch, why)
 			clear(batch) // the queue's array would keep the records alive
 		}
@@ -408,6 +419,7 @@ func (l *SourceLog) transact(batch []*pending) {
 			_ = l.cl.EndTransaction(ctx, kgo.TryAbort) // or the next one who opens the source, or the time-out
 		}
 	}
+	l.rest = time.Now().Add(markerTime)
 	switch {
 	case errors.Is(err, kgo.ErrClientClosed):
 		err = ErrClosed
