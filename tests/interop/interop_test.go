@@ -27,19 +27,22 @@ import (
 // limit is how long a command may take on a machine that is busy with other tests.
 const limit = 5 * time.Minute
 
-type pipeline struct{ binary.Pipeline }
+type pipeline struct {
+	binary.Pipeline
+	env []string // what its commands need besides
+}
 
 func newPipeline(t *testing.T, yaml string) pipeline {
 	t.Helper()
 	// Free ports: the tests of several packages run at the same time.
 	const head = "database: air\nlisten: {http: \"127.0.0.1:0\", kafka: \"127.0.0.1:0\"}\n"
-	return pipeline{binary.New(t, binary.Build(t), head+yaml)}
+	return pipeline{Pipeline: binary.New(t, binary.Build(t), head+yaml)}
 }
 
 // headwater runs a command on the pipeline and returns what it printed.
 func (p pipeline) headwater(t *testing.T, command string, args ...string) string {
 	t.Helper()
-	return p.Start(t, nil, command, args...).Wait(t, limit).Must(t)
+	return p.Start(t, p.env, command, args...).Wait(t, limit).Must(t)
 }
 
 func output(t *testing.T, cmd *exec.Cmd) string {

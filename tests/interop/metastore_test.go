@@ -16,7 +16,7 @@ import (
 
 // TestHiveMetastore runs the suite of catalogs on Hive's own metastore.
 func TestHiveMetastore(t *testing.T) {
-	addr := fixture.Metastore(t)
+	addr := fixture.Metastore(t, nil)
 	tabletest.Run(t, func(t *testing.T) table.Catalog {
 		empty(t, addr)
 		o := hive.Options{Config: hive.DefaultConfig(), Location: "file://" + t.TempDir()}

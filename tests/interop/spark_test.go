@@ -3,7 +3,9 @@ package interop
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,24 +20,33 @@ import (
 )
 
 // TestSpark asks a running pipeline's metastore with Spark: it lists the tables, prunes partitions, sees the types, and makes tables of
-// its own beside ours. Hive's own metastore in its place changes nothing but the address.
+// its own beside ours. With Apache Kafka, an S3 server and Hive's own metastore in the place of the embedded parts nothing changes but the
+// addresses.
 func TestSpark(t *testing.T) {
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
-		testSpark(t, "")
+		testSpark(t, nil)
 	})
-	t.Run("hive", func(t *testing.T) {
+	t.Run("elsewhere", func(t *testing.T) {
 		t.Parallel()
-		testSpark(t, "thrift://"+fixture.Metastore(t))
+		s3 := fixture.NewS3(t)
+		testSpark(t, &elsewhere{s3: s3, kafka: fixture.Kafka(t).Addr, hive: "thrift://" + fixture.Metastore(t, &s3)})
 	})
 }
 
-func testSpark(t *testing.T, metastore string) {
-	extra := ""
-	if metastore != "" {
-		extra = fmt.Sprintf("hive: {uris: [%q]}", metastore)
+// elsewhere is where the parts are that a pipeline does not embed.
+type elsewhere struct {
+	s3          fixture.S3
+	kafka, hive string
+}
+
+func testSpark(t *testing.T, there *elsewhere) {
+	addresses, raw := "", ""
+	if there != nil {
+		raw = there.s3.Bucket(t, "acme-raw")
+		addresses = fmt.Sprintf("kafka: {brokers: [%q]}\nhive: {uris: [%q]}\nlake: {raw: %q, tables: %q}\n", there.kafka, there.hive, raw, there.s3.Bucket(t, "acme-lake"))
 	}
-	p := newPipeline(t, extra+`
+	p := newPipeline(t, addresses+`
 serialize: {every: 100ms}
 sources:
   trades: {file: {path: "in/*.ndjson", settle: 0s}}
@@ -52,12 +63,33 @@ sources:
 		if err := z.Close(); err != nil {
 			t.Fatal(err)
 		}
-		p.Write(t, fmt.Sprintf("headwater-data/raw/topics/trades_raw/date=2026-07-0%d/trades_raw+0+%010d.json.gz", day, day*1000), text.Bytes())
+		key := fmt.Sprintf("topics/trades_raw/date=2026-07-0%d/trades_raw+0+%010d.json.gz", day, day*1000)
+		if there == nil {
+			p.Write(t, "headwater-data/raw/"+key, text.Bytes())
+			continue
+		}
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(there.s3.Dir, "acme-raw", key)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(there.s3.Dir, "acme-raw", key), text.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	proc := p.Start(t, nil, "run")
+	tables, parts := filepath.Join(p.Dir, "headwater-data/tables"), filepath.Join(p.Dir, tableParts)
+	args := []string{"", filepath.Join(p.Dir, "warehouse")}
+	if there != nil {
+		p.env = fixture.S3Env
+		tables, parts = "s3a://acme-lake", filepath.Join(there.s3.Dir, "acme-lake/air/*/year=*/month=*/day=*/part-00000.snappy.parquet")
+		settings, err := json.Marshal(there.s3.S3A())
+		if err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, fixture.S3A(t), string(settings))
+	}
+	proc := p.Start(t, p.env, "run")
 	binary.Eventually(t, "three days in both tables", func() bool {
-		parts, err := filepath.Glob(filepath.Join(p.Dir, tableParts))
-		return err == nil && len(parts) == 6
+		found, err := filepath.Glob(parts)
+		return err == nil && len(found) == 6
 	})
 	var seen struct {
 		Tables     [][]string
@@ -78,10 +110,11 @@ sources:
 		OwnTables  []string `json:"own_tables"`
 		Databases  []string
 	}
-	if metastore == "" {
-		metastore = "thrift://" + p.running(t).Hive
+	args[0] = "thrift://" + p.running(t).Hive
+	if there != nil {
+		args[0] = there.hive
 	}
-	python(t, &seen, "spark.py", metastore, filepath.Join(p.Dir, "warehouse"))
+	python(t, &seen, "spark.py", args...)
 	if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +150,7 @@ sources:
 			t.Errorf("described as %v, want %v", seen.Described, want)
 		}
 	}
-	if !strings.Contains(fmt.Sprint(seen.Described), filepath.Join(p.Dir, "headwater-data/tables/air/trades")) {
+	if !strings.Contains(fmt.Sprint(seen.Described), tables+"/air/trades") {
 		t.Errorf("described as %v", seen.Described)
 	}
 	got := p.query(t, "select day, count(*), sum(qty)::bigint from air.trades group by all order by all")

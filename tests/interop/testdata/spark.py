@@ -1,14 +1,20 @@
-"""Asks a Hive Metastore through Spark: spark.py THRIFT-URI WAREHOUSE. Prints what it saw as JSON."""
+"""Asks a Hive Metastore through Spark: spark.py THRIFT-URI WAREHOUSE [JARS HADOOP-SETTINGS]. Prints what it saw as JSON."""
 
+import glob
 import json
 import os
 import sys
 
 from pyspark.sql import SparkSession
 
-uri, warehouse = sys.argv[1:]
+uri, warehouse = sys.argv[1:3]
+builder = SparkSession.builder
+if len(sys.argv) > 3:
+    builder = builder.config("spark.jars", ",".join(sorted(glob.glob(sys.argv[3] + "/*.jar"))))
+    for name, value in json.loads(sys.argv[4]).items():
+        builder = builder.config("spark.hadoop." + name, value)
 spark = (
-    SparkSession.builder.master("local[2]")
+    builder.master("local[2]")
     .appName("interop")
     .enableHiveSupport()
     .config("spark.hadoop.hive.metastore.uris", uri)
