@@ -41,6 +41,8 @@ func commands() []command {
 		{"query", "FILE SQL", "answer SQL from the tables", runQuery},
 		{"check", "FILE", "report every fault of a pipeline file", runCheck},
 		{"status", "FILE", "what is collected, landed and in tables", runStatus},
+		{"schema-json", "", "print the JSON Schema of pipeline files, for editors", runSchemaJSON},
+		{"completion", "bash|zsh|fish", "print what the shell evaluates to complete commands", runCompletion},
 		{"version", "", "print the version", runVersion},
 		{"query-worker", "", "", runQueryWorker},
 	}

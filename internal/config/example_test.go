@@ -16,6 +16,7 @@ import (
 	"headwater/land"
 	"headwater/query"
 	"headwater/serialize"
+	"headwater/table/hive"
 )
 
 const example = "../../docs/example.yml"
@@ -33,6 +34,7 @@ func TestExampleHasTheDefaults(t *testing.T) {
 		"land":      {wantLand, p.Land},
 		"serialize": {serialize.DefaultConfig(), p.Serialize},
 		"query":     {query.DefaultLimits(), p.Query},
+		"hive":      {hive.DefaultConfig(), p.Hive},
 	} {
 		if diff := cmp.Diff(c.want, c.got); diff != "" {
 			t.Errorf("docs/example.yml says that these are the defaults of %s (-default +example):\n%s", name, diff)
