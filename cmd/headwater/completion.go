@@ -58,11 +58,11 @@ func shown() (all []command) {
 
 func bashCompletion(w io.Writer) error {
 	var names []string
-	cases := ""
+	var cases strings.Builder
 	for _, c := range shown() {
 		names = append(names, c.name)
 		if flags := flagsOf(c); len(flags) > 0 {
-			cases += fmt.Sprintf("\t%s) flags=%q ;;\n", c.name, strings.Join(flags, " "))
+			fmt.Fprintf(&cases, "\t%s) flags=%q ;;\n", c.name, strings.Join(flags, " "))
 		}
 	}
 	_, err := fmt.Fprintf(w, `_headwater() {
@@ -79,7 +79,7 @@ func bashCompletion(w io.Writer) error {
 	esac
 }
 complete -o filenames -F _headwater headwater
-`, strings.Join(names, " "), cases)
+`, strings.Join(names, " "), cases.String())
 	return err
 }
 
