@@ -23,3 +23,10 @@ func Elements(text []byte) (elements [][]byte, is bool) {
 	}
 	return elements, true
 }
+
+// ValueEnd is the index after the JSON value that begins at text[i], in the sense of Parse. The reason is empty if it ends there, which a
+// number may do before its last digit has come; UnexpectedEnd if more text may end it; and otherwise what is wrong at the index.
+func ValueEnd(text []byte, i int) (end int, reason string) { return valueEnd(text, i) }
+
+// SkipSpace is the index of the first byte from text[i] on that is no whitespace of JSON, or the text's length.
+func SkipSpace(text []byte, i int) int { return skipSpace(text, i) }

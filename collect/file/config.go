@@ -15,8 +15,10 @@ type Config struct {
 	// Path is a glob that may contain ** and {a,b}; a relative one is relative to the folder of the configuration. Names that begin
 	// with a dot match only where the glob spells the dot.
 	Path string `yaml:"path"`
-	// Format is auto, json (one document a file), ndjson, csv, lines or bytes (a file is one item).
+	// Format is auto, json (one document a file, or arrays), ndjson, csv, lines or bytes (a file is one item).
 	Format string `yaml:"format"`
+	// Array says what a JSON array that a json file begins with is: items, one for each element, or document, one item.
+	Array string `yaml:"array"`
 	// Every is how often the folders are listed.
 	Every time.Duration `yaml:"every"`
 	// Settle is how long a file must stay unchanged before what looks unfinished at its end is taken for finished.
@@ -47,11 +49,14 @@ const (
 	formatCSV    = "csv"
 	formatLines  = "lines"
 	formatBytes  = "bytes"
+
+	arrayItems    = "items"
+	arrayDocument = "document"
 )
 
 // DefaultConfig is what holds for a setting that is not given.
 func DefaultConfig() Config {
-	return Config{Format: formatAuto, Every: time.Second, Settle: 10 * time.Second, MaxItem: 64 << 20, MaxRatio: 200, Forget: 30 * 24 * time.Hour, CSV: CSV{Header: true}}
+	return Config{Format: formatAuto, Array: arrayItems, Every: time.Second, Settle: 10 * time.Second, MaxItem: 64 << 20, MaxRatio: 200, Forget: 30 * 24 * time.Hour, CSV: CSV{Header: true}}
 }
 
 // Validate returns every fault of the configuration.
@@ -66,6 +71,9 @@ func (c *Config) Validate() setting.Faults {
 	formats := []string{formatAuto, formatJSON, formatNDJSON, formatCSV, formatLines, formatBytes}
 	if !slices.Contains(formats, c.Format) {
 		f.Add([]string{"format"}, "must be one of %s, got %q", strings.Join(formats, ", "), c.Format)
+	}
+	if c.Array != arrayItems && c.Array != arrayDocument {
+		f.Add([]string{"array"}, "must be %s or %s, got %q", arrayItems, arrayDocument, c.Array)
 	}
 	if c.Every <= 0 {
 		f.Add([]string{"every"}, "must be positive, got %v", c.Every)

@@ -23,8 +23,9 @@ type cutter interface {
 	// cut finds the first item and how many bytes it takes; 0 means that the text does not hold all of it. Without emit
 	// the bytes are to be passed over. The item refers to text and to buffers that the next cut uses again.
 	cut(text []byte, end ending) (n int, it envelope.Item, emit bool)
-	// whole is true if an item is all of a file.
+	// whole is true if an item is all of a file, lined if an item that cannot be held ends where a line does; otherwise it ends with the file.
 	whole() bool
+	lined() bool
 }
 
 // line finds the first line; n is its length with its end, line is without.
@@ -41,6 +42,7 @@ func line(text []byte, end ending) (n int, line []byte) {
 type lines struct{ kind envelope.Kind }
 
 func (lines) whole() bool { return false }
+func (lines) lined() bool { return true }
 
 func (c lines) cut(text []byte, end ending) (int, envelope.Item, bool) {
 	n, l := line(text, end)
@@ -52,6 +54,7 @@ func (c lines) cut(text []byte, end ending) (int, envelope.Item, bool) {
 type whole struct{ kind envelope.Kind }
 
 func (whole) whole() bool { return true }
+func (whole) lined() bool { return false }
 
 func (c whole) cut(text []byte, end ending) (int, envelope.Item, bool) {
 	if end != final {
@@ -74,6 +77,7 @@ type rows struct {
 }
 
 func (*rows) whole() bool { return false }
+func (*rows) lined() bool { return true }
 
 func (c *rows) cut(text []byte, end ending) (int, envelope.Item, bool) {
 	n, bad := c.row(text, end)

@@ -42,7 +42,10 @@ func (b *bench) write(t *testing.T, name string, data []byte) {
 	t.Helper()
 	path := filepath.Join(b.dir, name)
 	must(t, os.MkdirAll(filepath.Dir(path), 0o755))
-	must(t, os.WriteFile(path, data, 0o644))
+	// Whole or not at all: a source that runs would take a file that is empty for a moment for another one.
+	temp := filepath.Join(b.dir, ".written")
+	must(t, os.WriteFile(temp, data, 0o644))
+	must(t, os.Rename(temp, path))
 }
 
 func (b *bench) make() *collect.Runner {
@@ -178,6 +181,9 @@ func TestUnfinishedEndsWaitUntilTheFileSettles(t *testing.T) {
 		{"a.log", []byte("1\n2"), []string{`"1"`}, []string{`"2"`}},
 		{"a.csv", []byte("x\n1\n\"2\n3"), []string{`{"x":"1"}`}, []string{"\"\\\"2\" !quote opened in field 1 never closes", `{"x":"3"}`}},
 		{"a.json", []byte("{\n}\n"), nil, []string{`{}`}},
+		{"a.json", []byte(`[{"a":1}, 2`), []string{`{"a":1}`}, []string{`" 2" !the array never closes`}},
+		{"a.json", []byte("[1]\n"), []string{"1"}, nil},
+		{"a.json.gz", zip(t, `[{"a":`, `1},"x"]`), []string{`{"a":1}`, `"x"`}, nil},
 		{"a.bin", []byte("\x00"), nil, []string{`"AA=="`}},
 		{"a", []byte("1"), nil, []string{`"1"`}},
 		{"a.log.gz", cut, []string{`"` + whole[:100] + `"`}, []string{`"" !`}},
@@ -229,6 +235,55 @@ func TestGrowing(t *testing.T) {
 		stop()
 		b.expect(t, `a.csv#0: {"x":"1","y":"2\n3"}`, `a.csv#0: {"x":"4","y":"5"}`)
 	})
+}
+
+// An array that is written slowly, in a file that is read by one process after the other, gives each element once.
+func TestGrowingArray(t *testing.T) {
+	for _, packed := range []bool{false, true} {
+		b := newBench(t, "a.json")
+		b.c.Settle = time.Hour
+		text := "\xef\xbb\xbf [ {\"a\":[1,2]},\n\"x, ]\" , [3],4\n]\n[5]"
+		var want []string
+		for _, element := range []string{`{"a":[1,2]}`, `"x, ]"`, "[3]", "4", "5"} {
+			want = append(want, "a.json#0: "+element)
+		}
+		for n := range len(text) {
+			data := []byte(text[:n+1])
+			if packed {
+				data = zip(t, text[:n+1])
+			}
+			b.write(t, "a.json", data)
+			synctest.Test(t, func(t *testing.T) {
+				stop := b.live(t)
+				time.Sleep(3 * b.c.Every)
+				stop()
+			})
+		}
+		b.expect(t, want...)
+	}
+}
+
+// What follows an element that is too long comes in parts: nobody knows where it ends.
+func TestLongElement(t *testing.T) {
+	b := newBench(t, "a.json")
+	b.c.MaxItem = 1 << 10
+	long := `[1,{"pad":"` + strings.Repeat("x", 300_000) + `"},2]`
+	b.write(t, "a.json", []byte(long))
+	b.once(t)
+	got := b.items(t)
+	if len(got) < 3 || got[0] != "a.json#0: 1" {
+		t.Fatalf("%d items: %.200q", len(got), got)
+	}
+	for _, part := range got[1:] {
+		if !strings.Contains(part, "!part of an item that is longer than max_item") {
+			t.Errorf("%.100q", part)
+		}
+	}
+	before := len(got)
+	b.once(t)
+	if after := b.items(t); len(after) != before {
+		t.Errorf("read again there are %d items, not %d", len(after), before)
+	}
 }
 
 // A line that was taken for finished and is finished after all is not followed by an empty one.
@@ -646,7 +701,7 @@ func TestValidate(t *testing.T) {
 	for _, f := range bad.Validate() {
 		paths = append(paths, strings.Join(f.Path, "."))
 	}
-	if got := strings.Join(paths, " "); got != "path format every settle max_item max_ratio csv.delimiter" {
+	if got := strings.Join(paths, " "); got != "path format array every settle max_item max_ratio csv.delimiter" {
 		t.Errorf("faults of %s", got)
 	}
 	empty := DefaultConfig()

@@ -35,6 +35,13 @@ func (c *Config) cutter(path string, beginning []byte, end ending) cutter {
 	case formatLines:
 		return lines{envelope.Text}
 	case formatJSON:
+		text := bytes.TrimLeft(beginning, " \t\r\n")
+		if len(text) == 0 && end == more && c.Array == arrayItems {
+			return nil
+		}
+		if len(text) > 0 && text[0] == '[' && c.Array == arrayItems {
+			return &elements{}
+		}
 		return whole{envelope.JSON}
 	case formatBytes:
 		return whole{envelope.Bytes}
@@ -53,6 +60,9 @@ func formatOf(ext string, beginning []byte, end ending) string {
 		return formatLines
 	}
 	text := bytes.TrimLeft(beginning, " \t\r\n")
+	if ext == ".json" && len(text) > 0 && text[0] == '[' {
+		return formatJSON
+	}
 	n, first := line(text, end)
 	if n == 0 && end == more {
 		return ""

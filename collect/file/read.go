@@ -297,7 +297,11 @@ func (rd *reader) resume(p position) error {
 	if rd.trail.sum() != p.Hash {
 		return errReplaced
 	}
-	rd.newline = !p.Part && before[len(before)-1] != '\n'
+	array, isArray := rd.cut.(*elements)
+	if isArray {
+		array.resume(before)
+	}
+	rd.newline = !isArray && !p.Part && before[len(before)-1] != '\n'
 	rd.w.advance(len(before))
 	if rd.cut.whole() && !p.Part && rd.w.need(1) {
 		return errReplaced // the item was all of the file and is not any more
@@ -367,7 +371,7 @@ func lineEnd(text []byte, end ending) (n int, ok bool) {
 // part emits what there is of an item that is longer than can be held. The last part ends where the line, or the file, does.
 func (rd *reader) part(ctx context.Context, text []byte, end ending) (done bool, err error) {
 	n, data := line(text, end)
-	if rd.cut.whole() {
+	if !rd.cut.lined() {
 		if n, data = 0, text; end == final {
 			n = len(text)
 		}
