@@ -59,7 +59,8 @@ func TestShapes(t *testing.T) {
 		want   []string
 	}{
 		{
-			"milliseconds", envelope.Shape{Unit: envelope.Millis},
+			"milliseconds",
+			envelope.Shape{Unit: envelope.Millis},
 			[]string{
 				`{"ingestion_timestamp":1783252800000}`, `{"ingestion_timestamp":1783252800000.7, "x":1}`, `{"ingestion_timestamp":"1783252800000"}`,
 				`{"ingestion_timestamp":"2026-07-05"}`, `{"ingestion_timestamp":null}`, `{"t":1783252800000}`, `7`,
@@ -71,7 +72,8 @@ func TestShapes(t *testing.T) {
 			},
 		},
 		{
-			"seconds", envelope.Shape{Unit: envelope.Seconds},
+			"seconds",
+			envelope.Shape{Unit: envelope.Seconds},
 			[]string{
 				`{"ingestion_timestamp":1783295999.9999}`, `{"ingestion_timestamp":1783296000}`, `{"ingestion_timestamp":-0.5}`,
 				`{"ingestion_timestamp":1783252800000}`, `{"ingestion_timestamp":1e400}`, `{"ingestion_timestamp":[1]}`, `{"ingestion_timestamp":253402300799}`,
@@ -82,7 +84,8 @@ func TestShapes(t *testing.T) {
 			},
 		},
 		{
-			"iso", envelope.Shape{Unit: envelope.ISO},
+			"iso",
+			envelope.Shape{Unit: envelope.ISO},
 			[]string{
 				`{"ingestion_timestamp":"2026-07-05T23:30:00-01:00"}`, `{"ingestion_timestamp":"9999-01-01"}`, `{"ingestion_timestamp":1783252800000}`,
 				`{"ingestion_timestamp":"1783252800000"}`, `{"ingestion_timestamp":"2026-02-30"}`,
@@ -93,7 +96,8 @@ func TestShapes(t *testing.T) {
 			},
 		},
 		{
-			"bare, with Kafka's time", envelope.Shape{Bare: true},
+			"bare, with Kafka's time",
+			envelope.Shape{Bare: true},
 			[]string{`{ "a": 1.10 }`, `[1]`, `"text"`, `null`, `{"a":`, "\xff\xfe", "", " "},
 			[]string{
 				wrapped(`{"a":1.10}`, 0, 1751700000000), wrapped(`[1]`, 1, 1751700000000), wrapped(`"text"`, 2, 1751700000000), wrapped(`null`, 3, 1751700000000),
@@ -101,7 +105,8 @@ func TestShapes(t *testing.T) {
 			},
 		},
 		{
-			"bare, with a field", envelope.Shape{Bare: true, Unit: envelope.Seconds, Field: "event.at"},
+			"bare, with a field",
+			envelope.Shape{Bare: true, Unit: envelope.Seconds, Field: "event.at"},
 			[]string{`{"event":{"at":1751700000.5}}`, `{"event":{"at":"soon"}}`, `{"event":7}`, `{"event.at":1751700000}`},
 			[]string{
 				wrapped(`{"event":{"at":1751700000.5}}`, 0, 1751700000500), "no time: field event.at is not a number of seconds",
@@ -114,7 +119,9 @@ func TestShapes(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, 1, "theirs")
 			r.produce("theirs", 0, test.values...)
-			l := r.land(func(o *Options) { o.Topics, o.Shapes = []string{"theirs"}, map[string]envelope.Shape{"theirs": test.shape} })
+			l := r.land(func(o *Options) {
+				o.Topics, o.Shapes = []string{"theirs"}, map[string]envelope.Shape{"theirs": test.shape}
+			})
 			for i := range test.want {
 				test.want[i] = fmt.Sprintf("%d %s", i, test.want[i])
 			}
@@ -152,7 +159,9 @@ func TestBesideTheValue(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.made["theirs"][0] = int64(len(records))
-	r.land(func(o *Options) { o.Topics, o.Shapes = []string{"theirs"}, map[string]envelope.Shape{"theirs": {Bare: true}} })
+	r.land(func(o *Options) {
+		o.Topics, o.Shapes = []string{"theirs"}, map[string]envelope.Shape{"theirs": {Bare: true}}
+	})
 	got := r.outcome("theirs")
 	for i, want := range []string{
 		`"offset 0","key":"k\"1","headers":[["h","v"],["h","/w==","base64"],["none",""]]},"ingestion_timestamp":1751700000123}`,
@@ -188,7 +197,9 @@ func TestBareDepth(t *testing.T) {
 	r := newRig(t, 1, "theirs")
 	nested := func(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
 	r.produce("theirs", 0, nested(1000), nested(1001))
-	r.land(func(o *Options) { o.Topics, o.Shapes = []string{"theirs"}, map[string]envelope.Shape{"theirs": {Bare: true}} })
+	r.land(func(o *Options) {
+		o.Topics, o.Shapes = []string{"theirs"}, map[string]envelope.Shape{"theirs": {Bare: true}}
+	})
 	if diff := cmp.Diff([]string{"0 " + wrapped(nested(1000), 0, 1751700000000), "1 no JSON: too-deep"}, r.outcome("theirs")); diff != "" {
 		t.Error(diff)
 	}
