@@ -20,6 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"headwater/tests/binary"
+	"headwater/tests/interop/fixture"
 )
 
 // latencyRate is how many items a second are sent, latencySenders how many requests may be on their way.
@@ -31,6 +32,15 @@ const (
 // TestLatency prints how long after an item was sent a consumer has its record, by push and by WebSocket, with the whole pipeline in one
 // process. It checks that every item comes.
 func TestLatency(t *testing.T) {
+	t.Run("embedded", func(t *testing.T) { testLatency(t, "") })
+	t.Run("kafka", func(t *testing.T) { testLatency(t, fixture.Kafka(t).Addr) })
+}
+
+func testLatency(t *testing.T, broker string) {
+	extra := ""
+	if broker != "" {
+		extra = fmt.Sprintf("kafka: {brokers: [%q]}\n", broker)
+	}
 	seconds := 1
 	if os.Getenv("HEADWATER_BENCH") != "" {
 		seconds = 20
@@ -54,8 +64,8 @@ database: db
 sources:
   hooks: {push: {}}
   feed: {websocket: {url: %q}}
-listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0"}
-`, "ws"+strings.TrimPrefix(feed.URL, "http")))
+listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0", hive: "127.0.0.1:0"}
+`, "ws"+strings.TrimPrefix(feed.URL, "http"))+extra)
 	p.Start(t, nil, "run")
 	var run struct{ HTTP, Kafka string }
 	binary.Eventually(t, "being ready", func() bool {
@@ -63,13 +73,17 @@ listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0"}
 		if err != nil || json.Unmarshal(data, &run) != nil || run.HTTP == "" {
 			return false
 		}
-		resp, err := http.Get("http://" + run.HTTP + "/readyz")
+		// The source takes items when this process has got it.
+		resp, err := http.Post("http://"+run.HTTP+"/ingest/hooks", "application/json", strings.NewReader(`{"warm":1}`))
 		if err != nil {
 			return false
 		}
 		_ = resp.Body.Close()
 		return resp.StatusCode == http.StatusOK
 	})
+	if broker != "" {
+		run.Kafka = broker
+	}
 	for _, c := range []struct {
 		topic string
 		send  func()
@@ -128,7 +142,7 @@ func post(t *testing.T, url string, count int) {
 // consume reads a topic while send sends, and gives how old each record was when it came.
 func consume(t *testing.T, broker, topic string, count int, send func()) (ages []time.Duration) {
 	t.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DisableClientMetrics(), kgo.FetchMaxWait(time.Second))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.DisableClientMetrics(), kgo.FetchMaxWait(time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ var (
 	errTooFar = errors.New("is outside the years 1 to 9999")
 	// plainNumber is a number without an exponent: its digits are moved and never rounded.
 	plainNumber = regexp.MustCompile(`^-?([0-9]{1,15})(?:\.([0-9]+))?$`)
-	jsonNumber  = regexp.MustCompile(`^-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$`)
+	jsonNumber  = regexp.MustCompile(`^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$`)
 )
 
 // Micros reads a time from its JSON text, in microseconds since 1970; what is finer is cut off. A unit of numbers takes a number, or a

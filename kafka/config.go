@@ -45,6 +45,9 @@ type Config struct {
 	// Kept says that records leave the broker by Trim alone, as from the embedded one. A topic that begins beyond its source's last
 	// cursor then means that a cursor is lost, where elsewhere it may be the topic's retention.
 	Kept bool `yaml:"-"`
+	// Shared says that other processes may collect the same source into the broker: then each batch is a transaction, by which a process that
+	// opens the source shuts out the one that had it. The embedded broker has one process and no transactions.
+	Shared bool `yaml:"-"`
 }
 
 // SASL is a name and its proof.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"headwater/envelope"
@@ -17,6 +18,16 @@ import (
 
 // ErrClosed is what happens to records that a SourceLog had not sent when it was closed.
 var ErrClosed = errors.New("the source's log was closed")
+
+// ErrFenced is what happens to records of a process from which another one has taken the source.
+var ErrFenced = errors.New("another process has taken the source")
+
+// transactionTimeout is how long what a process has begun keeps readers waiting after it is gone, unless the source is opened again before.
+const transactionTimeout = 30 * time.Second
+
+// markerTime is about what a broker needs to write a transaction's markers after it has answered. A transaction that begins before they are
+// written is held for a multiple of 20 ms (the broker's add.partitions.to.txn.retry.backoff.ms): waiting less is faster.
+const markerTime = 4 * time.Millisecond
 
 // closeGrace is how long Close waits for the answer to requests that are on their way.
 const closeGrace = 15 * time.Second
@@ -43,7 +54,9 @@ type SourceLog struct {
 	room    chan struct{} // closed and replaced when records or bytes go down
 	number  int64         // of the last snapshot
 	failure error         // why nothing more is sent
+	acked   Offsets       // the last acknowledged offset, by topic and Kafka partition, where batches are transactions
 
+	rest    time.Time // run's: before it, the broker is still busy with the last transaction
 	wake    chan struct{}
 	closing chan struct{} // closed by Close
 	stopped chan struct{} // closed by run
@@ -72,14 +85,20 @@ func OpenSource(ctx context.Context, cfg Config, source, topic string, log *slog
 	if err != nil {
 		return nil, envelope.Cursor{}, err
 	}
-	l.cl, err = NewClient(cfg, Logged(log), kgo.Dialer(abrupt(dial)), kgo.WithHooks(&l.inflight),
+	options := []kgo.Opt{
+		Logged(log), kgo.Dialer(abrupt(dial)), kgo.WithHooks(&l.inflight),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		// Flush alone sends, so that the client can never send a record that it was given after another one failed.
 		kgo.ManualFlushing(),
-		kgo.MaxBufferedRecords(cfg.MaxBufferedRecords+1000),
+		kgo.MaxBufferedRecords(cfg.MaxBufferedRecords + 1000),
 		// A producer that finds its records lost would number the rest anew and send them.
 		kgo.StopProducerOnDataLossDetected(),
-	)
+	}
+	if cfg.Shared {
+		options = append(options, kgo.TransactionalID("headwater."+source), kgo.TransactionTimeout(transactionTimeout),
+			kgo.ConcurrentTransactionsBackoff(2*time.Millisecond))
+	}
+	l.cl, err = NewClient(cfg, options...)
 	if err != nil {
 		return nil, envelope.Cursor{}, err
 	}
@@ -109,6 +128,13 @@ func (l *SourceLog) open(ctx context.Context, log *slog.Logger) (envelope.Cursor
 		return none, fmt.Errorf("topic %s does not exist: create it, or let Headwater do it", l.topic)
 	}
 	l.partitions, l.id = detail.partitions, encodeID(detail.id)
+	if l.cfg.Shared {
+		// This shuts out whoever had the source, and returns when what that process had begun is committed or undone. Only then is the log
+		// read: nothing can follow what is read.
+		if _, _, err := l.cl.ProducerID(ctx); err != nil {
+			return none, fmt.Errorf("taking the source from other processes: %w", err)
+		}
+	}
 	begins, err := StartOffsets(ctx, l.cl, l.topic, CursorTopic)
 	if err != nil {
 		return none, err
@@ -268,7 +294,12 @@ func (l *SourceLog) run() {
 			l.drop()
 			return
 		}
-		for batch, why := l.take(); len(batch) > 0; batch, why = l.take() {
+		for {
+			time.Sleep(time.Until(l.rest))
+			batch, why := l.take()
+			if len(batch) == 0 {
+				break
+			}
 			l.send(batch, why)
 			clear(batch) // the queue's array would keep the records alive
 		}
@@ -341,6 +372,10 @@ func (l *SourceLog) send(batch []*pending, why error) {
 		}
 		return
 	}
+	if l.cfg.Shared {
+		l.transact(batch)
+		return
+	}
 	var answers sync.WaitGroup
 	answers.Add(len(batch))
 	for _, e := range batch {
@@ -356,6 +391,95 @@ func (l *SourceLog) send(batch []*pending, why error) {
 	}
 	_ = l.cl.Flush(context.Background()) // the answers have the errors
 	answers.Wait()
+}
+
+// transact is send in a transaction: all of the batch is there for readers, or nothing of it.
+func (l *SourceLog) transact(batch []*pending) {
+	ctx := context.Background() // as in send
+	offsets, errs := make([]int64, len(batch)), make([]error, len(batch))
+	err := l.cl.BeginTransaction()
+	if err == nil {
+		var answers sync.WaitGroup
+		answers.Add(len(batch))
+		for i, e := range batch {
+			l.cl.Produce(ctx, e.record, func(r *kgo.Record, err error) {
+				defer answers.Done()
+				if offsets[i] = r.Offset; err != nil {
+					errs[i] = l.explain(r, err)
+				}
+			})
+		}
+		_ = l.cl.Flush(ctx) // the answers have the errors
+		answers.Wait()
+		// The first is the cause of the others.
+		if err = firstError(errs); err == nil {
+			// An error leaves open whether it is committed; the next one who opens the source finds out.
+			err = l.cl.EndTransaction(ctx, kgo.TryCommit)
+		} else {
+			_ = l.cl.EndTransaction(ctx, kgo.TryAbort) // or the next one who opens the source, or the time-out
+		}
+	}
+	l.rest = time.Now().Add(markerTime)
+	switch {
+	case errors.Is(err, kgo.ErrClientClosed):
+		err = ErrClosed
+	case errors.Is(err, kerr.ProducerFenced), errors.Is(err, kerr.InvalidProducerEpoch), errors.Is(err, kerr.InvalidProducerIDMapping):
+		err = fmt.Errorf("%w: %w", ErrFenced, err)
+	}
+	for i, e := range batch {
+		if err != nil {
+			offsets[i] = -1
+		} else {
+			l.note(e.record.Topic, e.record.Partition, offsets[i])
+		}
+		l.finish(e, offsets[i], err)
+	}
+}
+
+func (l *SourceLog) note(topic string, partition int32, offset int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.acked[topic] == nil {
+		if l.acked == nil {
+			l.acked = Offsets{}
+		}
+		l.acked[topic] = map[int32]int64{}
+	}
+	l.acked[topic][partition] = offset
+}
+
+// visible waits until readers see what was acknowledged: a transaction is committed for good when its answer comes, and for readers
+// when the marker after it is written, which is a moment later.
+func (l *SourceLog) visible(ctx context.Context) error {
+	var wait retry.Backoff
+	for topic, acked := range l.acked { // run has ended: nobody writes it
+		for {
+			ends, err := EndOffsets(ctx, l.cl, topic)
+			if err != nil {
+				return err
+			}
+			behind := false
+			for p, offset := range acked {
+				behind = behind || ends[topic][p] <= offset
+			}
+			if !behind {
+				break
+			}
+			if err := retry.Wait(ctx, min(wait.Next(), 50*time.Millisecond)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func firstError(errs []error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (l *SourceLog) explain(r *kgo.Record, err error) error {
@@ -390,6 +514,13 @@ func (l *SourceLog) Close() error {
 	l.once.Do(func() {
 		close(l.closing)
 		inTime := l.inflight.await(l.stopped, closeGrace)
+		select {
+		case <-l.stopped:
+			ctx, cancel := context.WithTimeout(context.Background(), closeGrace)
+			_ = l.visible(ctx) // readers that look now miss the last moments; nothing is lost
+			cancel()
+		default:
+		}
 		l.cl.Close()
 		<-l.stopped
 		if !inTime {

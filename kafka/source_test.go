@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +52,9 @@ func TestCursor(t *testing.T) {
 		w.mustSucceed()
 		seq := (round+1)*100 - 1
 		want.Streams["a"], want.Streams["b \xff"], want.Streams["c"] = at(seq, 0), at(seq, 1), at(seq, 1)
+		if err := l.visible(ctx); err != nil {
+			t.Fatal(err)
+		}
 		ends, err := EndOffsets(ctx, foreign, "src_raw")
 		if err != nil {
 			t.Fatal(err)
@@ -65,6 +69,10 @@ func TestCursor(t *testing.T) {
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
+		if ends, err = EndOffsets(ctx, foreign, "src_raw"); err != nil {
+			t.Fatal(err)
+		}
+		want.Offsets = ends["src_raw"] // a transaction's marker may have come
 		l, cursor = open(t, cfg)
 		if d := cmp.Diff(want, cursor); d != "" {
 			t.Fatalf("round %d: %s", round, d)
@@ -86,8 +94,8 @@ func TestNotDense(t *testing.T) {
 		header    string
 		want      string
 	}{
-		"gap":       {0, `{"v":1,"stream":"a","seq":3}`, `topic src_raw partition 0 offset 2: stream "a" has number 3 after 1`},
-		"duplicate": {0, `{"v":1,"stream":"a","seq":1}`, `topic src_raw partition 0 offset 2: stream "a" has number 1 after 1`},
+		"gap":       {0, `{"v":1,"stream":"a","seq":3}`, `topic src_raw partition 0 offset END: stream "a" has number 3 after 1`},
+		"duplicate": {0, `{"v":1,"stream":"a","seq":1}`, `topic src_raw partition 0 offset END: stream "a" has number 1 after 1`},
 		"new":       {1, `{"v":1,"stream":"z","seq":1}`, `topic src_raw partition 1 offset 0: stream "z" has number 1 after -1`},
 		"moved":     {1, `{"v":1,"stream":"a","seq":2}`, `topic src_raw partition 1 offset 0: stream "a" continues here, but its records are in partition 0`},
 		"garbage":   {1, `{"v":7}`, `topic src_raw partition 1 offset 0: reading header headwater-position`},
@@ -106,8 +114,13 @@ func TestNotDense(t *testing.T) {
 			if err := cl.ProduceSync(t.Context(), odd).FirstErr(); err != nil {
 				t.Fatal(err)
 			}
+			end := `2`
+			if cfg.Shared {
+				end = `\d+` // after the markers of one or two transactions
+			}
+			want := regexp.MustCompile(strings.Replace(regexp.QuoteMeta(c.want), "END", end, 1))
 			_, _, err := OpenSource(t.Context(), cfg, "src", "src_raw", slog.New(slog.DiscardHandler))
-			if err == nil || !strings.Contains(err.Error(), c.want) {
+			if err == nil || !want.MatchString(err.Error()) {
 				t.Fatalf("got %v", err)
 			}
 			if retry.Classify(err) != retry.Permanent {
@@ -156,10 +169,23 @@ func TestTopicMadeAnew(t *testing.T) {
 	if _, err := kadm.NewClient(cl).DeleteTopics(t.Context(), "src_raw"); err != nil {
 		t.Fatal(err)
 	}
+	for found := map[string]topicInfo{"src_raw": {}}; len(found) > 0; { // a broker deletes after it has answered
+		var err error
+		if found, err = describe(t.Context(), cl, []string{"src_raw"}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	ensure(t, cl, "src_raw", 1)
 	for _, last := range []int64{4, 14, 24} {
 		l, cursor = open(t, cfg)
 		want := envelope.Cursor{Source: "src", Streams: map[string]envelope.StreamCursor{"a": at(last, 0)}, Offsets: map[int32]int64{0: last - 4}}
+		if cfg.Shared { // and the markers of transactions
+			ends, err := EndOffsets(t.Context(), cl, "src_raw")
+			if err != nil {
+				t.Fatal(err)
+			}
+			want.Offsets = ends["src_raw"]
+		}
 		if d := cmp.Diff(want, cursor); d != "" {
 			t.Fatal(d)
 		}
@@ -443,8 +469,12 @@ func TestTrimCursors(t *testing.T) {
 		}
 	}
 	starts, err := StartOffsets(ctx, cl, CursorTopic)
-	if err != nil || starts[CursorTopic][0] != 40 {
-		t.Errorf("the cursors start at %v, want 40 (%v)", starts, err)
+	want := int64(40)
+	if cfg.Shared {
+		want = 80 // each with the marker of its transaction
+	}
+	if err != nil || starts[CursorTopic][0] != want {
+		t.Errorf("the cursors start at %v, want %d (%v)", starts, want, err)
 	}
 	old := &kgo.Record{Topic: CursorTopic, Key: []byte("src"), Value: c.Encode("src_raw", 1<<20)[0], Headers: []kgo.RecordHeader{{Key: snapshotHeader, Value: []byte("39 x")}}}
 	if err := cl.ProduceSync(ctx, old).FirstErr(); err != nil {

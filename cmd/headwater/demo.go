@@ -45,7 +45,7 @@ func runDemo(ctx context.Context, fs *flag.FlagSet, args []string, s streams) (e
 		return fmt.Errorf("opening the demo's log: %w", err)
 	}
 	defer log.Close()
-	p := newPipeline(cfg, slog.New(slog.NewTextHandler(log, nil)))
+	p := newPipeline(cfg, allParts, slog.New(slog.NewTextHandler(log, nil)))
 	defer func() { err = errors.Join(err, p.close()) }()
 	if err := p.open(ctx); err != nil {
 		return err
@@ -178,20 +178,14 @@ Try, in another terminal:
   %[1]s status %[2]s
   curl -d '{"order_id":1,"total":9.99}' http://%[3]s/ingest/orders
   curl -s http://%[3]s/metrics | grep headwater_
-  %[6]s
+  spark-sql --conf spark.hadoop.hive.metastore.uris=thrift://%[6]s -e "select carrier, count(*) from demo.shipments group by carrier"
   kcat -b %[4]s -t orders_raw -C -o -3 -c 3
   zcat %[5]s/headwater-data/raw/topics/shipments_raw/date=*/*.json.gz | head -3
   python3 -c 'import pandas; print(pandas.read_parquet("%[5]s/headwater-data/tables/demo/shipments"))'
 
 Ctrl-C ends it: the sources stop, and what is on its way comes into the tables first.
 
-`, program, v.file, s.Listen.HTTP, s.Listen.Kafka, v.dir, spark(s.Listen.Hive))
-}
-
-// spark is a line that asks the metastore with Spark's shell for Python.
-func spark(metastore string) string {
-	return "pyspark --conf spark.sql.catalogImplementation=hive --conf spark.hadoop.hive.metastore.uris=thrift://" + metastore +
-		"   # and there: spark.sql('select symbol, count(*) from demo.trades group by symbol').show()"
+`, program, v.file, s.Listen.HTTP, s.Listen.Kafka, v.dir, s.Listen.Hive)
 }
 
 // finish brings what has landed into the tables and says whether everything that was sent is there.

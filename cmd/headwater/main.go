@@ -34,6 +34,9 @@ func commands() []command {
 	return []command{
 		{"demo", "[--once]", "the whole chain on this machine, with simulated sources; says what to try", runDemo},
 		{"run", "FILE [--once]", "every stage in one process; --once: what is there now, then exit", runPipeline},
+		{"collect", "FILE", "the sources alone, shared with others that do the same; needs brokers of its own", runCollect},
+		{"land", "FILE", "topics to raw objects alone, shared likewise", runLand},
+		{"serve", "FILE", "the tables alone, by schedule and on request", runServe},
 		{"serialize", "FILE --source S --date D", "make the tables of one source and day", runSerialize},
 		{"query", "FILE SQL", "answer SQL from the tables", runQuery},
 		{"check", "FILE", "report every fault of a pipeline file", runCheck},

@@ -58,18 +58,23 @@ type layers struct {
 	cache       *cache // of files of tables, if these are elsewhere
 }
 
-// openLayers opens both layers for a process that writes them.
-func openLayers(ctx context.Context, cfg *config.Pipeline) (layers, error) {
+// openLayers opens the layers for a process that writes them: the raw one and, if it makes tables, both.
+func openLayers(ctx context.Context, cfg *config.Pipeline, both bool) (layers, error) {
 	var l layers
 	var err error
 	if l.raw, err = builtin.OpenStore(ctx, cfg.Lake.Raw); err != nil {
 		return l, fmt.Errorf("opening lake.raw: %w", err)
 	}
-	if l.tables, err = builtin.OpenStore(ctx, cfg.Lake.Tables); err != nil {
-		return l, errors.Join(fmt.Errorf("opening lake.tables: %w", err), l.close())
+	if both {
+		if l.tables, err = builtin.OpenStore(ctx, cfg.Lake.Tables); err != nil {
+			return l, errors.Join(fmt.Errorf("opening lake.tables: %w", err), l.close())
+		}
 	}
 	if err := l.trust(ctx); err != nil {
 		return l, errors.Join(err, l.close())
+	}
+	if !both {
+		return l, nil
 	}
 	if l.catalog, err = dir.Open(ctx, l.tables); err != nil {
 		return l, errors.Join(err, l.close())
@@ -112,6 +117,9 @@ func (l layers) trust(ctx context.Context) error {
 	if err := builtin.Trust(ctx, l.raw); err != nil {
 		return fmt.Errorf("lake.raw: %w", err)
 	}
+	if l.tables == nil {
+		return nil
+	}
 	if err := builtin.Trust(ctx, l.tables); err != nil {
 		return fmt.Errorf("lake.tables: %w", err)
 	}
@@ -121,6 +129,9 @@ func (l layers) trust(ctx context.Context) error {
 // sweep removes what killed writers have left behind.
 func (l layers) sweep(ctx context.Context, log *slog.Logger) error {
 	for _, s := range []builtin.Store{l.raw, l.tables} {
+		if s == nil {
+			continue
+		}
 		n, err := s.Sweep(ctx)
 		if err != nil {
 			return fmt.Errorf("sweeping what was begun and not finished: %w", err)
@@ -176,6 +187,7 @@ func openBroker(cfg *config.Pipeline, home *state.Dir, log *slog.Logger) (b *bro
 		b.config.Brokers, b.config.Kept = []string{b.embedded.Addr()}, true
 		log.Info("serving Kafka", "address", b.embedded.Addr())
 	}
+	b.config.Shared = b.embedded == nil
 	if b.client, err = kafka.NewClient(b.config); err != nil {
 		return nil, errors.Join(err, b.close())
 	}

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -28,9 +29,15 @@ import (
 	"headwater/table"
 )
 
+// parts are the stages that a process has.
+type parts struct{ collect, land, serialize bool }
+
+var allParts = parts{collect: true, land: true, serialize: true}
+
 // pipeline is every stage of one process, in the order in which a record meets them.
 type pipeline struct {
 	cfg     *config.Pipeline
+	parts   parts
 	log     *slog.Logger
 	started time.Time
 
@@ -53,8 +60,8 @@ type pipeline struct {
 	draining     atomic.Bool
 }
 
-func newPipeline(cfg *config.Pipeline, log *slog.Logger) *pipeline {
-	return &pipeline{cfg: cfg, log: log, started: time.Now(), serializing: make(chan struct{}, 1)}
+func newPipeline(cfg *config.Pipeline, which parts, log *slog.Logger) *pipeline {
+	return &pipeline{cfg: cfg, parts: which, log: log, started: time.Now(), serializing: make(chan struct{}, 1)}
 }
 
 func runPipeline(ctx context.Context, fs *flag.FlagSet, args []string, s streams) (err error) {
@@ -63,7 +70,7 @@ func runPipeline(ctx context.Context, fs *flag.FlagSet, args []string, s streams
 	if err != nil {
 		return err
 	}
-	p := newPipeline(cfg, s.log)
+	p := newPipeline(cfg, allParts, s.log)
 	defer func() { err = errors.Join(err, p.close()) }()
 	if err := p.open(ctx); err != nil {
 		return err
@@ -91,11 +98,14 @@ func (p *pipeline) openTables(ctx context.Context) (err error) {
 	if p.home, err = state.Lock(p.cfg.DataDir); err != nil {
 		return err
 	}
-	if p.layers, err = openLayers(ctx, p.cfg); err != nil {
+	if p.layers, err = openLayers(ctx, p.cfg, p.parts.serialize); err != nil {
 		return err
 	}
 	if err := p.layers.sweep(ctx, p.log); err != nil {
 		return err
+	}
+	if !p.parts.serialize {
+		return nil
 	}
 	if p.catalog, err = openCatalog(ctx, p.cfg, p.home, p.layers.catalog, p.log); err != nil {
 		return err
@@ -119,6 +129,10 @@ func (p *pipeline) open(ctx context.Context) (err error) {
 	if p.broker.embedded != nil && p.cfg.MinFree > 0 {
 		p.admission = &admission{folder: p.cfg.DataDir, least: int64(p.cfg.MinFree), free: freeBytes}
 		admit = p.admission.check
+	}
+	if !p.parts.collect {
+		p.lander, err = p.newLander()
+		return err
 	}
 	if p.collectors, err = runners(p.cfg, p.broker, p.layers.raw, p.ingest.Handle, admit, p.log); err != nil {
 		return err
@@ -316,6 +330,9 @@ func (p *pipeline) serialize(ctx context.Context, job serialize.Job) (serialize.
 	case <-ctx.Done():
 		return serialize.Result{}, context.Cause(ctx)
 	}
+	if p.serializer == nil {
+		return serialize.Result{}, usagef("this process makes no tables: ask one that was started with run or serve")
+	}
 	p.job.Store(&job)
 	defer p.job.Store(nil)
 	began := time.Now()
@@ -343,16 +360,18 @@ func (p *pipeline) run(ctx context.Context) error {
 	defer stopLanding()
 
 	var collecting, landed, work stages
-	for _, c := range p.collectors {
-		collecting.start(ctx, drain, "collect", func(ctx context.Context) error { return c.Run(ctx, false) })
+	if p.parts.collect {
+		p.startCollectors(ctx, drain, &collecting)
+		work.start(ctx, drain, "trim", func(ctx context.Context) error { return p.every(ctx, trimEvery, "trimming topics", p.trim) })
 	}
-	landed.start(landing, drain, "land", p.lander.Run)
-	work.start(ctx, drain, "trim", func(ctx context.Context) error { return p.every(ctx, trimEvery, "trimming topics", p.trim) })
-	if every := p.cfg.Serialize.Every; every > 0 {
+	if p.parts.land {
+		landed.start(landing, drain, "land", p.lander.Run)
+	}
+	if every := p.cfg.Serialize.Every; every > 0 && p.parts.serialize {
 		work.start(ctx, drain, "serialize", func(ctx context.Context) error { return p.every(ctx, every, "serializing", p.serializeNew()) })
 	}
 
-	if text := p.cfg.Serialize.Schedule; text != "" {
+	if text := p.cfg.Serialize.Schedule; text != "" && p.parts.serialize {
 		when, err := schedule.Parse(text)
 		if err != nil {
 			return err // the configuration was checked
@@ -366,6 +385,25 @@ func (p *pipeline) run(ctx context.Context) error {
 	err := collecting.wait()
 	stopLanding()
 	return errors.Join(err, landed.wait(), work.wait())
+}
+
+// startCollectors runs the sources: all of them or, on a broker that others share, those that the others leave to this process.
+func (p *pipeline) startCollectors(ctx context.Context, drain func(), collecting *stages) {
+	if !p.broker.config.Shared || len(p.collectors) == 0 {
+		for _, c := range p.collectors {
+			collecting.start(ctx, drain, "collect", func(ctx context.Context) error { return c.Run(ctx, false) })
+		}
+		return
+	}
+	runners := map[string]collector{}
+	for _, c := range p.collectors {
+		runners[c.source.Name] = c
+	}
+	collecting.start(ctx, drain, "collect", func(ctx context.Context) error {
+		return kafka.Share(ctx, p.broker.config, slices.Collect(maps.Keys(runners)), p.log, func(ctx context.Context, source string) error {
+			return runners[source].Run(ctx, false)
+		})
+	})
 }
 
 // stages are parts of the pipeline that run beside each other.

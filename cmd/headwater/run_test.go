@@ -44,7 +44,7 @@ func TestStages(t *testing.T) {
 
 // TestSerializeWaitsNoLongerThanItsContext has another job under way: a drain must not wait for it.
 func TestSerializeWaitsNoLongerThanItsContext(t *testing.T) {
-	p := newPipeline(&config.Pipeline{}, slog.New(slog.DiscardHandler))
+	p := newPipeline(&config.Pipeline{}, allParts, slog.New(slog.DiscardHandler))
 	p.serializing <- struct{}{}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()

@@ -55,7 +55,7 @@ func serializeThere(ctx context.Context, cfg *config.Pipeline, r web.SerializeRe
 	if running, ok := state.Find(ctx, cfg.DataDir); ok {
 		return web.Client{Address: running.HTTP, Token: running.Token}.Serialize(ctx, r)
 	}
-	p := newPipeline(cfg, s.log)
+	p := newPipeline(cfg, parts{serialize: true}, s.log)
 	result, err := func() (web.SerializeResult, error) {
 		if err := p.openTables(ctx); err != nil {
 			return web.SerializeResult{}, err

@@ -86,6 +86,10 @@ func (p *pipeline) Status(ctx context.Context) (web.Status, error) {
 	if next := p.nextSchedule.Load(); next != nil {
 		status.NextSchedule = *next
 	}
+	if p.layers.catalog == nil {
+		status.Tables = []web.Table{} // this process knows nothing of them
+		return status, nil
+	}
 	var err error
 	status.Tables, err = tables(ctx, p.layers.catalog)
 	return status, err

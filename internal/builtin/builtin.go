@@ -48,7 +48,11 @@ type Store interface {
 // OpenStore opens a folder, by its path, or the store of a URL that Sources allows. One that can be opened and cannot be trusted is refused.
 func OpenStore(ctx context.Context, location string) (Store, error) {
 	if !Remote(location) {
-		return lakefile.Open(location)
+		s, err := lakefile.Open(location)
+		if err != nil {
+			return nil, err // and not a Store that holds nothing
+		}
+		return s, nil
 	}
 	s, err := s3.Open(ctx, location)
 	if err != nil {

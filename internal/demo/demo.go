@@ -65,7 +65,7 @@ land:
 serialize:
   every: 2s # yours: leave it out, and schedule makes the tables each night
 
-listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0"}
+listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0", hive: "127.0.0.1:0"}
 `, w.feed.Addr())
 }
 

@@ -3,6 +3,7 @@ package interop
 import (
 	"bytes"
 	"encoding/json"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -53,14 +54,16 @@ func TestDemo(t *testing.T) {
 	wants := map[string]string{
 		"from demo.trades": "RIVR", "from demo.orders": "coun", " status ": "demo.shipments", "/ingest/orders": `{"records":1}`,
 		"/metrics": `headwater_collect_records_total{source="trades"}`, "kcat": `"raw_data":{"`, "zcat": `"raw_data":{"shipment_id"`, "pandas": "carrier",
+		"spark-sql": "Otter",
 	}
 	if len(lines) != len(wants) {
 		t.Errorf("%d lines to try: %q", len(lines), lines)
 	}
 	for _, line := range lines {
-		line = strings.NewReplacer("kcat ", kcat+" ", "python3 ", python+" ").Replace(line)
+		line = strings.ReplaceAll(line, "kcat ", kcat+" ")
 		try := exec.CommandContext(t.Context(), "bash", "-c", line)
 		try.Dir = cmd.Dir
+		try.Env = append(os.Environ(), "PATH="+filepath.Dir(python)+":"+os.Getenv("PATH")) // as where a virtual environment is active
 		got, err := try.CombinedOutput()
 		if err != nil {
 			t.Errorf("%s: %v\n%s", line, err, got)
