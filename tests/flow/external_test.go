@@ -132,13 +132,13 @@ func TestExternal(t *testing.T) {
 
 	answers := map[string]string{
 		"select count(*), count(distinct n), count(distinct _ingested_at), max(_ingested_at) from db.legacy where year < 2999 and _ingested_at > now()::timestamp - interval 3 day": fmt.Sprintf(
-			"150,150,150,%s", noon.Add(149*time.Microsecond).Format("2006-01-02 15:04:05.000000")),
+			"150,150,150,%s", noon.Add(149*time.Microsecond).Format("2006-01-02T15:04:05.000000Z")),
 		"select year, month, day, n from db.legacy where year = 2999":                                        "2999,12,31,152",
-		"select n, a_b, epoch_ms(_ingested_at) from db.texts order by n":                                     fmt.Sprintf("1,\"[1, 2]\",%d\n2,,%[1]d", noon.UnixMilli()),
+		"select n, a_b, epoch_ms(_ingested_at) from db.texts order by n":                                     fmt.Sprintf("1,\"[1,2]\",%d\n2,,%[1]d", noon.UnixMilli()),
 		"select n, s from db.documents order by n":                                                           "1,\n2,\n3,\n4,\n5,\u00e9\n6,",
 		"select epoch_ms(_ingested_at) from db.documents where n = 6":                                        fmt.Sprint(at.UnixMilli()),
-		"select metadata.key, metadata.headers, metadata.origin from db.documents_kept where raw_data.n = 1": "key,\"[[from, kcat]]\",shop.documents",
-		"select metadata.headers from db.documents_kept where raw_data.n = 4":                                "\"[[from, java]]\"",
+		"select metadata.key, metadata.headers, metadata.origin from db.documents_kept where raw_data.n = 1": "key,\"[[\"\"from\"\",\"\"kcat\"\"]]\",shop.documents",
+		"select metadata.headers from db.documents_kept where raw_data.n = 4":                                "\"[[\"\"from\"\",\"\"java\"\"]]\"",
 		"select epoch_ms(_ingested_at), n from db.changes":                                                   fmt.Sprintf("%d,1", at.UnixMilli()),
 	}
 	for sql, want := range answers {
