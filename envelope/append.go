@@ -17,6 +17,11 @@ import (
 func Append(dst []byte, it Item, m *Metadata, at time.Time, lim Limits) (out []byte, malformed string) {
 	dst = append(dst, `{"raw_data":`...)
 	dst, inBase64, malformed := appendItem(dst, it, lim)
+	return appendMetadata(dst, m, at, inBase64, malformed), malformed
+}
+
+// appendMetadata appends all of an envelope that follows raw_data.
+func appendMetadata(dst []byte, m *Metadata, at time.Time, inBase64 bool, malformed string) []byte {
 	dst = append(dst, `,"metadata":{"thread_id":`...)
 	dst = strconv.AppendInt(dst, int64(m.ThreadID), 10)
 	dst = AppendString(append(dst, `,"host_name":`...), m.HostName)
@@ -24,6 +29,7 @@ func Append(dst []byte, it Item, m *Metadata, at time.Time, lim Limits) (out []b
 	dst = appendOptional(dst, `,"source":`, m.Source)
 	dst = appendOptional(dst, `,"origin":`, m.Origin)
 	dst = appendOptional(dst, `,"position":`, m.Position)
+	dst = appendKey(dst, m.Key)
 	dst = appendHeaders(dst, m.Headers)
 	if inBase64 {
 		dst = append(dst, `,"encoding":"base64"`...)
@@ -31,7 +37,17 @@ func Append(dst []byte, it Item, m *Metadata, at time.Time, lim Limits) (out []b
 	dst = appendOptional(dst, `,"malformed":`, malformed)
 	dst = append(dst, `},"ingestion_timestamp":`...)
 	dst = strconv.AppendInt(dst, at.UnixMilli(), 10)
-	return append(dst, '}'), malformed
+	return append(dst, '}')
+}
+
+func appendKey(dst, key []byte) []byte {
+	switch {
+	case key == nil:
+		return dst
+	case !utf8.Valid(key):
+		return appendBase64(append(dst, `,"key_base64":`...), key)
+	}
+	return append(appendEscaped(append(dst, `,"key":"`...), key), '"')
 }
 
 func appendItem(dst []byte, it Item, lim Limits) (out []byte, inBase64 bool, malformed string) {

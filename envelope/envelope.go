@@ -44,6 +44,8 @@ type Metadata struct {
 	ProcessStartTime string
 	// Source, Origin and Position trace the item to where it came from.
 	Source, Origin, Position string
+	// Key is that of a Kafka record of somebody else's; nil where there is none.
+	Key []byte
 	// Headers are name and value pairs in their order.
 	Headers [][2]string
 }

@@ -42,6 +42,8 @@ type Entry struct {
 	Stream *StreamPosition
 	// Record is where the record stands in Kafka.
 	Record *RecordPosition
+	// Key is the record's in Kafka; nil if it has none. A record without a value says everything with it.
+	Key []byte
 	// Data is all of the thing itself, byte for byte.
 	Data []byte
 }
@@ -57,6 +59,8 @@ type RecordPosition struct {
 	Topic     string `json:"topic"`
 	Partition int32  `json:"partition"`
 	Offset    int64  `json:"offset"`
+	// Timestamp is what Kafka has for the record's, in milliseconds; 0 where nobody asked.
+	Timestamp int64 `json:"timestamp,omitempty"`
 }
 
 // line is an Entry as it is stored. Data that is not UTF-8 goes to DataBase64.
@@ -69,6 +73,7 @@ type line struct {
 	Position   string          `json:"position,omitempty"`
 	Stream     *StreamPosition `json:"stream,omitempty"`
 	Record     *RecordPosition `json:"record,omitempty"`
+	KeyBase64  []byte          `json:"key_base64,omitempty"`
 	Length     int64           `json:"length"`
 	SHA256     string          `json:"sha256"`
 	Data       *string         `json:"data,omitempty"`
@@ -260,7 +265,7 @@ const pieceBytes = 4 << 10
 func (e Entry) line() line {
 	return line{
 		V: 1, Stage: e.Stage, Source: e.Source, Reason: e.Reason, Origin: e.Origin, Position: e.Position,
-		Stream: e.Stream, Record: e.Record, Length: int64(len(e.Data)), SHA256: digest(e.Data),
+		Stream: e.Stream, Record: e.Record, KeyBase64: e.Key, Length: int64(len(e.Data)), SHA256: digest(e.Data),
 	}
 }
 
@@ -318,6 +323,6 @@ func readEntry(decoder *json.Decoder) (Entry, error) {
 	}
 	return Entry{
 		Stage: l.Stage, Source: l.Source, Reason: l.Reason, Origin: l.Origin, Position: l.Position,
-		Stream: l.Stream, Record: l.Record, Data: data,
+		Stream: l.Stream, Record: l.Record, Key: l.KeyBase64, Data: data,
 	}, nil
 }

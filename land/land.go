@@ -2,7 +2,7 @@
 //
 // What enters: the topics that topics.regex or Options.Topics name. What leaves: gzip objects of JSON lines, named by topic, folder
 // of the record's time, Kafka partition and first offset, as the Kafka Connect S3 sink names them, with a tail that says which
-// offsets they cover; what is no JSON or has no time goes to quarantine. Rules and commit protocol: docs/format/rotation.md.
+// offsets they cover; what is no JSON or has no time goes to quarantine. Documents that come bare get an envelope. Rules and commit protocol: docs/format/rotation.md.
 //
 // Invariants:
 //  1. An offset is committed only when every record below it is in an object or in quarantine.
@@ -33,6 +33,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"headwater/envelope"
 	"headwater/internal/retry"
 	"headwater/kafka"
 	"headwater/lake"
@@ -51,6 +52,8 @@ type Options struct {
 	Topics []string
 	// Source names the source of a topic in quarantine; nil for kafka.SourceOf.
 	Source func(topic string) string
+	// Shapes are declared of topics that somebody else fills, by topic; timestamp.* is for the others.
+	Shapes map[string]envelope.Shape
 	// Store is the raw layer.
 	Store      lake.Store
 	Quarantine lake.Quarantine

@@ -56,7 +56,9 @@ type partition struct {
 	extractor extractor
 	folders   partitioner
 	limits    envelope.Limits
+	bare      bool // the records are documents without an envelope
 	line      []byte
+	document  []byte
 	wait      retry.Backoff // between one run and the next, after errors
 	fails     int           // runs that have ended with an error since the last commit
 
@@ -79,12 +81,16 @@ func newPartition(s *session, tp topicPartition, from start) *partition {
 			schedule: time.Duration(s.conf.RotateScheduleIntervalMs) * time.Millisecond,
 			loc:      s.zone,
 		},
-		extractor: extractor{field: s.field, loc: s.zone},
+		extractor: s.extractorOf(tp.topic),
 		folders:   partitioner{format: s.path, duration: s.conf.PartitionDurationMs, loc: s.zone},
 		limits:    envelope.DefaultLimits,
 		open:      map[string]*openObject{}, coverages: map[string]*coverage{},
 	}
-	p.limits.Depth++ // the limit is the item's, and the envelope is around it
+	shape, declared := s.opts.Shapes[tp.topic]
+	p.folders.early = declared
+	if p.bare = shape.Bare; !p.bare {
+		p.limits.Depth++ // the limit is the item's, and the envelope is around it
+	}
 	p.report(func(st *PartitionStatus) {
 		st.Assigned, st.Stopped, st.Position, st.Committed, st.End = true, false, from.offset, from.committed, from.end
 	})
@@ -252,8 +258,23 @@ func (p *partition) read(r *kgo.Record) (millis int64, timed bool, reason string
 	if millis, err = p.extractor.millis(p.line, r.Timestamp); err != nil {
 		return 0, false, cmp.Or(reason, "no time: "+err.Error())
 	}
+	if p.bare {
+		p.wrap(r, millis)
+	}
 	p.line = append(p.line, '\n')
 	return millis, true, reason
+}
+
+// wrap gives the document in p.line an envelope: what Kafka knows of it beside its bytes is nowhere else in the object.
+func (p *partition) wrap(r *kgo.Record, millis int64) {
+	p.line, p.document = p.document, p.line
+	m := envelope.Metadata{
+		Source: p.opts.Source(r.Topic), Origin: r.Topic, Position: fmt.Sprintf("partition %d, offset %d", r.Partition, r.Offset), Key: r.Key,
+	}
+	for _, h := range r.Headers {
+		m.Headers = append(m.Headers, [2]string{h.Key, string(h.Value)})
+	}
+	p.line = envelope.Wrap(p.line[:0], p.document, &m, time.UnixMilli(millis))
 }
 
 func (p *partition) quarantine(ctx context.Context, r *kgo.Record, reason string) error {
@@ -262,7 +283,7 @@ func (p *partition) quarantine(ctx context.Context, r *kgo.Record, reason string
 	if ms := day.UnixMilli(); ms < firstMilli || ms > lastMilli {
 		day = time.Unix(0, 0)
 	}
-	entry := lake.Entry{Reason: reason, Data: r.Value, Record: &lake.RecordPosition{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}}
+	entry := lake.Entry{Reason: reason, Data: r.Value, Key: r.Key, Record: &lake.RecordPosition{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Timestamp: r.Timestamp.UnixMilli()}}
 	err := p.insist(ctx, "quarantining "+id, func() error {
 		return p.opts.Quarantine.Create(ctx, "land", p.opts.Source(r.Topic), day.In(p.zone).Format(time.DateOnly), id, lake.Entries(entry))
 	})
@@ -369,7 +390,7 @@ func (p *partition) compare(ctx context.Context, key string, o *openObject) erro
 
 // commitOffset commits with the note of this configuration, until Kafka has it. dirs are for the note.
 func (p *partition) commitOffset(ctx context.Context, offset int64, dirs []string) error {
-	noted := p.noteOf(p.from.log)
+	noted := p.noteOf(p.topic, p.from.log)
 	noted.Dirs = dirs
 	note, err := json.Marshal(noted)
 	if err != nil {

@@ -106,6 +106,8 @@ type partitioner struct {
 	format   pathFormat
 	duration int64 // milliseconds
 	loc      *time.Location
+	// early puts times before 1970 into their own day, where the connector has the day after it, which serialize does not take.
+	early bool
 
 	// The last answer: most records have the folder of the one before them.
 	bucket int64
@@ -118,6 +120,9 @@ func (p *partitioner) encode(millis int64) string {
 	_, offset := time.UnixMilli(millis).In(p.loc).Zone()
 	local := millis + int64(offset)*1000
 	bucket := local / p.duration * p.duration
+	if p.early && local < bucket {
+		bucket -= p.duration
+	}
 	if p.path == "" || bucket != p.bucket {
 		// The local time is formatted as if it were UTC: a midnight that a change of the clock skips still names its day.
 		p.bucket, p.path = bucket, p.format.format(time.UnixMilli(bucket).UTC())

@@ -74,6 +74,12 @@ func TestPartitioner(t *testing.T) {
 		// A day whose midnight is skipped is still that day.
 		{"'date'=YYYY-MM-dd", "America/Santiago", day, "2024-09-08T04:30:00Z", "date=2024-09-08"},
 	}
+	early := partitioner{format: pathFormat{{field: time.Time.Day, digits: 1}}, duration: day, loc: time.UTC, early: true}
+	for at, want := range map[int64]string{-1: "31", -day: "31", -day - 1: "30", 0: "1", 1: "1"} {
+		if got := early.encode(at); got != want {
+			t.Errorf("%d ms is on day %s, want %s", at, got, want)
+		}
+	}
 	for _, tt := range tests {
 		format, err := parsePathFormat(tt.format)
 		if err != nil {

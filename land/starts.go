@@ -52,8 +52,18 @@ func (c *Config) layout(zone *time.Location) string {
 	return fmt.Sprintf("%x", sha256.Sum256([]byte(all)))[:16]
 }
 
-func (l *Lander) noteOf(log string) commitNote {
-	return commitNote{Log: log, Dir: l.conf.TopicsDir, Layout: l.layout}
+// layoutOf is the same digest of a topic, whose shape decides too.
+func (l *Lander) layoutOf(topic string) string {
+	shape, declared := l.opts.Shapes[topic]
+	if !declared {
+		return l.layout
+	}
+	all := fmt.Sprintf("%q", append(shape.TimePath(), l.layout, string(shape.Unit)))
+	return fmt.Sprintf("%x", sha256.Sum256([]byte(all)))[:16]
+}
+
+func (l *Lander) noteOf(topic, log string) commitNote {
+	return commitNote{Log: log, Dir: l.conf.TopicsDir, Layout: l.layoutOf(topic)}
 }
 
 // starts asks Kafka where to begin. What is wrong with one Kafka partition is that one's error and no other's.
@@ -101,7 +111,7 @@ func (l *Lander) starts(ctx context.Context, cl *kgo.Client, wanted map[string][
 				if found && c.At >= 0 {
 					from.committed = c.At
 				}
-				from.decide(topicPartition{topic, p}, l.noteOf(from.log), c.Metadata, begin)
+				from.decide(topicPartition{topic, p}, l.noteOf(topic, from.log), c.Metadata, begin)
 			}
 			all[topicPartition{topic, p}] = from
 		}

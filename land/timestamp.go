@@ -21,13 +21,26 @@ var (
 
 // extractor finds a record's time.
 type extractor struct {
-	field []string // path in the value; nil for Kafka's own timestamp
+	field []string      // path in the value; nil for Kafka's own timestamp
+	unit  envelope.Unit // what the field must be; empty for all that parseTime reads
 	loc   *time.Location
+}
+
+// extractorOf is the extractor of a topic: timestamp.* is for those whose shape nobody has declared.
+func (l *Lander) extractorOf(topic string) extractor {
+	shape, declared := l.opts.Shapes[topic]
+	if !declared {
+		return extractor{field: l.field, loc: l.zone}
+	}
+	return extractor{field: shape.TimePath(), unit: shape.Unit, loc: l.zone}
 }
 
 // millis is the record's time in milliseconds since 1970. An error is a reason for quarantine, with no data in it.
 func (e *extractor) millis(value []byte, kafka time.Time) (int64, error) {
 	millis := kafka.UnixMilli()
+	if e.field == nil && millis == noTimestamp {
+		return 0, errors.New("the record has no timestamp in Kafka")
+	}
 	if e.field != nil {
 		raw, found, err := envelope.Lookup(value, e.field...)
 		if err != nil {
@@ -36,7 +49,7 @@ func (e *extractor) millis(value []byte, kafka time.Time) (int64, error) {
 		if !found {
 			return 0, fmt.Errorf("field %s is missing", strings.Join(e.field, "."))
 		}
-		if millis, err = parseTime(raw, e.loc); err != nil {
+		if millis, err = e.parse(raw); err != nil {
 			return 0, fmt.Errorf("field %s %w", strings.Join(e.field, "."), err)
 		}
 	}
@@ -44,6 +57,17 @@ func (e *extractor) millis(value []byte, kafka time.Time) (int64, error) {
 		return 0, errors.New("it is outside the years 1 to 9999")
 	}
 	return millis, nil
+}
+
+// noTimestamp is what Kafka gives for the time of a record that was produced without one, which old clients do.
+const noTimestamp = -1
+
+func (e *extractor) parse(raw []byte) (int64, error) {
+	if e.unit == "" {
+		return parseTime(raw, e.loc)
+	}
+	micros, err := e.unit.Micros(raw, e.loc)
+	return envelope.MillisOf(micros), err
 }
 
 // epochText is a string that the connector takes for milliseconds: "2024" is two seconds after 1970, not a year.
@@ -73,50 +97,9 @@ func parseTime(raw []byte, loc *time.Location) (int64, error) {
 		}
 		return n, nil
 	}
-	t, ok := parseISO(text, loc)
+	t, ok := envelope.ParseISO(text, loc)
 	if !ok {
 		return 0, errors.New("is not a time as 2026-07-05T12:00:00Z")
 	}
 	return t.UnixMilli(), nil
-}
-
-// isoTime is year, month, day, hour, minute, second, fraction, zone.
-var isoTime = regexp.MustCompile(`^(\d{4})(?:-(\d\d?)(?:-(\d\d?))?)?(?:T(?:(\d\d?)(?::(\d\d?)(?::(\d\d?)(?:[.,](\d{1,9})\d*)?)?)?)?(Z|[+-]\d\d(?::?\d\d)?)?)?$`)
-
-// parseISO reads dates and times with T between them. A text without a zone is in loc; ordinal dates and week dates are
-// not read.
-func parseISO(text string, loc *time.Location) (t time.Time, ok bool) {
-	m := isoTime.FindStringSubmatch(text)
-	if m == nil {
-		return time.Time{}, false
-	}
-	field := func(i, missing int) int {
-		if m[i] == "" {
-			return missing
-		}
-		n, _ := strconv.Atoi(m[i]) // the expression lets only digits through
-		return n
-	}
-	switch zone := strings.ReplaceAll(m[8], ":", ""); {
-	case zone == "Z":
-		loc = time.UTC
-	case zone != "":
-		hours, minutes := zone[1:3], "00"
-		if len(zone) == 5 {
-			minutes = zone[3:]
-		}
-		offset, err := time.Parse("-0700", zone[:1]+hours+minutes)
-		if err != nil {
-			return time.Time{}, false
-		}
-		loc = offset.Location()
-	}
-	month, day, hour, minute, second := field(2, 1), field(3, 1), field(4, 0), field(5, 0), field(6, 0)
-	fraction, _ := strconv.Atoi((m[7] + "000000000")[:9])
-	t = time.Date(field(1, 0), time.Month(month), day, hour, minute, second, fraction, loc)
-	// time.Date turns the 31st of February into the 3rd of March; such a text is refused instead.
-	if t.Day() != day || int(t.Month()) != month || hour > 23 || minute > 59 || second > 59 {
-		return time.Time{}, false
-	}
-	return t, true
 }

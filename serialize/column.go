@@ -1,6 +1,7 @@
 package serialize
 
 import (
+	"errors"
 	"fmt"
 	"math/bits"
 	"strconv"
@@ -127,10 +128,13 @@ func (l *leaf) decimals() []parquet.FixedLenByteArray {
 
 // shredder walks records along the tree of columns.
 type shredder struct {
+	reading
 	scan   scanner
 	root   *column
 	leaves []leafInfo
-	out    *batch
+	// stamp is the column whose values, converted, are the leaf after all others; nil if there is no such leaf.
+	stamp *column
+	out   *batch
 
 	frames  []columnFrame
 	objects uint64
@@ -154,6 +158,10 @@ type columnFrame struct {
 // record appends a record to the batch. It must be one that an inferrer took in. An error means that it does not fit the
 // columns, which only another text than the inferrer's can cause.
 func (w *shredder) record(line []byte) error {
+	line, reason := w.unpack(line)
+	if reason != "" {
+		return errors.New(reason)
+	}
 	s := &w.scan
 	s.reset(line)
 	if t := s.next(); t != tokenObject {
@@ -180,10 +188,23 @@ func (w *shredder) record(line []byte) error {
 			continue
 		}
 		col, rep := w.place()
+		if col == w.stamp && !w.ingested(t) {
+			return w.misfit(t)
+		}
 		if !w.value(t, col, rep) {
 			return w.misfit(t)
 		}
 	}
+}
+
+// ingested puts the record's time, which has just begun, into its own leaf.
+func (w *shredder) ingested(t token) bool {
+	at, ok := w.micros(t, &w.scan)
+	l := &w.out.leaves[len(w.leaves)-1]
+	l.level(1, 0, false)
+	l.longs = append(l.longs, at)
+	w.out.levels++
+	return ok
 }
 
 func (w *shredder) misfit(t token) error {

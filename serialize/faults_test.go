@@ -312,7 +312,7 @@ func TestSparseElements(t *testing.T) {
 	}
 	s.record = s.recordType()
 	queue := make(chan *batch, 10)
-	if err := r.cutObject(t.Context(), newCutter(s, nil), 0, s, queue); err != nil {
+	if err := r.cutObject(t.Context(), newCutter(s, reading{}, nil), 0, s, queue); err != nil {
 		t.Fatal(err)
 	}
 	var rows []int

@@ -11,13 +11,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"headwater/envelope"
 	"headwater/lake"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata")
 
 // TestGolden reads testdata/*.txt: the section "in" has records, one a line, or, where a line begins with =, raw_data
-// to be wrapped; the other sections are what must come of them.
+// to be wrapped; the other sections are what must come of them. A comment's line "shape:" declares the unit of the time, and json_string.
 func TestGolden(t *testing.T) {
 	paths, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(paths) == 0 {
@@ -34,7 +35,7 @@ func TestGolden(t *testing.T) {
 				t.Fatal("no section in")
 			}
 			in, _, _ := strings.Cut(rest, "-- schema --\n")
-			got := comment + "-- in --\n" + in + journey(t, in)
+			got := comment + "-- in --\n" + in + journey(t, in, shapeOf(comment))
 			if *update {
 				if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
 					t.Fatal(err)
@@ -47,9 +48,20 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+func shapeOf(comment string) (s envelope.Shape) {
+	_, declared, _ := strings.Cut(comment, "shape:")
+	for word := range strings.FieldsSeq(declared) {
+		if s.InString = word == "json_string"; !s.InString {
+			s.Unit = envelope.Unit(word)
+		}
+	}
+	return s
+}
+
 // journey is what becomes of records, as text.
-func journey(t *testing.T, in string) string {
+func journey(t *testing.T, in string, shape envelope.Shape) string {
 	w := newWorld(t)
+	w.job.Shape = shape
 	var lines []string
 	for l := range strings.SplitSeq(strings.TrimSuffix(in, "\n"), "\n") {
 		if text, bare := strings.CutPrefix(l, "="); bare {
@@ -65,6 +77,16 @@ func journey(t *testing.T, in string) string {
 	b.WriteString("-- flat --\n")
 	for _, f := range flat.Schema.Fields {
 		fmt.Fprintf(&b, "%s %v\n", f.Name, f.Type)
+	}
+	if shape.Unit != "" {
+		fmt.Fprintf(&b, "-- raw time --\n%v\n", fieldType(raw.Schema, "ingestion_timestamp"))
+		for _, row := range w.rows(t, w.job.Raw) {
+			text, err := json.Marshal(row.(map[string]any)["ingestion_timestamp"])
+			if err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintf(&b, "%s\n", text)
+		}
 	}
 	b.WriteString("-- rows --\n")
 	for _, row := range w.rows(t, w.job.Flat) {

@@ -1,8 +1,6 @@
 package serialize
 
 import (
-	"strconv"
-
 	"headwater/envelope"
 	"headwater/schema"
 )
@@ -13,7 +11,7 @@ const (
 	reasonMalformed = "malformed"
 	// reasonEnvelope: raw_data or ingestion_timestamp is missing.
 	reasonEnvelope = "not-an-envelope"
-	// reasonTimestamp: ingestion_timestamp is not an int64.
+	// reasonTimestamp: ingestion_timestamp is not an int64, or not what was declared.
 	reasonTimestamp = "timestamp"
 	// reasonDay: ingestion_timestamp lies on another day than the object.
 	reasonDay = "day"
@@ -65,6 +63,7 @@ type change struct {
 
 // inferrer reads records and gathers evidence. A record that goes to quarantine leaves none.
 type inferrer struct {
+	reading
 	scan scanner
 	// from and to bound the ingestion timestamps of the day, in milliseconds.
 	from, to int64
@@ -90,8 +89,8 @@ type evidenceFrame struct {
 	before int32
 }
 
-func newInferrer(from, to int64, maxKeys int) *inferrer {
-	w := &inferrer{from: from, to: to, maxKeys: maxKeys, scan: newScanner()}
+func newInferrer(how reading, from, to int64, maxKeys int) *inferrer {
+	w := &inferrer{reading: how, from: from, to: to, maxKeys: maxKeys, scan: newScanner()}
 	for c := range w.roots {
 		root := &node{}
 		for _, key := range ownKeys {
@@ -105,6 +104,10 @@ func newInferrer(from, to int64, maxKeys int) *inferrer {
 
 // record takes one line in. A reason means that it belongs into quarantine.
 func (w *inferrer) record(line []byte) (of class, reason string) {
+	line, reason = w.unpack(line)
+	if reason != "" {
+		return w.class, reason
+	}
 	reason, again := w.try(line)
 	if again {
 		w.rollBack()
@@ -255,12 +258,9 @@ func (w *inferrer) keyIs(name string) bool {
 }
 
 func (w *inferrer) checkTime(t token) string {
-	if t != tokenNumber {
-		return reasonTimestamp
-	}
-	ms, err := strconv.ParseInt(string(w.scan.bytes()), 10, 64)
+	ms, ok := w.millis(t, &w.scan)
 	switch {
-	case err != nil:
+	case !ok:
 		return reasonTimestamp
 	case ms < w.from || ms >= w.to:
 		return reasonDay

@@ -262,7 +262,7 @@ func FuzzRecord(f *testing.F) {
 		if bytes.ContainsAny(doc, "\r\n") || !utf8.Valid(doc) {
 			return
 		}
-		in := newInferrer(noon, noon+1, 1<<20)
+		in := newInferrer(reading{}, noon, noon+1, 1<<20)
 		line := []byte(envelopeOf(string(doc)))
 		of, reason := in.record(line)
 		switch reason {

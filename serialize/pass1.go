@@ -59,7 +59,7 @@ func (r *run) infer(ctx context.Context) (*scanned, error) {
 	var next atomic.Int64
 	g, gctx := errgroup.WithContext(ctx)
 	for i := range inferrers {
-		w := newInferrer(from, to, keysPerColumn*r.Config.MaxColumns)
+		w := newInferrer(r.reading(), from, to, keysPerColumn*r.Config.MaxColumns)
 		inferrers[i] = w
 		g.Go(func() error {
 			for {
@@ -180,7 +180,9 @@ func (s *scanned) recordType() schema.Type {
 		e.Merge(s.evidence[classBare])
 	}
 	e.Seen = schema.SeenObject
-	e.Fields[envelope.KeyTimestamp] = &schema.Evidence{Seen: schema.SeenInt}
+	if at := e.Fields[envelope.KeyTimestamp]; at == nil || at.Seen == 0 {
+		e.Fields[envelope.KeyTimestamp] = &schema.Evidence{Seen: schema.SeenInt}
+	}
 	return e.Resolve()
 }
 

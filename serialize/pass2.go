@@ -11,6 +11,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"headwater/envelope"
+	"headwater/schema"
 	"headwater/table"
 )
 
@@ -41,7 +43,7 @@ func (r *run) write(ctx context.Context, s *scanned) (lone int64, err error) {
 	g, gctx := errgroup.WithContext(ctx)
 	for range workers {
 		g.Go(func() error {
-			cut := newCutter(s, free)
+			cut := newCutter(s, r.reading(), free)
 			defer func() { total.Add(cut.lone) }()
 			for {
 				at := int(next.Add(1)) - 1
@@ -143,9 +145,14 @@ type cutter struct {
 	free chan *batch
 }
 
-func newCutter(s *scanned, free chan *batch) *cutter {
+func newCutter(s *scanned, how reading, free chan *batch) *cutter {
 	root, leaves := newColumn(s.record)
-	return &cutter{free: free, shredder: shredder{root: root, leaves: leaves, scan: newScanner()}}
+	w := shredder{reading: how, root: root, leaves: leaves, scan: newScanner()}
+	if how.Unit != "" {
+		w.stamp = root.fields[root.names.find([]byte(envelope.KeyTimestamp), -1)]
+		w.leaves = append(w.leaves, leafInfo{kind: schema.Timestamp})
+	}
+	return &cutter{free: free, shredder: w}
 }
 
 func (c *cutter) begin() {

@@ -74,6 +74,8 @@ func New(o Options) *Serializer {
 // Job is one day of one source.
 type Job struct {
 	Source, Topic string
+	// Shape is what is declared of the topic's records, if somebody else fills it.
+	Shape envelope.Shape
 	// Raw and Flat are the tables.
 	Raw, Flat table.Name
 	Day       table.Day
@@ -197,10 +199,17 @@ func (r *run) look(ctx context.Context) (err error) {
 }
 
 // settings are those that change rows.
-func (z *Serializer) settings() map[string]string {
-	s := map[string]string{"dialect": "headwater", "timezone": z.Location.String()}
-	if n := z.Config.RecordBytes; n != DefaultConfig().RecordBytes {
+func (r *run) settings() map[string]string {
+	s := map[string]string{"dialect": "headwater", "timezone": r.Location.String()}
+	if n := r.Config.RecordBytes; n != DefaultConfig().RecordBytes {
 		s["record_bytes"] = n.String() // named only where it was changed, so that another default makes no table stale
+	}
+	shape := r.job.Shape.Landed()
+	if shape.Unit != "" {
+		s["external.timestamp"] = string(shape.Unit)
+	}
+	if shape.InString {
+		s["external.raw_data"] = "json_string"
 	}
 	return s
 }
@@ -300,7 +309,7 @@ func (r *run) plan(s *scanned) error {
 	r.raw.footer.Renamed = byColumn(renamed)
 	r.flat.footer.Schema, renamed = schema.Flatten(fieldType(record, envelope.KeyRawData), r.Config.Flat.Separator)
 	r.flat.footer.Renamed = byColumn(renamed)
-	r.raw.sources, r.flat.sources = feeds(record)
+	r.raw.sources, r.flat.sources = feeds(record, r.job.Shape.Landed().Unit != "")
 	return nil
 }
 
@@ -325,8 +334,8 @@ func fieldType(t schema.Type, name string) schema.Type {
 }
 
 // feeds says which leaf of a record goes into which column of the two files. The flat file has the leaves of raw_data,
-// in the same order, and the time of ingestion.
-func feeds(record schema.Type) (raw, flat []source) {
+// in the same order, and the time of ingestion; if it is converted, the leaf after all others has it.
+func feeds(record schema.Type, converted bool) (raw, flat []source) {
 	root, leaves := newColumn(record)
 	for i := range leaves {
 		raw = append(raw, source{leaf: i})
@@ -342,6 +351,9 @@ func feeds(record schema.Type) (raw, flat []source) {
 		case envelope.KeyTimestamp:
 			time = c.from
 		}
+	}
+	if converted {
+		return raw, append(flat, source{leaf: len(leaves)})
 	}
 	return raw, append(flat, source{leaf: time, micros: true})
 }

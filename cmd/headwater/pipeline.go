@@ -159,7 +159,7 @@ func (l layers) serializer(cfg *config.Pipeline, home *state.Dir, catalog table.
 func jobOf(cfg *config.Pipeline, topic string, day table.Day) serialize.Job {
 	for _, s := range cfg.Sources {
 		if s.Topic == topic {
-			return serialize.Job{Source: s.Name, Topic: topic, Raw: s.RawTable, Flat: s.FlatTable, Day: day}
+			return serialize.Job{Source: s.Name, Topic: topic, Shape: s.Shape, Raw: s.RawTable, Flat: s.FlatTable, Day: day}
 		}
 	}
 	source := kafka.SourceOf(topic)
@@ -234,21 +234,31 @@ func (b *broker) close() error {
 	return nil
 }
 
-// runners makes the collector of every source; their topics must exist. handle serves those that take items by HTTP.
-func runners(cfg *config.Pipeline, b *broker, raw lake.Store, handle func(string, http.Handler), admit func() error, log *slog.Logger) ([]*collect.Runner, error) {
+// collector is a source that is collected.
+type collector struct {
+	*collect.Runner
+	source config.Source
+}
+
+// runners makes the collector of every source but those whose topics others fill; their topics must exist. handle serves those that take
+// items by HTTP.
+func runners(cfg *config.Pipeline, b *broker, raw lake.Store, handle func(string, http.Handler), admit func() error, log *slog.Logger) ([]collector, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("finding the name of this machine: %w", err)
 	}
 	started := time.Now().UTC().Format(time.RFC3339)
-	var all []*collect.Runner
+	var all []collector
 	for i, s := range cfg.Sources {
+		if s.Kind == config.External {
+			continue
+		}
 		own := log.With("source", s.Name)
 		source, err := s.Open(config.Env{Logger: own, Handle: handle})
 		if err != nil {
 			return nil, fmt.Errorf("opening source %s: %w", s.Name, err)
 		}
-		all = append(all, collect.New(collect.Options{
+		all = append(all, collector{source: s, Runner: collect.New(collect.Options{
 			Name: s.Name, Source: source, Config: cfg.Collect, Logger: own, Admit: admit,
 			Quarantine: quarantine{lake.Quarantine{Store: raw}},
 			Metadata:   envelope.Metadata{ThreadID: i, HostName: host, ProcessStartTime: started, Source: s.Name},
@@ -259,7 +269,7 @@ func runners(cfg *config.Pipeline, b *broker, raw lake.Store, handle func(string
 				}
 				return l, c, nil
 			},
-		}))
+		})})
 	}
 	return all, nil
 }

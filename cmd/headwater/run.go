@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -16,7 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"headwater/collect"
+	"headwater/envelope"
 	"headwater/internal/config"
 	"headwater/internal/metrics"
 	"headwater/internal/retry"
@@ -46,7 +45,7 @@ type pipeline struct {
 	layers     layers
 	catalog    *catalog
 	broker     *broker
-	collectors []*collect.Runner
+	collectors []collector
 	lander     *land.Lander
 	serializer *serialize.Serializer
 
@@ -143,11 +142,21 @@ func (p *pipeline) open(ctx context.Context) (err error) {
 }
 
 func (p *pipeline) ensureTopics(ctx context.Context) error {
+	there, err := kafka.Topics(ctx, p.broker.client)
+	if err != nil {
+		return err
+	}
 	var specs []kafka.TopicSpec
 	for _, s := range p.cfg.Sources {
+		if s.Kind == config.External { // who fills it makes it, and knows how
+			if !slices.Contains(there, s.Topic) {
+				p.log.Warn("the topic does not exist yet; it lands as soon as somebody has made it", "source", s.Name, "topic", s.Topic)
+			}
+			continue
+		}
 		specs = append(specs, kafka.TopicSpec{Name: s.Topic, Partitions: s.Partitions, Replication: s.Replication, Configs: s.Configs})
 	}
-	err := kafka.EnsureTopics(ctx, p.broker.client, specs)
+	err = kafka.EnsureTopics(ctx, p.broker.client, specs)
 	if _, other := errors.AsType[*kafka.PartitionsError](err); other {
 		p.log.Warn("a topic keeps the Kafka partitions that it has", "reason", err)
 		return nil
@@ -161,11 +170,15 @@ func (p *pipeline) newLander() (*land.Lander, error) {
 		return nil, err
 	}
 	var topics []string
+	shapes := map[string]envelope.Shape{}
 	for _, s := range p.cfg.Sources {
 		topics = append(topics, s.Topic)
+		if s.Kind == config.External {
+			shapes[s.Topic] = s.Shape
+		}
 	}
 	return land.New(land.Options{
-		Config: p.cfg.Land, Kafka: p.broker.config, Topics: topics, Store: p.layers.raw,
+		Config: p.cfg.Land, Kafka: p.broker.config, Topics: topics, Shapes: shapes, Store: p.layers.raw,
 		Source:     func(topic string) string { return jobOf(p.cfg, topic, table.Day{}).Source },
 		Quarantine: lake.Quarantine{Store: p.layers.raw}, Spool: spool, Location: p.cfg.Location, Logger: p.log,
 	})
@@ -263,14 +276,15 @@ func everyDay(table.Day) bool { return true }
 // that cannot be made does not keep the others from being made.
 func (p *pipeline) serializeStale(ctx context.Context, topics []string, wanted func(table.Day) bool) error {
 	var errs []error
-	made := map[table.Name]string{}
-	for _, source := range p.cfg.Sources { // whose tables are theirs, whatever topics others make
-		made[source.RawTable], made[source.FlatTable] = source.Topic, source.Topic
+	made := owners{}
+	for _, source := range p.cfg.Sources { // what is theirs is theirs, whatever topics others make
+		made.taken(jobOf(p.cfg, source.Topic, table.Day{}))
 	}
 	for _, topic := range topics {
 		job := jobOf(p.cfg, topic, table.Day{})
-		if other := cmp.Or(taken(made, job.Raw, topic), taken(made, job.Flat, topic)); other != "" {
-			errs = append(errs, retry.Stop(fmt.Errorf("serializing topic %s: its tables would be those of topic %s; name it under sources, with tables of its own", topic, other)))
+		if other := made.taken(job); other != "" {
+			errs = append(errs, retry.Stop(fmt.Errorf("serializing topic %s: its tables, or its quarantine as source %s, would be those of topic %s; name it under sources as external, with a name and tables of its own",
+				topic, job.Source, other)))
 			continue
 		}
 		days, err := p.serializer.Days(ctx, topic)
@@ -292,12 +306,20 @@ func (p *pipeline) serializeStale(ctx context.Context, topics []string, wanted f
 	return errors.Join(errs...)
 }
 
-// taken is the other topic whose table n is, if any; without one it is topic's from now on.
-func taken(made map[table.Name]string, n table.Name, topic string) string {
-	if other, found := made[n]; found && other != topic {
-		return other
+// owners has the topic of each table, and of each source's quarantine.
+type owners map[string]string
+
+// taken is the other topic that has what the job would write, if any; without one the job's topic has it from now on.
+func (o owners) taken(job serialize.Job) string {
+	all := []string{"source " + job.Source, "table " + job.Raw.String(), "table " + job.Flat.String()}
+	for _, what := range all {
+		if other, found := o[what]; found && other != job.Topic {
+			return other
+		}
 	}
-	made[n] = topic
+	for _, what := range all {
+		o[what] = job.Topic
+	}
 	return ""
 }
 
@@ -367,15 +389,15 @@ func (p *pipeline) run(ctx context.Context) error {
 
 // startCollectors runs the sources: all of them or, on a broker that others share, those that the others leave to this process.
 func (p *pipeline) startCollectors(ctx context.Context, drain func(), collecting *stages) {
-	if !p.broker.config.Shared {
+	if !p.broker.config.Shared || len(p.collectors) == 0 {
 		for _, c := range p.collectors {
 			collecting.start(ctx, drain, "collect", func(ctx context.Context) error { return c.Run(ctx, false) })
 		}
 		return
 	}
-	runners := map[string]*collect.Runner{}
-	for i, c := range p.collectors {
-		runners[p.cfg.Sources[i].Name] = c
+	runners := map[string]collector{}
+	for _, c := range p.collectors {
+		runners[c.source.Name] = c
 	}
 	collecting.start(ctx, drain, "collect", func(ctx context.Context) error {
 		return kafka.Share(ctx, p.broker.config, slices.Collect(maps.Keys(runners)), p.log, func(ctx context.Context, source string) error {
@@ -462,8 +484,8 @@ func (p *pipeline) trim(ctx context.Context) error {
 	if p.broker.embedded == nil {
 		clear(upTo)
 	}
-	for i, c := range p.collectors {
-		landed, snapshotted := upTo[p.cfg.Sources[i].Topic], c.Snapshotted()
+	for _, c := range p.collectors {
+		landed, snapshotted := upTo[c.source.Topic], c.Snapshotted()
 		for partition := range landed {
 			landed[partition] = min(landed[partition], snapshotted[partition])
 		}

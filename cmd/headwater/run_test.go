@@ -53,18 +53,27 @@ func TestSerializeWaitsNoLongerThanItsContext(t *testing.T) {
 	}
 }
 
-func TestTakenTables(t *testing.T) {
-	n := func(name string) table.Name { return table.Name{Database: "db", Table: name} }
-	made := map[table.Name]string{n("orders"): "orders_raw", n("orders_raw"): "orders_raw"}
-	for _, test := range []struct{ table, topic, want string }{
-		{"orders", "orders_raw", ""},
-		{"orders", "orders-raw", "orders_raw"},         // sorts before it, and must not take its tables
-		{"orders_raw", "orders_raw.raw", "orders_raw"}, // the flat table of one is the raw table of the other
-		{"x", "x_raw", ""},
-		{"x", "x-raw", "x_raw"},
+func TestTaken(t *testing.T) {
+	job := func(source, topic, raw, flat string) serialize.Job {
+		return serialize.Job{Source: source, Topic: topic, Raw: table.Name{Database: "db", Table: raw}, Flat: table.Name{Database: "db", Table: flat}}
+	}
+	made := owners{}
+	for _, test := range []struct {
+		job  serialize.Job
+		want string
+	}{
+		{job("orders", "orders_raw", "orders_raw", "orders"), ""},
+		{job("orders", "orders_raw", "orders_raw", "orders"), ""},
+		{job("orders", "orders-raw", "orders_raw", "orders"), "orders_raw"},                 // sorts before it, and must not take its tables
+		{job("orders_raw", "orders_raw.raw", "orders_raw_raw", "orders_raw"), "orders_raw"}, // the flat table of one is the raw table of the other
+		{job("x", "x_raw", "x_raw", "x"), ""},
+		{job("x", "x-raw", "x_raw", "x"), "x_raw"},
+		{job("moved", "moved_raw", "a", "b"), ""},
+		{job("moved", "moved-raw", "moved_raw", "moved"), "moved_raw"}, // other tables, but the same quarantine
+		{job("late", "late_raw", "moved_raw", "moved"), ""},            // what was refused has taken nothing
 	} {
-		if got := taken(made, n(test.table), test.topic); got != test.want {
-			t.Errorf("table %s for %s is taken by %q, want %q", test.table, test.topic, got, test.want)
+		if got := made.taken(test.job); got != test.want {
+			t.Errorf("what %s would write is taken by %q, want %q", test.job.Topic, got, test.want)
 		}
 	}
 }

@@ -76,7 +76,7 @@ func jobFor(cfg *config.Pipeline, r web.SerializeRequest) (serialize.Job, error)
 	}
 	i := slices.IndexFunc(cfg.Sources, func(s config.Source) bool { return s.Name == r.Source })
 	if i < 0 {
-		return serialize.Job{}, usagef("the pipeline has no source %q", r.Source)
+		return serialize.Job{}, usagef("the pipeline has no source %q; a topic that others fill needs a line under sources, as external", r.Source)
 	}
 	job := jobOf(cfg, cfg.Sources[i].Topic, day)
 	job.Full, job.AllowShrink = r.Full, r.AllowShrink

@@ -102,9 +102,9 @@ func (p *pipeline) NotReady(ctx context.Context) (reasons []string) {
 	if err := p.broker.client.Ping(ctx); err != nil {
 		reasons = append(reasons, fmt.Sprintf("Kafka does not answer: %v", err))
 	}
-	for i, c := range p.collectors {
+	for _, c := range p.collectors {
 		if s := c.Status(); s.State == collect.Idle && !p.broker.config.Shared || s.State == collect.Opening && s.LastError == "" {
-			reasons = append(reasons, fmt.Sprintf("source %s: its topic is not open yet", p.cfg.Sources[i].Name))
+			reasons = append(reasons, fmt.Sprintf("source %s: its topic is not open yet", c.source.Name))
 		}
 	}
 	if p.admission != nil {

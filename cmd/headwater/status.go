@@ -64,12 +64,17 @@ func (p *pipeline) Status(ctx context.Context) (web.Status, error) {
 		Listen:  web.Listen{HTTP: p.me.HTTP, Kafka: p.me.Kafka, Hive: p.me.Hive},
 		Sources: []web.Source{}, Topics: []web.Topic{},
 	}
-	for i, c := range p.collectors {
+	for _, c := range p.collectors {
 		got := c.Status()
 		status.Sources = append(status.Sources, web.Source{
-			Name: p.cfg.Sources[i].Name, State: string(got.State), Records: got.Records, Bytes: got.Bytes, Malformed: got.Malformed,
+			Name: c.source.Name, State: string(got.State), Records: got.Records, Bytes: got.Bytes, Malformed: got.Malformed,
 			Quarantined: got.Quarantined, Streams: got.Streams, LastItem: got.LastItem, LastError: got.LastError, LastErrorAt: got.LastErrorAt,
 		})
+	}
+	for _, s := range p.cfg.Sources {
+		if s.Kind == config.External {
+			status.Sources = append(status.Sources, web.Source{Name: s.Name, State: config.External})
+		}
 	}
 	for _, t := range p.lander.Status().Partitions {
 		status.Topics = append(status.Topics, web.Topic{

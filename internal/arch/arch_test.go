@@ -57,7 +57,7 @@ var ours = map[string][]string{
 	"table/tabletest": {"schema", "table"},
 	"query":           {"internal/setting", "schema", "table"},
 
-	"internal/config":  {"collect", "internal/setting", "kafka", "land", "query", "serialize", "table", "table/hive"},
+	"internal/config":  {"collect", "envelope", "internal/setting", "kafka", "land", "query", "serialize", "table", "table/hive"},
 	"internal/builtin": {"collect", "collect/file", "collect/push", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
 	"internal/arch":    {},
 	"cmd/headwater":    {"*"},

@@ -44,7 +44,8 @@ func MissingKeys(text string, reg *Registry) []string {
 		return nodes
 	}
 	for _, kind := range reg.Kinds() {
-		look(reg.kinds[kind].config, []string{"sources", "*", kind}, each(kind))
+		k, _ := reg.kind(kind)
+		look(k.config, []string{"sources", "*", kind}, each(kind))
 	}
 	look(reflect.TypeFor[topicKeys](), []string{"sources", "*", "topic"}, each("topic"))
 	look(reflect.TypeFor[tablesKeys](), []string{"sources", "*", "tables"}, each("tables"))

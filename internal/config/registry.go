@@ -24,7 +24,7 @@ type Env struct {
 	Logger *slog.Logger
 }
 
-// Registry has the kinds of sources and lakes a pipeline file may name. The zero value has none, and folders.
+// Registry has the kinds of sources and lakes a pipeline file may name. The zero value has External alone, and folders.
 type Registry struct {
 	kinds map[string]kind
 	lakes map[string]func(url string) error
@@ -40,6 +40,8 @@ type reading struct {
 	open opener
 	// httpPath is where the source of a name is served; nil for a kind that is not.
 	httpPath func(source string) string
+	// external is set for External alone, which opens nothing.
+	external *external
 }
 
 type opener func(Env) (collect.Source, error)
@@ -51,7 +53,7 @@ func Add[C any, P interface {
 	*C
 	Validate() setting.Faults
 }](r *Registry, name string, def func() C, open func(c C, env Env) (collect.Source, error)) {
-	if _, exists := r.kinds[name]; exists || slices.Contains(keysOf(fieldsOf(reflect.TypeFor[common]())), name) {
+	if _, exists := r.kind(name); exists || slices.Contains(keysOf(fieldsOf(reflect.TypeFor[common]())), name) {
 		panic(fmt.Sprintf("the source kind %s is registered twice or is a key of every source", name))
 	}
 	if r.kinds == nil {
@@ -76,12 +78,22 @@ func (r *Registry) AddLake(scheme string, check func(url string) error) {
 	r.lakes[scheme] = check
 }
 
-// Kinds lists the registered kinds by name.
-func (r *Registry) Kinds() []string { return slices.Sorted(maps.Keys(r.kinds)) }
+func (r *Registry) kind(name string) (k kind, found bool) {
+	if name == External {
+		return externalKind, true
+	}
+	k, found = r.kinds[name]
+	return k, found
+}
+
+// Kinds lists the kinds of sources by name.
+func (r *Registry) Kinds() []string {
+	return slices.Sorted(slices.Values(append(slices.Collect(maps.Keys(r.kinds)), External)))
+}
 
 // source reports whether n has a kind as a key, as sources have.
 func (r *Registry) source(n *node) bool {
-	return n != nil && slices.ContainsFunc(n.keys, func(key string) bool { _, found := r.kinds[key]; return found })
+	return n != nil && slices.ContainsFunc(n.keys, func(key string) bool { _, found := r.kind(key); return found })
 }
 
 // read puts n into *into and then asks what else is wrong with it, leaving out what a value that did not fit causes.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"headwater/collect"
+	"headwater/envelope"
 	"headwater/internal/setting"
 	"headwater/table"
 )
@@ -14,9 +15,9 @@ import (
 // Source is one configured input, and where its records and rows go.
 type Source struct {
 	Name string
-	// Kind is its key in the Registry.
+	// Kind is its key in the Registry, or External.
 	Kind string
-	// Topic is the Kafka topic that its records go to.
+	// Topic is the Kafka topic that its records go to, or come from if it is External.
 	Topic string
 	// Partitions and Replication are for making the topic; 0 leaves them to the broker.
 	Partitions  int32
@@ -28,11 +29,14 @@ type Source struct {
 	// RawTable keeps the envelopes, FlatTable what was in them.
 	RawTable, FlatTable table.Name
 
+	// Shape is what is declared of the records if it is External.
+	Shape envelope.Shape
+
 	base string
 	open opener
 }
 
-// Open makes the source. It dials nothing: faults of the outside world come from the source's Run.
+// Open makes the source, which must not be External. It dials nothing: faults of the outside world come from the source's Run.
 func (s Source) Open(env Env) (collect.Source, error) {
 	env.Name = s.Name
 	if env.Base == "" {
@@ -74,8 +78,8 @@ var topicName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
 func (c *common) validate() setting.Faults {
 	var faults setting.Faults
 	t := c.Topic
-	if !topicName.MatchString(t.Name) || strings.Trim(t.Name, ".") == "" || t.Name == cursorsTopic {
-		faults.Add([]string{"topic", "name"}, "must be letters, digits, '.', '_' and '-', at most 249, and not %s, got %q", cursorsTopic, t.Name)
+	if !validTopic(t.Name) {
+		faults.Add([]string{"topic", "name"}, "%s", badTopic(t.Name))
 	}
 	if t.Partitions < 0 {
 		faults.Add([]string{"topic", "partitions"}, "must be 1 or more, or 0 for the broker's own number, got %d", t.Partitions)
@@ -128,30 +132,38 @@ func (f *file) readSource(name string, n *node, reg *Registry) (Source, setting.
 	keys := *n
 	keys.keys = nil
 	mistyped := false
+	var declared *external
 	known := keysOf(fieldsOf(reflect.TypeFor[common]()))
 	for _, key := range n.keys {
-		k, isKind := reg.kinds[key]
+		k, isKind := reg.kind(key)
 		switch {
 		case slices.Contains(known, key):
 			keys.keys = append(keys.keys, key)
 		case !isKind:
 			mistyped = true
 			faults.Add([]string{key}, "%s", unknown("key", key, append(reg.Kinds(), known...)))
-		case s.open != nil:
+		case s.Kind != "":
 			faults.Add([]string{key}, "is a second kind beside %s: give it a source of its own", s.Kind)
 		default:
 			got, part := k.read(n.values[key], []string{key})
-			s.Kind, s.open = key, got.open
+			s.Kind, s.open, declared = key, got.open, got.external
 			if got.httpPath != nil {
 				s.HTTPPath = got.httpPath(name)
 			}
 			faults.Under(part)
 		}
 	}
-	if s.open == nil && !mistyped {
+	if s.Kind == "" && !mistyped {
 		faults.Add(nil, "says nothing of where to read: give it one of %s", strings.Join(reg.Kinds(), ", "))
 	}
+	if declared != nil && n.values["topic"] != nil {
+		faults.Add([]string{"topic"}, "is made by who fills it: leave the key out, external.topic names the topic")
+		keys.keys = slices.DeleteFunc(keys.keys, func(key string) bool { return key == "topic" })
+	}
 	faults.Under(s.place(f.Database, &keys))
+	if declared != nil {
+		s.Topic, s.Shape = declared.Topic, declared.shape()
+	}
 	return s, faults
 }
 
@@ -181,8 +193,12 @@ func (f *file) collisions(faults *setting.Faults) {
 		if !taken {
 			seen[key] = s
 		} else if other.Name != s.Name {
+			write := map[string]string{"topic": "topic.name", "table": "tables", "path": s.Kind + ".path"}[what]
+			if what == "topic" && s.Kind == External {
+				write = "another external.topic"
+			}
 			faults.Add([]string{"sources", s.Name}, "has the %s %s, as source %s on line %d has: write %s in one of them",
-				what, name, other.Name, f.Sources.values[other.Name].line, map[string]string{"topic": "topic.name", "table": "tables", "path": s.Kind + ".path"}[what])
+				what, name, other.Name, f.Sources.values[other.Name].line, write)
 		}
 	}
 	for _, s := range f.Pipeline.Sources {

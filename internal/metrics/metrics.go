@@ -45,10 +45,13 @@ var (
 	byTable     = []string{"table"}
 )
 
+// external is the state of a source that nothing is collected of: it would look as if it stood still.
+const external = "external"
+
 func ofSources(value func(web.Source) (float64, bool)) func(*web.Status, func(float64, ...string)) {
 	return func(s *web.Status, put func(float64, ...string)) {
 		for _, x := range s.Sources {
-			if v, known := value(x); known {
+			if v, known := value(x); known && x.State != external {
 				put(v, x.Name)
 			}
 		}

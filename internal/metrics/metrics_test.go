@@ -31,6 +31,7 @@ func full() web.Status {
 		Sources: []web.Source{
 			{Name: "orders", State: "running", Records: 10, Bytes: 100, Malformed: 2, Quarantined: 1, Streams: 3, LastItem: at, LastErrorAt: at},
 			{Name: "quiet", State: "waiting"},
+			{Name: "theirs", State: "external"},
 		},
 		Topics:    []web.Topic{{Topic: "orders_raw", Partition: 1, Lag: 4, OpenObjects: 1, Objects: 2, Records: 6, Bytes: 60, Quarantined: 1, Stopped: true}},
 		Serialize: []web.Jobs{{Source: "orders", Runs: 2, Failures: 1, Seconds: 1.5, Rows: 5, Quarantined: 1, LastSuccess: at, LastErrorAt: at}},
@@ -71,6 +72,9 @@ func TestMetrics(t *testing.T) {
 	}
 	if strings.Contains(text, `last_item_timestamp_seconds{source="quiet"}`) {
 		t.Error("what never was has a time")
+	}
+	if strings.Contains(text, "theirs") {
+		t.Error("a source that is not collected looks as if it stood still")
 	}
 }
 

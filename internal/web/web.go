@@ -72,7 +72,7 @@ type Listen struct {
 // Source is how one source is doing; the counts are since the process started.
 type Source struct {
 	Name        string    `json:"name"`
-	State       string    `json:"state"`
+	State       string    `json:"state"` // external if nothing is collected, because others fill its topic
 	Records     int64     `json:"records"`
 	Bytes       int64     `json:"bytes"`
 	Malformed   int64     `json:"malformed"`

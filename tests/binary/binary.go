@@ -217,11 +217,17 @@ func (r Result) Must(t testing.TB) string {
 // does not answer until its session and then the rebalance have timed out, and machines that run tests are slow.
 func Eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
+	EventuallyOr(t, what, done, func() string { return "" })
+}
+
+// EventuallyOr is Eventually that says in the end what is instead.
+func EventuallyOr(t testing.TB, what string, done func() bool, instead func() string) {
+	t.Helper()
 	for range 1800 {
 		if done() {
 			return
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	t.Fatalf("three minutes have passed without %s", what)
+	t.Fatalf("three minutes have passed without %s\n%s", what, instead())
 }
