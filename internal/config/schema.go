@@ -3,9 +3,7 @@ package config
 import (
 	"encoding/json"
 	"io"
-	"maps"
 	"reflect"
-	"slices"
 	"strings"
 	"time"
 
@@ -35,8 +33,9 @@ func sourcesSchema(reg *Registry) object {
 	source := schemaOf(reflect.ValueOf(&c).Elem())
 	properties := source["properties"].(object)
 	var one []object
-	for _, name := range slices.Sorted(maps.Keys(reg.kinds)) {
-		properties[name] = schemaOf(reflect.New(reg.kinds[name].config).Elem())
+	for _, name := range reg.Kinds() {
+		k, _ := reg.kind(name)
+		properties[name] = schemaOf(reflect.New(k.config).Elem())
 		one = append(one, object{"required": []string{name}})
 	}
 	source["oneOf"] = one
