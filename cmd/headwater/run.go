@@ -54,6 +54,7 @@ type pipeline struct {
 	serializing chan struct{}                 // has room for one job, because each uses the whole machine
 	job         atomic.Pointer[serialize.Job] // the one that is under way
 	ledger      ledger
+	watch       watch
 	admission   *admission // nil if somebody else's broker keeps the records
 
 	nextSchedule atomic.Pointer[time.Time]
@@ -270,11 +271,29 @@ func (p *pipeline) landed(ctx context.Context) ([]string, error) {
 	return slices.DeleteFunc(topics, func(t string) bool { return !p.lander.Lands(t) }), err
 }
 
-func everyDay(table.Day) bool { return true }
+// scope is which days are wanted.
+type scope struct {
+	wanted func(table.Day) bool
+	before time.Time // if not zero, records that were read later are of days that are not wanted
+	recent bool      // only days of records that were read lately
+}
+
+var everyDay = scope{wanted: func(table.Day) bool { return true }}
+
+// until is of when all records of a topic are in the tables, once all of its days in the scope are, if they had landed until then.
+func (s scope) until(landed time.Time, external bool) time.Time {
+	switch {
+	case (s.recent || !s.before.IsZero()) && external:
+		return time.Time{} // the days of its records have nothing to do with when they came
+	case !s.before.IsZero() && landed.After(s.before):
+		return s.before
+	}
+	return landed
+}
 
 // serializeStale makes the tables of every wanted day whose objects are not those that the tables were made from. A day
 // that cannot be made does not keep the others from being made.
-func (p *pipeline) serializeStale(ctx context.Context, topics []string, wanted func(table.Day) bool) error {
+func (p *pipeline) serializeStale(ctx context.Context, topics []string, days scope) error {
 	var errs []error
 	made := owners{}
 	for _, source := range p.cfg.Sources { // what is theirs is theirs, whatever topics others make
@@ -287,12 +306,14 @@ func (p *pipeline) serializeStale(ctx context.Context, topics []string, wanted f
 				topic, job.Source, other)))
 			continue
 		}
-		days, err := p.serializer.Days(ctx, topic)
+		until := days.until(p.watch.landedUntil(topic), !p.collects(topic))
+		before := len(errs)
+		there, err := p.serializer.Days(ctx, topic)
 		if err != nil {
 			errs = append(errs, err)
 		}
-		for _, job.Day = range days {
-			if !wanted(job.Day) {
+		for _, job.Day = range there {
+			if !days.wanted(job.Day) {
 				continue
 			}
 			if ctx.Err() != nil {
@@ -302,8 +323,16 @@ func (p *pipeline) serializeStale(ctx context.Context, topics []string, wanted f
 				errs = append(errs, err)
 			}
 		}
+		if len(errs) == before {
+			p.ledger.fresh(job.Source, until)
+		}
 	}
 	return errors.Join(errs...)
+}
+
+// collects says whether a topic is filled by one of our sources.
+func (p *pipeline) collects(topic string) bool {
+	return slices.ContainsFunc(p.cfg.Sources, func(s config.Source) bool { return s.Topic == topic && s.Kind != config.External })
 }
 
 // owners has the topic of each table, and of each source's quarantine.
@@ -359,6 +388,9 @@ func (p *pipeline) run(ctx context.Context) error {
 	landing, stopLanding := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopLanding()
 
+	if err := p.watch.look(ctx, p); err != nil { // before the first tables are made
+		p.log.Warn("how far the topics have landed is not known yet", "err", err)
+	}
 	var collecting, landed, work stages
 	if p.parts.collect {
 		p.startCollectors(ctx, drain, &collecting)
@@ -378,6 +410,8 @@ func (p *pipeline) run(ctx context.Context) error {
 		}
 		work.start(ctx, drain, "schedule", func(ctx context.Context) error { return p.scheduled(ctx, when) })
 	}
+
+	work.start(ctx, drain, "watch", func(ctx context.Context) error { return p.watch.run(ctx, p) })
 
 	<-ctx.Done()
 	p.draining.Store(true)
@@ -463,7 +497,7 @@ func (p *pipeline) serializeNew() func(context.Context) error {
 		now := time.Now()
 		if now.Sub(whole) < lookBack {
 			yesterday := table.DayOf(now.In(p.cfg.Location).AddDate(0, 0, -1))
-			return p.serializeStale(ctx, topics, func(d table.Day) bool { return d.Compare(yesterday) >= 0 })
+			return p.serializeStale(ctx, topics, scope{wanted: func(d table.Day) bool { return d.Compare(yesterday) >= 0 }, recent: true})
 		}
 		err = p.serializeStale(ctx, topics, everyDay)
 		if err == nil {

@@ -29,14 +29,7 @@ type ledger struct {
 func (l *ledger) note(source string, began time.Time, got serialize.Result, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	j := l.jobs[source]
-	if j == nil {
-		j = &web.Jobs{Source: source}
-		if l.jobs == nil {
-			l.jobs = map[string]*web.Jobs{}
-		}
-		l.jobs[source] = j
-	}
+	j := l.of(source)
 	now := time.Now()
 	if err != nil {
 		j.Failures++
@@ -51,6 +44,31 @@ func (l *ledger) note(source string, began time.Time, got serialize.Result, err 
 	j.Seconds += now.Sub(began).Seconds()
 	j.Rows += got.Rows
 	j.Quarantined += got.Quarantined
+}
+
+// of is the entry of a source; l.mu is held.
+func (l *ledger) of(source string) *web.Jobs {
+	j := l.jobs[source]
+	if j == nil {
+		j = &web.Jobs{Source: source}
+		if l.jobs == nil {
+			l.jobs = map[string]*web.Jobs{}
+		}
+		l.jobs[source] = j
+	}
+	return j
+}
+
+// fresh notes that all that a source's topic had at a time is in the tables; a zero time says nothing.
+func (l *ledger) fresh(source string, until time.Time) {
+	if until.IsZero() {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if j := l.of(source); until.After(j.TablesUntil) {
+		j.TablesUntil = until
+	}
 }
 
 func (l *ledger) list() []web.Jobs {
@@ -89,7 +107,8 @@ func (p *pipeline) serializePast(ctx context.Context, today table.Day) error {
 	if err != nil {
 		return err
 	}
-	return p.serializeStale(ctx, topics, func(d table.Day) bool { return d.Compare(today) < 0 })
+	end := time.Date(today.Year, time.Month(today.Month), today.Day, 0, 0, 0, 0, p.cfg.Location)
+	return p.serializeStale(ctx, topics, scope{wanted: func(d table.Day) bool { return d.Compare(today) < 0 }, before: end})
 }
 
 // NotReady implements web.API.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -82,6 +81,7 @@ func (p *pipeline) Status(ctx context.Context) (web.Status, error) {
 			Objects: t.Objects, Records: t.Records, Bytes: t.Bytes, Quarantined: t.Quarantined, Stopped: t.Stopped, LastError: t.LastError,
 		})
 	}
+	p.watch.fill(&status)
 	status.NotReady, status.FreeBytes, status.Serialize = p.NotReady(ctx), freeBytes(p.cfg.DataDir), p.ledger.list()
 	if next := p.nextSchedule.Load(); next != nil {
 		status.NextSchedule = *next
@@ -144,31 +144,56 @@ func ago(t time.Time) string {
 	return time.Since(t).Round(time.Second).String() + " ago"
 }
 
+// perSecond is a rate for people, empty for none.
+func perSecond(r float64) string {
+	switch {
+	case r <= 0:
+		return ""
+	case r < 10:
+		return fmt.Sprintf("%.1f", r)
+	}
+	return thousands(int64(r + 0.5))
+}
+
+// size is a number of bytes for people: 1.2 GiB.
+func size(bytes int64) string {
+	if bytes < 1<<10 {
+		return fmt.Sprintf("%d B", bytes)
+	}
+	n, unit := float64(bytes), 0
+	for ; n >= 1<<10 && unit < 5; unit++ {
+		n /= 1 << 10
+	}
+	return fmt.Sprintf("%.1f %ciB", n, " KMGTP"[unit])
+}
+
 // oneLine keeps an error in its cell: joined errors have line feeds.
 func oneLine(s string) string { return strings.ReplaceAll(s, "\n", "; ") }
 
 // printCounts is the part of a status that a run has changed.
 func printCounts(w io.Writer, s web.Status) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "\nSOURCE\tSTATE\tRECORDS\tMALFORMED\tQUARANTINED\tSTREAMS\tLAST ITEM\tLAST ERROR")
+	fmt.Fprintln(t, "\nSOURCE\tSTATE\tRECORDS\tPER SECOND\tSIZE\tMALFORMED\tQUARANTINED\tSTREAMS\tLAST ITEM\tLAST ERROR")
 	for _, x := range s.Sources {
-		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\n", x.Name, x.State, x.Records, x.Malformed, x.Quarantined, x.Streams, ago(x.LastItem), oneLine(x.LastError))
+		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", x.Name, x.State, x.Records, perSecond(x.RecordsPerSecond), size(x.Bytes),
+			x.Malformed, x.Quarantined, x.Streams, ago(x.LastItem), oneLine(x.LastError))
 	}
 	if len(s.Topics) > 0 {
-		fmt.Fprintln(t, "\nTOPIC\tPARTITION\tCOMMITTED\tLAG\tOPEN\tOBJECTS\tLANDED\tQUARANTINED\tLAST ERROR")
+		fmt.Fprintln(t, "\nTOPIC\tPARTITION\tIN KAFKA\tCOMMITTED\tLAG\tOPEN\tOBJECTS\tLANDED\tALL UNTIL\tQUARANTINED\tLAST ERROR")
 	}
 	for _, x := range s.Topics {
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", x.Topic, x.Partition, x.Committed, x.Lag, x.OpenObjects, x.Objects, x.Records, x.Quarantined, oneLine(x.LastError))
+		fmt.Fprintf(t, "%s\t%d\t%s\t%d\t%d\t%d\t%d\t%d\t%s\t%d\t%s\n", x.Topic, x.Partition, size(x.LogBytes), x.Committed, x.Lag, x.OpenObjects,
+			x.Objects, x.Records, ago(x.LandedUntil), x.Quarantined, oneLine(x.LastError))
 	}
-	if failed := slices.ContainsFunc(s.Serialize, func(j web.Jobs) bool { return j.LastError != "" }); failed {
-		fmt.Fprintln(t, "\nSERIALIZE\tRUNS\tFAILURES\tLAST ERROR")
-		for _, x := range s.Serialize {
-			fmt.Fprintf(t, "%s\t%d\t%d\t%s\n", x.Source, x.Runs, x.Failures, oneLine(x.LastError))
-		}
+	if len(s.Serialize) > 0 {
+		fmt.Fprintln(t, "\nSERIALIZE\tRUNS\tFAILURES\tLAST RUN\tALL UNTIL\tLAST ERROR")
 	}
-	fmt.Fprintln(t, "\nTABLE\tDAYS\tLAST DAY\tROWS\tCOLUMNS\tBYTES")
+	for _, x := range s.Serialize {
+		fmt.Fprintf(t, "%s\t%d\t%d\t%s\t%s\t%s\n", x.Source, x.Runs, x.Failures, ago(x.LastSuccess), ago(x.TablesUntil), oneLine(x.LastError))
+	}
+	fmt.Fprintln(t, "\nTABLE\tDAYS\tLAST DAY\tROWS\tCOLUMNS\tSIZE")
 	for _, x := range s.Tables {
-		fmt.Fprintf(t, "%s\t%d\t%s\t%d\t%d\t%d\n", x.Name, x.Days, x.LastDay, x.Rows, x.Columns, x.Bytes)
+		fmt.Fprintf(t, "%s\t%d\t%s\t%d\t%d\t%s\n", x.Name, x.Days, x.LastDay, x.Rows, x.Columns, size(x.Bytes))
 	}
 	return t.Flush()
 }

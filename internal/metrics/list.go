@@ -25,13 +25,15 @@ func all() []metric {
 		gauge("collect_last_item_timestamp_seconds", "When the source last read an item.", bySource, ofSources(when(func(x web.Source) time.Time { return x.LastItem }))),
 		gauge("collect_last_error_timestamp_seconds", "When the source last failed.", bySource, ofSources(when(func(x web.Source) time.Time { return x.LastErrorAt }))),
 
-		counter("land_records_total", "Records that are in raw objects.", byPartition, ofTopics(func(x web.Topic) float64 { return float64(x.Records) })),
-		counter("land_bytes_total", "Bytes of their text.", byPartition, ofTopics(func(x web.Topic) float64 { return float64(x.Bytes) })),
-		counter("land_objects_total", "Raw objects that were made.", byPartition, ofTopics(func(x web.Topic) float64 { return float64(x.Objects) })),
-		counter("land_quarantined_records_total", "Records that no raw object could take.", byPartition, ofTopics(func(x web.Topic) float64 { return float64(x.Quarantined) })),
-		gauge("land_lag_records", "Offsets that are not committed as landed yet.", byPartition, ofTopics(func(x web.Topic) float64 { return float64(x.Lag) })),
-		gauge("land_open_objects", "Raw objects that are being filled.", byPartition, ofTopics(func(x web.Topic) float64 { return float64(x.OpenObjects) })),
-		gauge("land_stopped", "1 if a person has to do something before this Kafka partition lands again.", byPartition, ofTopics(func(x web.Topic) float64 { return oneIf(x.Stopped) })),
+		counter("land_records_total", "Records that are in raw objects.", byPartition, ofTopics(always(func(x web.Topic) float64 { return float64(x.Records) }))),
+		counter("land_bytes_total", "Bytes of their text.", byPartition, ofTopics(always(func(x web.Topic) float64 { return float64(x.Bytes) }))),
+		counter("land_objects_total", "Raw objects that were made.", byPartition, ofTopics(always(func(x web.Topic) float64 { return float64(x.Objects) }))),
+		counter("land_quarantined_records_total", "Records that no raw object could take.", byPartition, ofTopics(always(func(x web.Topic) float64 { return float64(x.Quarantined) }))),
+		gauge("land_lag_records", "Offsets that are not committed as landed yet.", byPartition, ofTopics(always(func(x web.Topic) float64 { return float64(x.Lag) }))),
+		gauge("land_open_objects", "Raw objects that are being filled.", byPartition, ofTopics(always(func(x web.Topic) float64 { return float64(x.OpenObjects) }))),
+		gauge("land_until_timestamp_seconds", "All that the topic had then is landed.", byPartition, ofTopics(when(func(x web.Topic) time.Time { return x.LandedUntil }))),
+		gauge("kafka_log_bytes", "Bytes of the topic's log on a broker's disk, if that is known.", byPartition, ofTopics(func(x web.Topic) (float64, bool) { return float64(x.LogBytes), x.LogBytes > 0 })),
+		gauge("land_stopped", "1 if a person has to do something before this Kafka partition lands again.", byPartition, ofTopics(always(func(x web.Topic) float64 { return oneIf(x.Stopped) }))),
 
 		counter("serialize_runs_total", "Runs that made tables of a day.", bySource, ofJobs(always(func(x web.Jobs) float64 { return float64(x.Runs) }))),
 		counter("serialize_failures_total", "Runs that failed.", bySource, ofJobs(always(func(x web.Jobs) float64 { return float64(x.Failures) }))),
@@ -40,6 +42,8 @@ func all() []metric {
 		counter("serialize_quarantined_records_total", "Records that runs put into quarantine.", bySource, ofJobs(always(func(x web.Jobs) float64 { return float64(x.Quarantined) }))),
 		gauge("serialize_last_success_timestamp_seconds", "When a run last ended well.", bySource, ofJobs(when(func(x web.Jobs) time.Time { return x.LastSuccess }))),
 		gauge("serialize_last_error_timestamp_seconds", "When a run last failed.", bySource, ofJobs(when(func(x web.Jobs) time.Time { return x.LastErrorAt }))),
+
+		gauge("serialize_until_timestamp_seconds", "All that the source's topic had then is in the tables or in quarantine.", bySource, ofJobs(when(func(x web.Jobs) time.Time { return x.TablesUntil }))),
 
 		gauge("table_rows", "Rows of the table.", byTable, ofTables(func(x web.Table) float64 { return float64(x.Rows) })),
 		gauge("table_bytes", "Bytes of its Parquet files.", byTable, ofTables(func(x web.Table) float64 { return float64(x.Bytes) })),

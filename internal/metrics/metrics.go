@@ -58,10 +58,12 @@ func ofSources(value func(web.Source) (float64, bool)) func(*web.Status, func(fl
 	}
 }
 
-func ofTopics(value func(web.Topic) float64) func(*web.Status, func(float64, ...string)) {
+func ofTopics(value func(web.Topic) (float64, bool)) func(*web.Status, func(float64, ...string)) {
 	return func(s *web.Status, put func(float64, ...string)) {
 		for _, x := range s.Topics {
-			put(value(x), x.Topic, itoa(x.Partition))
+			if v, known := value(x); known {
+				put(v, x.Topic, itoa(x.Partition))
+			}
 		}
 	}
 }

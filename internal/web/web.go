@@ -58,6 +58,8 @@ type Jobs struct {
 	Rows        int64     `json:"rows"`
 	Quarantined int64     `json:"quarantined"`
 	LastSuccess time.Time `json:"last_success,omitzero"`
+	// TablesUntil is a time: all that the source's topic had then is in the tables, or in quarantine.
+	TablesUntil time.Time `json:"tables_until,omitzero"`
 	LastError   string    `json:"last_error,omitempty"`
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
 }
@@ -71,16 +73,19 @@ type Listen struct {
 
 // Source is how one source is doing; the counts are since the process started.
 type Source struct {
-	Name        string    `json:"name"`
-	State       string    `json:"state"` // external if nothing is collected, because others fill its topic
-	Records     int64     `json:"records"`
-	Bytes       int64     `json:"bytes"`
-	Malformed   int64     `json:"malformed"`
-	Quarantined int64     `json:"quarantined"`
-	Streams     int       `json:"streams"`
-	LastItem    time.Time `json:"last_item,omitzero"`
-	LastError   string    `json:"last_error,omitempty"`
-	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+	Name    string `json:"name"`
+	State   string `json:"state"` // external if nothing is collected, because others fill its topic
+	Records int64  `json:"records"`
+	Bytes   int64  `json:"bytes"`
+	// RecordsPerSecond and BytesPerSecond are over the last ten seconds.
+	RecordsPerSecond float64   `json:"records_per_second"`
+	BytesPerSecond   float64   `json:"bytes_per_second"`
+	Malformed        int64     `json:"malformed"`
+	Quarantined      int64     `json:"quarantined"`
+	Streams          int       `json:"streams"`
+	LastItem         time.Time `json:"last_item,omitzero"`
+	LastError        string    `json:"last_error,omitempty"`
+	LastErrorAt      time.Time `json:"last_error_at,omitzero"`
 }
 
 // Topic is how far one Kafka partition has landed; the counts are since the process started.
@@ -94,6 +99,10 @@ type Topic struct {
 	Records     int64  `json:"records"`
 	Bytes       int64  `json:"bytes"`
 	Quarantined int64  `json:"quarantined"`
+	// LandedUntil is a time, a few seconds back at best: all that the topic had then is landed.
+	LandedUntil time.Time `json:"landed_until,omitzero"`
+	// LogBytes is the size of the log on a broker's disk.
+	LogBytes int64 `json:"log_bytes,omitempty"`
 	// Stopped says that a person has to do what LastError says.
 	Stopped   bool   `json:"stopped,omitempty"`
 	LastError string `json:"last_error,omitempty"`

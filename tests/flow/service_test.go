@@ -67,6 +67,7 @@ func TestMetricsAddUp(t *testing.T) {
 		_, text = get(t, l.Pipeline, "/metrics")
 		return measured(t, text, "headwater_table_rows") == float64(2*l.next)
 	})
+	there := time.Now()
 	for name, want := range map[string]int{
 		"headwater_ready": 1, "headwater_collect_running": 1, "headwater_collect_records_total": l.next + bad,
 		"headwater_collect_malformed_records_total": 1, "headwater_land_records_total": l.next + bad, "headwater_land_lag_records": 0,
@@ -75,6 +76,19 @@ func TestMetricsAddUp(t *testing.T) {
 		if got := measured(t, text, name); got != float64(want) {
 			t.Errorf("%s is %v, want %d", name, got, want)
 		}
+	}
+	for stage, metric := range map[string]string{"land": "headwater_land_until_timestamp_seconds", "serialize": "headwater_serialize_until_timestamp_seconds"} {
+		binary.Eventually(t, stage+" to be known to be up to date", func() bool {
+			_, text = get(t, l.Pipeline, "/metrics")
+			return measured(t, text, metric) > float64(there.Unix())
+		})
+	}
+	binary.Eventually(t, "the size of Kafka's log", func() bool {
+		_, text = get(t, l.Pipeline, "/metrics")
+		return measured(t, text, "headwater_kafka_log_bytes") > 0
+	})
+	if out := l.Run(t, nil, "status").Must(t); !strings.Contains(out, "ALL UNTIL") || !strings.Contains(out, " KiB") {
+		t.Errorf("status says\n%s", out)
 	}
 	if free := measured(t, text, "headwater_disk_free_bytes"); free < 1 {
 		t.Errorf("%v bytes are free", free)
