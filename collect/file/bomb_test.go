@@ -19,7 +19,7 @@ func TestBomb(t *testing.T) {
 	for stops := range 4 {
 		b := newBench(t, "*")
 		b.c.MaxItem = 1 << 20
-		b.write(t, "a.txt.gz", zip(t, text.String()))
+		b.write(t, "a.txt.gz", gzipped(t, text.String()))
 		b.write(t, "b.txt", []byte("good\n"))
 		for range stops { // a new process after some items
 			b.log.Fail(7)

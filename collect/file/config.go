@@ -26,7 +26,7 @@ type Config struct {
 	// MaxItem is the greatest length of an item; a longer one comes in malformed parts of that length. A reader holds
 	// one item, so that a source needs at most four times twice as much memory.
 	MaxItem setting.Bytes `yaml:"max_item"`
-	// MaxRatio is how many times its size a gzip file may decompress to; a file that goes beyond it, and beyond MaxItem, is a
+	// MaxRatio is how many times its size a gzip file, or an entry of a zip archive, may decompress to; a file that goes beyond it, and beyond MaxItem, is a
 	// bomb, told of and left there. 0 is any.
 	MaxRatio int `yaml:"max_ratio"`
 	// Forget is how long a file must be gone before the cursor forgets it; if it comes back after that it is read again. 0 is never.

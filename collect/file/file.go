@@ -1,6 +1,6 @@
 // Package file reads files of this machine as they appear and grow: logs, exports, drop folders.
 //
-// What enters: the files that match a glob, compressed with gzip or not. What leaves: their rows, lines or documents as items.
+// What enters: the files that match a glob, compressed with gzip or not, and the entries of zip archives. What leaves: their rows, lines or documents as items.
 // A stream is a file's path and generation; format and rules: docs/format/file-streams.md.
 //
 // Invariants:
@@ -58,10 +58,10 @@ type visit struct {
 	out  collect.Out
 	once bool
 
-	files  map[string]*file // by path
-	sought time.Time        // when it was last looked which files are gone
+	sought time.Time // when it was last looked which files are gone
 
-	mu     sync.Mutex // guards the fields busy of files, failed and s.told
+	mu     sync.Mutex       // guards what follows, the fields busy of files and s.told
+	files  map[string]*file // by path; those in archives have the archive's before their own
 	failed map[string]error
 }
 
@@ -192,12 +192,14 @@ func (v *visit) offer(ctx context.Context, path string, work chan<- *file) error
 	if !info.Mode().IsRegular() {
 		return nil
 	}
+	v.mu.Lock()
 	f := v.files[path]
 	if f == nil {
 		name := v.s.nameOf(path)
 		f = &file{path: path, name: name, stream: streamName(name, 0)}
 		v.files[path] = f
 	}
+	v.mu.Unlock()
 	if err := v.missed(ctx, f, 0); err != nil {
 		return err
 	}
@@ -270,15 +272,21 @@ func (v *visit) readGuarded(ctx context.Context, f *file, scratch *[]byte) (tail
 	return v.read(ctx, f, scratch)
 }
 
+// those are the files of which something is true while v.mu is held.
+func (v *visit) those(are func(*file) bool) (some []*file) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, f := range v.files {
+		if are(f) {
+			some = append(some, f)
+		}
+	}
+	return some
+}
+
 // flushGone emits what was read of files that went before they settled.
 func (v *visit) flushGone(ctx context.Context) error {
-	for _, f := range v.files {
-		v.mu.Lock()
-		idle := !f.busy && f.kept != nil
-		v.mu.Unlock()
-		if !idle {
-			continue
-		}
+	for _, f := range v.those(func(f *file) bool { return !f.busy && f.kept != nil }) {
 		if _, err := os.Lstat(f.path); !errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -305,11 +313,9 @@ func (v *visit) forgetGone(ctx context.Context, paths []string, now time.Time) e
 	for _, path := range paths {
 		there[path] = true
 	}
-	for path, f := range v.files {
-		if there[path] {
-			continue
-		}
-		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+	for _, f := range v.those(func(f *file) bool { return !there[f.path] }) {
+		// An entry of an archive that is there is not told to be missing: its path leads through a file.
+		if _, err := os.Lstat(f.path); !errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err := v.missed(ctx, f, now.Unix()); err != nil {

@@ -100,7 +100,7 @@ func (b *bench) expect(t *testing.T, want ...string) {
 	}
 }
 
-func zip(t *testing.T, parts ...string) []byte {
+func gzipped(t *testing.T, parts ...string) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	for _, p := range parts {
@@ -135,7 +135,7 @@ func TestFormats(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%.10q/%v", c.name, c.data, zipped), func(t *testing.T) {
 				b, name, data := newBench(t, "*"), c.name, []byte(c.data)
 				if zipped {
-					name, data = name+".gz", zip(t, c.data[:len(c.data)/2], c.data[len(c.data)/2:])
+					name, data = name+".gz", gzipped(t, c.data[:len(c.data)/2], c.data[len(c.data)/2:])
 				}
 				b.write(t, name, data)
 				for range 2 {
@@ -172,7 +172,7 @@ func TestOriginAndPosition(t *testing.T) {
 
 func TestUnfinishedEndsWaitUntilTheFileSettles(t *testing.T) {
 	whole := strings.Repeat("x", 100) + "\n"
-	cut := zip(t, whole, whole)[:40]
+	cut := gzipped(t, whole, whole)[:40]
 	for _, c := range []struct {
 		name        string
 		data        []byte
@@ -183,7 +183,7 @@ func TestUnfinishedEndsWaitUntilTheFileSettles(t *testing.T) {
 		{"a.json", []byte("{\n}\n"), nil, []string{`{}`}},
 		{"a.json", []byte(`[{"a":1}, 2`), []string{`{"a":1}`}, []string{`" 2" !the array never closes`}},
 		{"a.json", []byte("[1]\n"), []string{"1"}, nil},
-		{"a.json.gz", zip(t, `[{"a":`, `1},"x"]`), []string{`{"a":1}`, `"x"`}, nil},
+		{"a.json.gz", gzipped(t, `[{"a":`, `1},"x"]`), []string{`{"a":1}`, `"x"`}, nil},
 		{"a.bin", []byte("\x00"), nil, []string{`"AA=="`}},
 		{"a", []byte("1"), nil, []string{`"1"`}},
 		{"a.log.gz", cut, []string{`"` + whole[:100] + `"`}, []string{`"" !`}},
@@ -250,7 +250,7 @@ func TestGrowingArray(t *testing.T) {
 		for n := range len(text) {
 			data := []byte(text[:n+1])
 			if packed {
-				data = zip(t, text[:n+1])
+				data = gzipped(t, text[:n+1])
 			}
 			b.write(t, "a.json", data)
 			synctest.Test(t, func(t *testing.T) {
@@ -320,7 +320,7 @@ func TestReplaced(t *testing.T) {
 				b := newBench(t, "a.txt")
 				put := func(text string) {
 					if zipped {
-						b.write(t, "a.txt", zip(t, text))
+						b.write(t, "a.txt", gzipped(t, text))
 					} else {
 						b.write(t, "a.txt", []byte(text))
 					}
@@ -380,7 +380,7 @@ func TestShortGzip(t *testing.T) {
 		fmt.Fprintf(&text, "%d %x\n", i, i*i*7919)
 	}
 	half := text.Len() / 2
-	data := zip(t, text.String()[:half], text.String()[half:])
+	data := gzipped(t, text.String()[:half], text.String()[half:])
 	for _, n := range []int{1, 5, 15, len(data) / 3, len(data) / 3, len(data) - 4, len(data), len(data)} {
 		b.write(t, "a.txt", data[:n])
 		b.once(t)
@@ -410,7 +410,7 @@ func TestDamagedGzip(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, "*")
-			b.write(t, "a.txt.gz", damage(zip(t, "1\n2\n3")))
+			b.write(t, "a.txt.gz", damage(gzipped(t, "1\n2\n3")))
 			b.write(t, "b.txt", []byte("4\n"))
 			b.once(t)
 			b.once(t)
@@ -440,7 +440,7 @@ func TestLongItemsComeInParts(t *testing.T) {
 				text := long + "\n" + "1\n"
 				data := []byte(text)
 				if zipped {
-					data = zip(t, text)
+					data = gzipped(t, text)
 				}
 				b.write(t, name, data)
 				for try := 1; len(b.items(t)) < 3 && try < 10; try++ { // a new process after each part
@@ -624,7 +624,7 @@ func TestRenamedOver(t *testing.T) {
 // After a restart a gzip file that did not change is not decompressed again.
 func TestFinishedGzipIsLeftAlone(t *testing.T) {
 	b := newBench(t, "a.txt.gz")
-	data := zip(t, "1\n")
+	data := gzipped(t, "1\n")
 	path := filepath.Join(b.dir, "a.txt.gz")
 	b.write(t, "a.txt.gz", data)
 	info, err := os.Stat(path)

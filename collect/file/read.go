@@ -29,17 +29,31 @@ type reader struct {
 
 	size, mtime int64 // the file's when it was opened
 	gzip        bool
-	settled     bool // nothing will follow the end of the file
-	unmarked    bool // bytes were passed over that no record tells of
-	newline     bool // a line end that comes first belongs to the line before
+	entry       bool      // of an archive: it ends where it ends
+	close       io.Closer // what open has opened, if anything
+	settled     bool      // nothing will follow the end of the file
+	unmarked    bool      // bytes were passed over that no record tells of
+	newline     bool      // a line end that comes first belongs to the line before
 }
 
 var (
 	// errReplaced says that the file does not begin with what its position was taken in.
 	errReplaced = errors.New("the file was replaced")
-	// errDamaged wraps what is wrong with a gzip file.
-	errDamaged = errors.New("gzip is damaged")
+	// errDamaged is what is wrong with a file that does not decompress.
+	errDamaged = errors.New("the file is damaged")
 )
+
+// damaged is an errDamaged with its cause.
+type damaged struct {
+	kind  string
+	cause error
+}
+
+func damage(kind string, cause error) error { return damaged{kind, cause} }
+
+func (d damaged) Error() string { return d.kind + " is damaged: " + d.cause.Error() }
+
+func (damaged) Is(target error) bool { return target == errDamaged }
 
 // stopped is an error of collect, not of the file.
 type stopped struct{ error }
@@ -67,17 +81,32 @@ func (v *visit) read(ctx context.Context, f *file, scratch *[]byte) (tail bool, 
 	if info.Size() < 2 && !settled {
 		return info.Size() > 0, v.shrunk(ctx, f, info.Size(), kept)
 	}
+	zipped, err := isArchive(f.path, fd)
+	if err != nil {
+		return false, err
+	}
+	if zipped {
+		return v.archive(ctx, f, kept, fd, info, settled, scratch)
+	}
+	return v.generations(ctx, f, kept, scratch, func() *reader {
+		return &reader{settled: settled, size: info.Size(), mtime: info.ModTime().UnixNano()}
+	}, func(rd *reader) error { return rd.open(fd) })
+}
+
+// generations reads a file, and again from its beginning if it turns out to be another one than its position was taken in.
+func (v *visit) generations(ctx context.Context, f *file, kept *reader, scratch *[]byte, begin func() *reader, open func(*reader) error) (tail bool, err error) {
 	for {
-		rd := &reader{
-			c: &v.s.c, out: v.out, f: f, trail: newTrail(), settled: settled,
-			size: info.Size(), mtime: info.ModTime().UnixNano(), w: &window{buf: (*scratch)[:0]},
+		rd := begin()
+		rd.c, rd.out, rd.f, rd.trail, rd.w = &v.s.c, v.out, f, newTrail(), &window{buf: (*scratch)[:0]}
+		tail, err = rd.run(ctx, open)
+		if rd.close != nil {
+			_ = rd.close.Close() // it was only read
 		}
-		tail, err = rd.run(ctx, fd)
 		if cap(rd.w.buf) <= keptBuffer {
 			*scratch = rd.w.buf
 		}
 		if !errors.Is(err, errReplaced) {
-			if err == nil && tail {
+			if err == nil && tail && !rd.entry {
 				rd.keep()
 			}
 			return tail, err
@@ -98,8 +127,8 @@ func (v *visit) shrunk(ctx context.Context, f *file, size int64, kept *reader) e
 }
 
 // run finds the position in the file and reads on from there.
-func (rd *reader) run(ctx context.Context, fd *os.File) (tail bool, err error) {
-	if err := rd.open(fd); err != nil {
+func (rd *reader) run(ctx context.Context, open func(*reader) error) (tail bool, err error) {
+	if err := open(rd); err != nil {
 		return false, err
 	}
 	p := rd.f.pos
@@ -155,10 +184,13 @@ type unzip struct {
 const judged = 64 << 10
 
 // bomb is a file that decompresses to more than so many times what was read of it. For who reads, it is damaged.
-type bomb int64
+type bomb struct {
+	kind  string
+	ratio int64
+}
 
-func (r bomb) Error() string {
-	return fmt.Sprintf("gzip-bomb: it decompresses to more than %d times its size, which is max_ratio,", int64(r))
+func (b bomb) Error() string {
+	return fmt.Sprintf("%s-bomb: it decompresses to more than %d times its size, which is max_ratio,", b.kind, b.ratio)
 }
 
 func (bomb) Is(target error) bool { return target == errDamaged }
@@ -170,7 +202,7 @@ func (u *unzip) Read(p []byte) (n int, err error) {
 	}
 	if err == nil {
 		if u.out%judged == 0 && u.ratio > 0 && u.out > u.free && u.out > u.ratio*(u.in-int64(u.b.Buffered())) {
-			return 0, bomb(u.ratio)
+			return 0, bomb{"gzip", u.ratio}
 		}
 		n, err = u.z.Read(p[:min(int64(len(p)), judged-u.out%judged)])
 		u.out += int64(n)
@@ -181,9 +213,9 @@ func (u *unzip) Read(p []byte) (n int, err error) {
 	case u.disk != nil:
 		return n, u.disk
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return n, fmt.Errorf("%w: it ends in the middle", errDamaged)
+		err = errors.New("it ends in the middle")
 	}
-	return n, fmt.Errorf("%w: %w", errDamaged, err)
+	return n, damage("gzip", err)
 }
 
 func (u *unzip) readDisk(p []byte) (int, error) {
@@ -256,7 +288,7 @@ func (rd *reader) header(c *rows) error {
 // decided, it is so again.
 func (rd *reader) ending(limit int, decided bool) ending {
 	switch {
-	case rd.w.err == io.EOF && (rd.settled || decided):
+	case rd.w.err == io.EOF && (rd.settled || rd.entry || decided):
 		return final
 	case rd.w.err == nil && len(rd.w.text()) >= limit:
 		return full
