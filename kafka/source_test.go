@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"regexp"
@@ -75,9 +76,25 @@ func TestCursor(t *testing.T) {
 		want.Offsets = ends["src_raw"] // a transaction's marker may have come
 		l, cursor = open(t, cfg)
 		if d := cmp.Diff(want, cursor); d != "" {
-			t.Fatalf("round %d: %s", round, d)
+			t.Fatalf("round %d: %s\n%s", round, d, cursorLog(t, cfg))
 		}
 	}
+}
+
+// cursorLog is what readers that wait for nothing see in CursorTopic, and where it ends for those that wait for transactions.
+func cursorLog(t *testing.T, cfg Config) string {
+	cl := newClient(t, cfg, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{CursorTopic: {0: kgo.NewOffset().At(0)}}),
+		kgo.FetchIsolationLevel(kgo.ReadUncommitted()), kgo.KeepControlRecords())
+	ends, err := EndOffsets(t.Context(), cl, CursorTopic)
+	text := fmt.Sprintln("the last stable offset is", ends[CursorTopic][0], err)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	for ctx.Err() == nil {
+		for r := range cl.PollFetches(ctx).RecordsAll() {
+			text += fmt.Sprintf("%d: control %v, producer %d/%d, at %v, %s %v %.100s\n", r.Offset, r.Attrs.IsControl(), r.ProducerID, r.ProducerEpoch, r.Timestamp, r.Key, r.Headers, r.Value)
+		}
+	}
+	return text
 }
 
 func TestNoTopic(t *testing.T) {
