@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"regexp"
 	"strconv"
 	"strings"
@@ -21,12 +20,7 @@ const (
 	ISO     Unit = "iso"
 )
 
-var (
-	errTooFar = errors.New("is outside the years 1 to 9999")
-	// plainNumber is a number without an exponent: its digits are moved and never rounded.
-	plainNumber = regexp.MustCompile(`^-?([0-9]{1,15})(?:\.([0-9]+))?$`)
-	jsonNumber  = regexp.MustCompile(`^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$`)
-)
+var errTooFar = errors.New("is outside the years 1 to 9999")
 
 // Micros reads a time from its JSON text, in microseconds since 1970; what is finer is cut off. A unit of numbers takes a number, or a
 // string that holds nothing but one; ISO takes a string as ParseISO has it. An error is a reason for quarantine, with no data in it.
@@ -50,27 +44,29 @@ func (u Unit) Micros(raw []byte, loc *time.Location) (int64, error) {
 	panic(fmt.Sprintf("envelope: unit %q", u))
 }
 
-// decimalMicros reads a number whose unit is 10 to the power of digits microseconds.
+// jsonNumber is sign, integer, fraction, exponent.
+var jsonNumber = regexp.MustCompile(`^(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?$`)
+
+// decimalMicros reads a number whose unit is 10 to the power of digits microseconds. Its own digits are moved and never rounded, which could
+// make it the next day's.
 func decimalMicros(text string, digits int, unit string) (int64, error) {
-	if !jsonNumber.MatchString(text) {
+	m := jsonNumber.FindStringSubmatch(text)
+	if m == nil {
 		return 0, fmt.Errorf("is not a number of %s", unit)
 	}
-	m := plainNumber.FindStringSubmatch(text)
-	if m == nil {
-		f, err := strconv.ParseFloat(text, 64)
-		f = math.Round(f * math.Pow10(digits))
-		if err != nil || math.Abs(f) >= 1<<62 {
-			return 0, errTooFar
-		}
-		return int64(f), nil
-	}
-	fraction := (m[2] + "000000")[:digits]
-	n, err := strconv.ParseInt(m[1]+fraction, 10, 64)
-	if err != nil {
+	exponent, _ := strconv.ParseInt(m[4], 10, 32) // 0 without one; of one that is too large the largest there is
+	number := strings.TrimLeft(m[2]+m[3], "0")
+	whole := len(number) - len(m[3]) + int(exponent) + digits // so many digits are whole microseconds
+	const most = 19
+	switch {
+	case number == "" || whole <= 0:
+		return 0, nil
+	case whole > most:
 		return 0, errTooFar
 	}
-	if text[0] == '-' {
-		n = -n
+	n, err := strconv.ParseInt(m[1]+(number + strings.Repeat("0", most))[:whole], 10, 64)
+	if err != nil {
+		return 0, errTooFar
 	}
 	return n, nil
 }
@@ -78,8 +74,8 @@ func decimalMicros(text string, digits int, unit string) (int64, error) {
 // isoTime is year, month, day, hour, minute, second, fraction, zone.
 var isoTime = regexp.MustCompile(`^(\d{4})(?:-(\d\d?)(?:-(\d\d?))?)?(?:T(?:(\d\d?)(?::(\d\d?)(?::(\d\d?)(?:[.,](\d{1,9})\d*)?)?)?)?(Z|[+-]\d\d(?::?\d\d)?)?)?$`)
 
-// ParseISO reads dates and times with T between them. A text without a zone is in loc; ordinal dates and week dates are
-// not read.
+// ParseISO reads dates and times with T between them. A text without a zone is in loc, and if the clock skips it there, by the clock as it was
+// before; ordinal dates and week dates are not read.
 func ParseISO(text string, loc *time.Location) (t time.Time, ok bool) {
 	m := isoTime.FindStringSubmatch(text)
 	if m == nil {
@@ -96,22 +92,31 @@ func ParseISO(text string, loc *time.Location) (t time.Time, ok bool) {
 	case zone == "Z":
 		loc = time.UTC
 	case zone != "":
-		hours, minutes := zone[1:3], "00"
-		if len(zone) == 5 {
-			minutes = zone[3:]
-		}
-		offset, err := time.Parse("-0700", zone[:1]+hours+minutes)
-		if err != nil {
+		hours, _ := strconv.Atoi(zone[1:3])
+		minutes, _ := strconv.Atoi((zone + "00")[3:5])
+		if hours > 23 || minutes > 59 {
 			return time.Time{}, false
 		}
-		loc = offset.Location()
+		seconds := (hours*60 + minutes) * 60
+		if zone[0] == '-' {
+			seconds = -seconds
+		}
+		loc = time.FixedZone("", seconds)
 	}
 	month, day, hour, minute, second := field(2, 1), field(3, 1), field(4, 0), field(5, 0), field(6, 0)
 	fraction, _ := strconv.Atoi((m[7] + "000000000")[:9])
-	t = time.Date(field(1, 0), time.Month(month), day, hour, minute, second, fraction, loc)
+	date := func(loc *time.Location) time.Time {
+		return time.Date(field(1, 0), time.Month(month), day, hour, minute, second, fraction, loc)
+	}
+	clock := date(time.UTC)
 	// time.Date turns the 31st of February into the 3rd of March; such a text is refused instead.
-	if t.Day() != day || int(t.Month()) != month || hour > 23 || minute > 59 || second > 59 {
+	if clock.Day() != day || int(clock.Month()) != month || hour > 23 || minute > 59 || second > 59 {
 		return time.Time{}, false
+	}
+	t = date(loc)
+	if _, offset := t.Zone(); t.Unix()+int64(offset) < clock.Unix() {
+		// The clock skips this time, as some do midnight, and time.Date has named an earlier one. It is read by the clock before the change.
+		t = clock.Add(-time.Duration(offset) * time.Second).In(loc)
 	}
 	return t, true
 }
