@@ -48,8 +48,8 @@ type Config struct {
 	// Shared says that other processes may collect the same source into the broker: then each batch is a transaction, by which a process that
 	// opens the source shuts out the one that had it. The embedded broker has one process and no transactions.
 	Shared bool `yaml:"-"`
-	// idPrefix is the beginning of transactional ids; tests set it.
-	idPrefix string
+	// TransactionalIDPrefix comes between "headwater." and a source's name in its transactional id. Tests set it, which share a broker.
+	TransactionalIDPrefix string `yaml:"-"`
 }
 
 // SASL is a name and its proof.

@@ -19,7 +19,7 @@ func emptied(t *testing.T, addr string) Config {
 	t.Helper()
 	cfg := configFor(addr)
 	cfg.Shared = true
-	cfg.idPrefix = t.Name() + "." // a transaction that another test has left is about topics that are gone
+	cfg.TransactionalIDPrefix = t.Name() + "." // a transaction that another test has left is about topics that are gone
 	adm := kadm.NewClient(newClient(t, cfg))
 	topics, err := adm.ListTopics(t.Context())
 	if err != nil {

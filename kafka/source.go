@@ -95,7 +95,7 @@ func OpenSource(ctx context.Context, cfg Config, source, topic string, log *slog
 		kgo.StopProducerOnDataLossDetected(),
 	}
 	if cfg.Shared {
-		options = append(options, kgo.TransactionalID("headwater."+cfg.idPrefix+source), kgo.TransactionTimeout(transactionTimeout),
+		options = append(options, kgo.TransactionalID("headwater."+cfg.TransactionalIDPrefix+source), kgo.TransactionTimeout(transactionTimeout),
 			kgo.ConcurrentTransactionsBackoff(2*time.Millisecond))
 	}
 	l.cl, err = NewClient(cfg, options...)
