@@ -86,15 +86,16 @@ func cursorLog(t *testing.T, cfg Config) string {
 	cl := newClient(t, cfg, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{CursorTopic: {0: kgo.NewOffset().At(0)}}),
 		kgo.FetchIsolationLevel(kgo.ReadUncommitted()), kgo.KeepControlRecords())
 	ends, err := EndOffsets(t.Context(), cl, CursorTopic)
-	text := fmt.Sprintln("the last stable offset is", ends[CursorTopic][0], err)
+	var text strings.Builder
+	fmt.Fprintln(&text, "the last stable offset is", ends[CursorTopic][0], err)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	for ctx.Err() == nil {
 		for r := range cl.PollFetches(ctx).RecordsAll() {
-			text += fmt.Sprintf("%d: control %v, producer %d/%d, at %v, %s %v %.100s\n", r.Offset, r.Attrs.IsControl(), r.ProducerID, r.ProducerEpoch, r.Timestamp, r.Key, r.Headers, r.Value)
+			fmt.Fprintf(&text, "%d: control %v, producer %d/%d, at %v, %s %v %.100s\n", r.Offset, r.Attrs.IsControl(), r.ProducerID, r.ProducerEpoch, r.Timestamp, r.Key, r.Headers, r.Value)
 		}
 	}
-	return text
+	return text.String()
 }
 
 func TestNoTopic(t *testing.T) {

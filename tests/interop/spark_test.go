@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -41,6 +42,7 @@ type elsewhere struct {
 }
 
 func testSpark(t *testing.T, there *elsewhere) {
+	kcat := fixture.Kcat(t)
 	addresses, raw := "", ""
 	if there != nil {
 		raw = there.s3.Bucket(t, "acme-raw")
@@ -91,6 +93,11 @@ sources:
 		found, err := filepath.Glob(parts)
 		return err == nil && len(found) == 6
 	})
+	running := p.running(t)
+	broker := running.Kafka
+	if there != nil {
+		broker = there.kafka
+	}
 	var seen struct {
 		Tables     [][]string
 		Types      map[string]string
@@ -110,11 +117,20 @@ sources:
 		OwnTables  []string `json:"own_tables"`
 		Databases  []string
 	}
-	args[0] = "thrift://" + p.running(t).Hive
+	args[0] = "thrift://" + running.Hive
 	if there != nil {
 		args[0] = there.hive
 	}
 	python(t, &seen, "spark.py", args...)
+	p.Write(t, "in/a.ndjson", []byte(`{"id":999}`+"\n")) // now that nobody counts days
+	binary.Eventually(t, "the records by kcat", func() bool {
+		got, err := exec.CommandContext(t.Context(), kcat, "-b", broker, "-t", "trades_raw", "-C", "-e", "-q").CombinedOutput()
+		if err == nil && bytes.Contains(got, []byte(`{"raw_data":{"id":999},`)) {
+			envelopes(t, got)
+			return true
+		}
+		return false
+	})
 	if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
