@@ -96,7 +96,7 @@ func (s *Source) pattern() string {
 
 // escape keeps a path from being read as a glob. A backslash is a class of one, because SplitPattern leaves two of them as they are.
 func escape(path string) string {
-	return strings.NewReplacer("*", "\\*", "?", "\\?", "[", "\\[", "{", "\\{", "\\", "[\\\\]").Replace(path)
+	return strings.NewReplacer("*", "\\*", "?", "\\?", "[", "\\[", "{", "\\{", "}", "\\}", "\\", "[\\\\]").Replace(path)
 }
 
 func (s *Source) absBase() string {

@@ -3,9 +3,12 @@ package file
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/bmatcuk/doublestar/v4"
 
 	"headwater/collect"
 	"headwater/envelope"
@@ -32,6 +35,12 @@ func (s *Source) Files(ctx context.Context) ([]string, error) {
 			s.log.Warn("cannot read, the other folders go on", "path", path, "err", err)
 		}
 	})
+}
+
+// Matches says whether a file at path, an absolute one, would be read if it were there.
+func (s *Source) Matches(path string) bool {
+	ok, _ := doublestar.Match(s.pattern(), filepath.ToSlash(path)) // the pattern is valid
+	return ok
 }
 
 // Look reads one file to its end, or until out takes no more, as a first Run with once would; whether the glob matches its path is not asked. It
