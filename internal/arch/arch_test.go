@@ -58,6 +58,7 @@ var ours = map[string][]string{
 	"query":           {"internal/setting", "schema", "table"},
 
 	"internal/config":  {"collect", "envelope", "internal/setting", "kafka", "land", "query", "serialize", "table", "table/hive"},
+	"internal/look":    {"collect", "collect/file", "collect/websocket", "envelope", "internal/config", "schema", "serialize"},
 	"internal/builtin": {"collect", "collect/file", "collect/push", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
 	"internal/arch":    {},
 	"cmd/headwater":    {"*"},
