@@ -14,12 +14,12 @@ import (
 	"headwater/envelope"
 )
 
-// Escape is a glob that matches path. What is not UTF-8 in it matches any character, because a pipeline file cannot spell it.
+// Escape is a glob that matches path. A byte that is not UTF-8 matches any such byte, because a pipeline file cannot spell it.
 func Escape(path string) string {
 	var out strings.Builder
 	for i, r := range path {
 		if r == utf8.RuneError {
-			out.WriteByte('?')
+			out.WriteString("[\uFFFD]")
 			continue
 		}
 		out.WriteString(escape(path[i : i+utf8.RuneLen(r)]))
