@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/gorilla/websocket"
+
+	"headwater/internal/builtin"
 )
 
 // feed is the address of a server that does so with each connection, which is closed then.
@@ -67,7 +69,8 @@ func TestFeed(t *testing.T) {
 		"refuses":        {nil, "/refused", []string{"403 Forbidden", "docs/sources/websocket.md"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			text, _, _, err := Pipeline(t.Context(), in(t, nil), []string{feed(t, test.do) + test.path})
+			t.Parallel()
+			text, _, _, err := Pipeline(t.Context(), Options{File: "p.yaml", Dir: t.TempDir(), Kinds: builtin.Sources()}, []string{feed(t, test.do) + test.path})
 			got := string(text)
 			if err != nil {
 				got = err.Error()
@@ -82,7 +85,7 @@ func TestFeed(t *testing.T) {
 			}
 		})
 	}
-	if _, _, _, err := Pipeline(t.Context(), in(t, nil), []string{"ws://127.0.0.1:1/nobody"}); err == nil || !strings.Contains(err.Error(), "check the address") {
+	if _, _, _, err := Pipeline(t.Context(), Options{Dir: t.TempDir()}, []string{"ws://127.0.0.1:1/nobody"}); err == nil || !strings.Contains(err.Error(), "check the address") {
 		t.Error(err)
 	}
 }

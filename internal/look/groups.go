@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -52,7 +53,7 @@ func (l *looker) glob(ctx context.Context, what string) error {
 	if c.Path = pattern; len(c.Validate()) > 0 {
 		return faultf("%q is not a glob that can be read: check its brackets and braces", what)
 	}
-	files, err := l.list(ctx, pattern)
+	files, err := l.list(ctx, pattern, l.Logger)
 	switch {
 	case err != nil:
 		return err
@@ -78,7 +79,7 @@ var kinds = []string{".csv", ".tsv", ".json", ".ndjson", ".jsonl", ".txt", ".log
 
 // folder is all in a folder and those below it that looks like data.
 func (l *looker) folder(ctx context.Context, path string) error {
-	files, err := l.list(ctx, file.Escape(path)+"/**")
+	files, err := l.list(ctx, file.Escape(path)+"/**", l.Logger)
 	if err != nil {
 		return err
 	}
@@ -137,21 +138,21 @@ var probes = []string{
 }
 
 func (l *looker) findsOurs(pattern string) bool {
-	s := l.source(pattern)
+	s := l.source(pattern, nil)
 	return slices.ContainsFunc(probes, func(probe string) bool { return s.Matches(filepath.Join(l.Dir, dataDir, probe)) })
 }
 
-func (l *looker) source(pattern string) *file.Source {
+func (l *looker) source(pattern string, log *slog.Logger) *file.Source {
 	c := file.DefaultConfig()
 	c.Path = pattern
-	return file.New(c, l.Dir, l.Logger)
+	return file.New(c, l.Dir, log)
 }
 
-// list finds the regular files that match.
-func (l *looker) list(ctx context.Context, pattern string) ([]found, error) {
+// list finds the regular files that match; folders that cannot be read are logged.
+func (l *looker) list(ctx context.Context, pattern string, log *slog.Logger) ([]found, error) {
 	bounded, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	paths, err := l.source(pattern).Files(bounded)
+	paths, err := l.source(pattern, log).Files(bounded)
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
@@ -294,7 +295,7 @@ func (g *group) oneByOne() []string {
 // choose is the glob that finds just the files, or none.
 func (l *looker) choose(ctx context.Context, g *group) (glob string, err error) {
 	for _, glob := range g.candidates() {
-		files, err := l.list(ctx, glob)
+		files, err := l.list(ctx, glob, nil) // they are logged already
 		if err != nil {
 			return "", err
 		}

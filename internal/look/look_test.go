@@ -9,6 +9,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -118,7 +119,7 @@ func TestSeen(t *testing.T) {
 	columns, err := json.Marshal(wide)
 	must(t, err)
 	for name, test := range map[string]struct{ text, want string }{
-		"empty.ndjson":        {"", "Nothing was in it: the columns of shop.empty are not known yet."},
+		"empty.ndjson":        {"", "No item was seen: the columns of shop.empty are not known yet."},
 		"picture.png":         {"\x89PNG\r\n\x1a\n\x00", "An item is a file, whose bytes are kept as base64."},
 		"giant.ndjson":        {`{"a":"` + strings.Repeat("x", 9<<20) + `"}` + "\n{\"b\":1}\n", "Looked at: 1 item.\n"},
 		"cut.csv.gz":          {gzipped(strings.Join(long, "\n"))[:900], "1 item would go to quarantine: gzip is damaged"},
@@ -211,6 +212,19 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// TestGiant looks at a file of zeros without end: a part of an item is enough.
+func TestGiant(t *testing.T) {
+	o := in(t, map[string]string{"zeros.json": ""})
+	must(t, os.Truncate("zeros.json", 1<<30))
+	l := &looker{Options: o}
+	files := regular([]string{filepath.Join(o.Dir, "zeros.json")})
+	s, err := l.sample(t.Context(), &group{files: files})
+	must(t, err)
+	if r := l.rows(t.Context(), []string{files[0].path}, ""); r.items != 1 || s.items != 1 || !strings.Contains(s.unfit(), "longer than max_item") {
+		t.Errorf("%d and %d items: %s", r.items, s.items, s.unfit())
+	}
+}
+
 // TestNoValues looks at items that must not be told of.
 func TestNoValues(t *testing.T) {
 	o := in(t, map[string]string{
@@ -253,6 +267,30 @@ func TestRefusals(t *testing.T) {
 	cancel()
 	if _, _, _, err := Pipeline(ended, o, []string{"in"}); err == nil || !strings.Contains(err.Error(), "canceled") {
 		t.Error(err)
+	}
+}
+
+// TestUnreadable cannot be run as root, who may read everything.
+func TestUnreadable(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may read everything")
+	}
+	o := in(t, map[string]string{"in/a1.csv": "a,b\n1,2\n", "in/a2.csv": "a,b\n1,2\n", "in/b.csv": "a,b\n1,2\n", "in/shut/c.csv": "a,b\n1,2\n"})
+	var log bytes.Buffer
+	o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	must(t, os.Chmod("in/a2.csv", 0))
+	must(t, os.Chmod("in/b.csv", 0))
+	must(t, os.Chmod("in/shut", 0))
+	t.Cleanup(func() { _ = os.Chmod("in/shut", 0o700) })
+	text, sources, left, err := Pipeline(t.Context(), o, []string{"in"})
+	if err != nil || len(sources) != 1 || len(left) != 1 || !strings.Contains(left[0], "permission denied; see that it can be read") ||
+		!strings.Contains(string(text), "# 1 file could not be read: open ") || strings.Count(log.String(), "in/shut") != 2 {
+		t.Errorf("%q, %q, %v, %s\n%s", sources, left, err, &log, text)
+	}
+	for _, what := range []string{"in/b.csv", "in/shut", "in/shut/c.csv"} {
+		if _, _, _, err := Pipeline(t.Context(), o, []string{what}); err == nil || !strings.Contains(err.Error(), "permission denied") {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }
 
@@ -337,16 +375,20 @@ func TestEveryItemOnce(t *testing.T) {
 // drawn is a few files in one folder, by name, and the numbers in them. Names that differ in numbers alone have one delimiter.
 func drawn(r *rand.Rand) (files map[string]string, want map[string]int) {
 	files, want = map[string]string{}, map[string]int{}
-	letters := strings.Fields(`a b Z 1 20 - _ . ' " : # $ ${ { } [ ] * ? \ , ! é % &`)
-	letters = append(letters, " ", "\n", "\xff")
+	odds := strings.Fields(`a b Z 1 20 - _ . ' " : # $ ${ { } [ ] * ? \ , ! é % &`)
+	odds = append(odds, " ", "\n", "\xff")
 	delimiter, header := []string{",", ";", "\t", "|"}[r.IntN(4)], r.IntN(2) == 0
-	for range 1 + r.IntN(5) {
-		odd := make([]string, r.IntN(6))
-		for i := range odd {
-			odd[i] = letters[r.IntN(len(letters))]
+	odd := func() string {
+		letters := make([]string, r.IntN(6))
+		for i := range letters {
+			letters[i] = odds[r.IntN(len(odds))]
 		}
+		return strings.Join(letters, "")
+	}
+	folder := []string{"", "in" + odd() + "/"}[r.IntN(2)]
+	for range 1 + r.IntN(5) {
 		kind, zip := []string{".csv", ".tsv", ".ndjson", ".json"}[r.IntN(4)], r.IntN(3) == 0
-		name := []string{"x", "orders", "b"}[r.IntN(3)] + strings.Join(odd, "") + kind
+		name := folder + []string{"x", "orders", "b"}[r.IntN(3)] + odd() + kind
 		if zip {
 			name += ".gz"
 		}

@@ -130,7 +130,7 @@ func (s *sample) words(table string) []string {
 // table are the lines on the table of what was seen.
 func (s *sample) table(name string) (said []string) {
 	if s.items == 0 {
-		return []string{"Nothing was in it: the columns of " + name + " are not known yet."}
+		return []string{"No item was seen: the columns of " + name + " are not known yet."}
 	}
 	columns, unfit := s.columns()
 	for i, reason := range mostOften(unfit) {

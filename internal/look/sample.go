@@ -75,15 +75,17 @@ func newSample() *sample {
 
 // take makes the record of an item that a run would make, and learns from it.
 func (s *sample) take(it collect.Item) {
-	text, malformed := envelope.Append(s.text[:0], it.Item, &envelope.Metadata{}, time.Unix(0, 0), envelope.DefaultLimits)
-	s.text = text
 	s.items++
-	s.bytes += len(text)
+	s.bytes += len(it.Data)
+	malformed := it.Malformed
+	if malformed == "" {
+		s.text, malformed = envelope.Append(s.text[:0], it.Item, &envelope.Metadata{}, time.Unix(0, 0), envelope.DefaultLimits)
+	}
 	if malformed != "" {
 		s.malformed[malformed]++
 		return
 	}
-	s.inference.Add(text)
+	s.inference.Add(s.text)
 }
 
 // sample looks at files of the group, from all over it.
@@ -99,7 +101,7 @@ func (l *looker) sample(ctx context.Context, g *group) (*sample, error) {
 	c := file.DefaultConfig()
 	c.CSV = l.rowsOf(bounded, paths[:min(s.files, probed)])
 	s.csv = c.CSV
-	source := file.New(c, l.Dir, l.Logger)
+	source := file.New(c, l.Dir, nil)
 	for i, path := range paths {
 		items, bytes := 0, s.bytes
 		formats, err := source.Look(bounded, path, taker{take: func(it collect.Item) error {
@@ -190,10 +192,11 @@ func (l *looker) rows(ctx context.Context, paths []string, delimiter string) row
 	c.CSV = file.CSV{Delimiter: delimiter}
 	source := file.New(c, l.Dir, nil)
 	for _, path := range paths {
-		items := 0
+		items, bytes := 0, 0
 		_, _ = source.Look(ctx, path, taker{take: func(it collect.Item) error {
 			r.take(it.Item, it.Origin)
-			if items++; items == mostItems/probed {
+			items, bytes = items+1, bytes+len(it.Data)
+			if items >= mostItems/probed || bytes >= mostBytes/probed {
 				return errEnough
 			}
 			return nil
