@@ -86,7 +86,7 @@ func newPartition(s *session, tp topicPartition, from start) *partition {
 		limits:    envelope.DefaultLimits,
 		open:      map[string]*openObject{}, coverages: map[string]*coverage{},
 	}
-	shape, declared := s.opts.Shapes[tp.topic]
+	shape, declared := s.declared.Shapes[tp.topic]
 	p.folders.early = declared
 	if p.bare = shape.Bare; !p.bare {
 		p.limits.Depth++ // the limit is the item's, and the envelope is around it
