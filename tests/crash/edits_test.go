@@ -15,10 +15,10 @@ func TestEditsKilled(t *testing.T) {
 	kills, seed := drawn(t, 5, 10)
 	random := rand.New(rand.NewPCG(seed, 0))
 	whole := pipeline + "serialize: {every: 200ms}\n"
-	begin, end := strings.Index(whole, "  odd:\n"), strings.Index(whole, "  even:\n")
+	before, _, _, end := strings.Cut(whole, "  odd:\n"), strings.Index(whole, "  even:\n")
 	files := []string{
 		whole,
-		whole[:begin] + whole[end:], // without odd
+		before + whole[end:], // without odd
 		strings.ReplaceAll(whole, "settle: 50ms", "settle: 40ms"),
 		strings.Replace(whole, "every: 20ms", "every: 10ms", 1),
 		strings.Replace(whole, "in/odd/*", "in/none/*", 1),
