@@ -80,6 +80,7 @@ type file struct {
 	rest    time.Time // not to be read before
 	tail    bool      // something at its end waits until it has settled
 	kept    *reader   // that something
+	format  string    // as formatName has it, for who looks
 	busy    bool
 }
 
@@ -148,7 +149,10 @@ func (v *visit) list(ctx context.Context, work chan<- *file) error {
 	tick := time.NewTicker(v.s.c.Every)
 	defer tick.Stop()
 	for {
-		paths, err := v.s.find(v.report)
+		paths, err := v.s.find(ctx, v.report)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		if err != nil {
 			v.report(v.s.c.Path, err)
 		}

@@ -495,12 +495,12 @@ func TestGlobs(t *testing.T) {
 		"i[n]/?.{csv,txt}": "in/a.csv in/f.txt",
 	} {
 		b := newBench(t, pattern)
-		b.dir = filepath.Join(b.dir, "odd [name]*") // must not be read as a glob
+		b.dir = filepath.Join(b.dir, "odd [name]* {a}\\") // must not be read as a glob
 		for _, name := range all {
 			b.write(t, name, []byte("x\n"))
 		}
 		s := New(b.c, b.dir, nil)
-		found, err := s.find(func(path string, err error) {
+		found, err := s.find(t.Context(), func(path string, err error) {
 			if err != nil {
 				t.Error(path, err)
 			}

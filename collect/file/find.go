@@ -1,6 +1,7 @@
 package file
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,9 +12,9 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 )
 
-// find lists the files that match, in the order of their paths. Folders that cannot be read are reported, and the others
+// find lists the files that match, in the order of their paths, until ctx ends. Folders that cannot be read are reported, and the others
 // listed. Links to folders are not followed.
-func (s *Source) find(report func(path string, err error)) ([]string, error) {
+func (s *Source) find(ctx context.Context, report func(path string, err error)) ([]string, error) {
 	base, pattern := doublestar.SplitPattern(s.pattern())
 	root := filepath.FromSlash(base)
 	hidden := strings.HasPrefix(pattern, ".") || strings.Contains(pattern, "/.")
@@ -23,6 +24,8 @@ func (s *Source) find(report func(path string, err error)) ([]string, error) {
 		full = filepath.Clean(full)
 		rel := filepath.ToSlash(strings.TrimPrefix(strings.TrimPrefix(full, root), string(filepath.Separator)))
 		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
 		case err != nil && rel == "":
 			return err
 		case errors.Is(err, fs.ErrNotExist):
@@ -91,9 +94,9 @@ func (s *Source) pattern() string {
 	return path.Join(escape(filepath.ToSlash(s.absBase())), p)
 }
 
-// escape keeps a folder's own name from being read as a glob.
-func escape(folder string) string {
-	return strings.NewReplacer("*", "\\*", "?", "\\?", "[", "\\[", "{", "\\{", "\\", "\\\\").Replace(folder)
+// escape keeps a path from being read as a glob. A backslash is a class of one, because SplitPattern leaves two of them as they are.
+func escape(path string) string {
+	return strings.NewReplacer("*", "\\*", "?", "\\?", "[", "\\[", "{", "\\{", "\\", "[\\\\]").Replace(path)
 }
 
 func (s *Source) absBase() string {

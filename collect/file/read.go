@@ -238,6 +238,7 @@ func (rd *reader) begin() (ready bool, err error) {
 	for rd.w.fill(keptBuffer); ; {
 		rd.cut = rd.c.cutter(rd.f.path, rd.unmarkedText(), rd.ending(most, decided))
 		if rd.cut != nil {
+			rd.f.format = formatName(rd.cut)
 			break
 		}
 		if !rd.w.fill(most) {

@@ -126,7 +126,12 @@ func Load(path string, reg *Registry) (*Pipeline, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the pipeline: %w", err)
 	}
-	p := newParser(filepath.Dir(absolute))
+	return Parse(path, filepath.Dir(absolute), data, reg)
+}
+
+// Parse is Load of a file at path, in the folder dir, that holds data and need not be there.
+func Parse(path, dir string, data []byte, reg *Registry) (*Pipeline, error) {
+	p := newParser(dir)
 	pipeline, faults := p.load(path, p.parse(data), reg)
 	if len(faults) > 0 {
 		return nil, faults
