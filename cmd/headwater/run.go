@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"headwater/collect"
 	"headwater/internal/config"
 	"headwater/internal/metrics"
 	"headwater/internal/retry"
@@ -50,6 +51,7 @@ type pipeline struct {
 	now     atomic.Pointer[sources]
 	taken   chan struct{} // has an element after now has changed
 	threads int           // collectors that were made
+	wrap    func(collect.Source) collect.Source
 	file    follower
 
 	ingest      web.Ingest

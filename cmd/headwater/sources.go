@@ -164,6 +164,9 @@ func (p *pipeline) newCollector(source config.Source) (collector, error) {
 	if err != nil {
 		return collector{}, fmt.Errorf("opening source %s: %w", source.Name, err)
 	}
+	if p.wrap != nil {
+		opened = p.wrap(opened)
+	}
 	var admit func() error
 	if p.admission != nil {
 		admit = p.admission.check
