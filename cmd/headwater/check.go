@@ -25,6 +25,7 @@ import (
 func runCheck(ctx context.Context, fs *flag.FlagSet, args []string, s streams) error {
 	asJSON := fs.Bool("json", false, "print the report as JSON")
 	live := fs.Bool("live", false, "try every address and login, too: it reads an item of each source and writes into the buckets")
+	wait := fs.Duration("wait", 20*time.Second, "with --live: how long each may take to answer")
 	operands, err := parse(fs, args, "FILE")
 	if err != nil {
 		return err
@@ -44,7 +45,7 @@ func runCheck(ctx context.Context, fs *flag.FlagSet, args []string, s streams) e
 		return err
 	}
 	fmt.Fprintln(s.out)
-	return tryAll(ctx, trials(cfg, s.log), s)
+	return tryAll(ctx, trials(cfg, s.log), *wait, s)
 }
 
 // trial is one thing outside that a pipeline needs. It says what was found, or what is wrong.
@@ -53,11 +54,8 @@ type trial struct {
 	try  func(ctx context.Context) (string, error)
 }
 
-// tryTime bounds a trial.
-const tryTime = 20 * time.Second
-
 // tryAll tries everything at the same time and tells of it in order. The error has all that is wrong and is told already.
-func tryAll(ctx context.Context, all []trial, s streams) error {
+func tryAll(ctx context.Context, all []trial, wait time.Duration, s streams) error {
 	found, wrong := make([]string, len(all)), make([]error, len(all))
 	var wg sync.WaitGroup
 	room := make(chan struct{}, 16)
@@ -65,7 +63,7 @@ func tryAll(ctx context.Context, all []trial, s streams) error {
 		wg.Go(func() {
 			room <- struct{}{}
 			defer func() { <-room }()
-			ctx, cancel := context.WithTimeoutCause(ctx, tryTime, fmt.Errorf("there was no answer within %s", tryTime))
+			ctx, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("there was no answer within %s", wait))
 			defer cancel()
 			found[i], wrong[i] = t.try(ctx)
 			if wrong[i] != nil && ctx.Err() != nil {
@@ -195,7 +193,7 @@ func trySource(ctx context.Context, source config.Source, log *slog.Logger) (str
 	if err != nil {
 		return "", err
 	}
-	g := &glance{most: 1, wait: tryTime}
+	g := &glance{most: 1}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	err = opened.Run(ctx, briefOut{nowhere{}, g, stop}, true)

@@ -75,7 +75,7 @@ sources:
 	}
 	bad := file(nobody, silent.Addr().String(), "ws://"+nobody+"/feed")
 	bad.Write(t, "headwater-data", []byte("a file"))
-	r := bad.Run(t, nil, "check", "--live")
+	r := bad.Run(t, nil, "check", "--live", "--wait", "5s")
 	for _, want := range []string{
 		"\nkafka " + nobody + ": FAILED: ", "\nhive thrift://" + silent.Addr().String() + ": FAILED: there was no answer within ", "headwater-data: FAILED: ", "is a file\n",
 		"\nsource orders: FAILED: ", "\nsource trades: FAILED: connecting to ws://" + nobody,
