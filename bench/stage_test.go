@@ -202,7 +202,7 @@ func doLand(ctx context.Context, t task) (int64, error) {
 	}
 	defer cl.Close()
 	l, err := land.New(land.Options{
-		Config: land.DefaultConfig(), Kafka: t.kafka(), Topics: []string{t.Topic}, Store: store,
+		Config: land.DefaultConfig(), Kafka: t.kafka(), Declared: land.Declared{Topics: []string{t.Topic}}, Store: store,
 		Quarantine: lake.Quarantine{Store: store}, Spool: spool, Logger: warnings(),
 	})
 	if err != nil {

@@ -44,6 +44,8 @@ type Entry struct {
 	Record *RecordPosition
 	// Key is the record's in Kafka; nil if it has none. A record without a value says everything with it.
 	Key []byte
+	// Headers are the record's in Kafka, names and values, in their order.
+	Headers [][2]string
 	// Data is all of the thing itself, byte for byte.
 	Data []byte
 }
@@ -73,11 +75,44 @@ type line struct {
 	Position   string          `json:"position,omitempty"`
 	Stream     *StreamPosition `json:"stream,omitempty"`
 	Record     *RecordPosition `json:"record,omitempty"`
-	KeyBase64  []byte          `json:"key_base64,omitempty"`
+	KeyBase64  []byte          `json:"key_base64,omitzero"`
+	Headers    []header        `json:"headers,omitempty"`
 	Length     int64           `json:"length"`
 	SHA256     string          `json:"sha256"`
 	Data       *string         `json:"data,omitempty"`
 	DataBase64 []byte          `json:"data_base64,omitempty"`
+}
+
+// header is spelled as in envelopes: [name, value], or [name, base64, "base64"] if the value is not UTF-8.
+type header [2]string
+
+// MarshalJSON implements json.Marshaler.
+func (h header) MarshalJSON() ([]byte, error) {
+	if utf8.ValidString(h[1]) {
+		return json.Marshal([]string{h[0], h[1]})
+	}
+	return json.Marshal([]string{h[0], base64.StdEncoding.EncodeToString([]byte(h[1])), "base64"})
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (h *header) UnmarshalJSON(text []byte) error {
+	var parts []string
+	if err := json.Unmarshal(text, &parts); err != nil {
+		return err
+	}
+	switch {
+	case len(parts) == 2:
+		*h = header(parts)
+	case len(parts) == 3 && parts[2] == "base64":
+		value, err := base64.StdEncoding.DecodeString(parts[1])
+		if err != nil {
+			return err
+		}
+		*h = header{parts[0], string(value)}
+	default:
+		return fmt.Errorf("%d parts are no header", len(parts))
+	}
+	return nil
 }
 
 // Entries are es as Create and Replace take them.
@@ -263,9 +298,13 @@ const pieceBytes = 4 << 10
 
 // line is all of the entry but its data.
 func (e Entry) line() line {
+	var headers []header
+	for _, h := range e.Headers {
+		headers = append(headers, h)
+	}
 	return line{
 		V: 1, Stage: e.Stage, Source: e.Source, Reason: e.Reason, Origin: e.Origin, Position: e.Position,
-		Stream: e.Stream, Record: e.Record, KeyBase64: e.Key, Length: int64(len(e.Data)), SHA256: digest(e.Data),
+		Stream: e.Stream, Record: e.Record, KeyBase64: e.Key, Headers: headers, Length: int64(len(e.Data)), SHA256: digest(e.Data),
 	}
 }
 
@@ -321,8 +360,12 @@ func readEntry(decoder *json.Decoder) (Entry, error) {
 	if int64(len(data)) != l.Length || digest(data) != l.SHA256 {
 		return Entry{}, fmt.Errorf("the entry's data is damaged: %d bytes of %d, or another sha256", len(data), l.Length)
 	}
-	return Entry{
+	e := Entry{
 		Stage: l.Stage, Source: l.Source, Reason: l.Reason, Origin: l.Origin, Position: l.Position,
 		Stream: l.Stream, Record: l.Record, Key: l.KeyBase64, Data: data,
-	}, nil
+	}
+	for _, h := range l.Headers {
+		e.Headers = append(e.Headers, h)
+	}
+	return e, nil
 }

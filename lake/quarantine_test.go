@@ -185,6 +185,9 @@ func TestReadDamagedQuarantine(t *testing.T) {
 		"other data":     {members(t, good, strings.Replace(good, `"x"`, `"y"`, 1)), 1, "line 2: the entry's data is damaged"},
 		"no JSON":        {members(t, good, "{"), 1, "line 2"},
 		"text after all": {members(t, good, "x"), 1, "line 2"},
+		"half a header":  {members(t, good, strings.Replace(good, `"length"`, `"headers":[["a"]],"length"`, 1)), 1, "1 parts are no header"},
+		"other encoding": {members(t, good, strings.Replace(good, `"length"`, `"headers":[["a","b","hex"]],"length"`, 1)), 1, "3 parts are no header"},
+		"no base64":      {members(t, good, strings.Replace(good, `"length"`, `"headers":[["a","?","base64"]],"length"`, 1)), 1, "illegal base64"},
 	} {
 		key := "_quarantine/land/s/date=2026-07-05/" + name + ".json.gz"
 		if _, err := q.Store.Put(t.Context(), key, bytes.NewReader(c.data), lake.Condition{}); err != nil {
@@ -263,5 +266,32 @@ func TestLargeEntry(t *testing.T) {
 				t.Errorf("%d entries, or other data", len(got))
 			}
 		})
+	}
+}
+
+// TestQuarantinedRecord: all that Kafka has of a record comes back, and what is empty is not what is missing.
+func TestQuarantinedRecord(t *testing.T) {
+	t.Parallel()
+	q := lake.Quarantine{Store: mem.New(), Dir: t.TempDir()}
+	want := []lake.Entry{
+		{Key: []byte{}, Headers: [][2]string{{"a", "<1>"}, {"a", "\xff"}, {"", ""}}},
+		{Key: []byte{0, 0xff}, Data: []byte("x")},
+		{},
+	}
+	for i := range want {
+		want[i].Stage, want[i].Source, want[i].Reason = "land", "trades", "no time"
+	}
+	if err := q.Create(t.Context(), "land", "trades", day, "id", lake.Entries(want...)); err != nil {
+		t.Fatal(err)
+	}
+	got := readQuarantine(t, q, lake.QuarantineKey("land", "trades", day, "id"))
+	for i := range got {
+		got[i].Data = want[i].Data // nil or empty, which is told apart by the reason
+		if (got[i].Key == nil) != (want[i].Key == nil) {
+			t.Errorf("entry %d has the key %v, want %v", i, got[i].Key, want[i].Key)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

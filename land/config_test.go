@@ -69,7 +69,7 @@ func TestValidate(t *testing.T) {
 }
 
 func TestLands(t *testing.T) {
-	l, err := New(Options{Config: DefaultConfig(), Topics: []string{"a.b"}})
+	l, err := New(Options{Config: DefaultConfig(), Declared: Declared{Topics: []string{"a.b"}}})
 	if err != nil {
 		t.Fatal(err)
 	}

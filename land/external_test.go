@@ -1,6 +1,7 @@
 package land
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -150,7 +151,8 @@ func TestBesideTheValue(t *testing.T) {
 		{Key: []byte(`k"1`), Value: []byte(`{"a":1}`), Headers: []kgo.RecordHeader{{Key: "h", Value: []byte("v")}, {Key: "h", Value: []byte{0xff}}, {Key: "none"}}},
 		{Key: []byte{0, 0xff}, Value: []byte(`{"a":2}`)},
 		{Key: []byte{}, Value: []byte(`{"a":3}`)},
-		{Key: []byte{0, 0xff}},
+		{Key: []byte{0, 0xff}, Headers: []kgo.RecordHeader{{Key: "h", Value: []byte("v")}}},
+		{Key: bytes.Repeat([]byte("k"), 1<<20), Value: []byte(`{"a":5}`), Headers: []kgo.RecordHeader{{Key: "h", Value: make([]byte, 1<<20)}}},
 	}
 	for _, record := range records {
 		record.Topic, record.Timestamp = "theirs", at
@@ -161,11 +163,12 @@ func TestBesideTheValue(t *testing.T) {
 	r.made["theirs"][0] = int64(len(records))
 	r.land(func(o *Options) {
 		o.Topics, o.Shapes = []string{"theirs"}, map[string]envelope.Shape{"theirs": {Bare: true}}
+		o.Config.MaxRecordBytes = 2 << 20 // which is less than all of the last one
 	})
 	got := r.outcome("theirs")
 	for i, want := range []string{
 		`"offset 0","key":"k\"1","headers":[["h","v"],["h","/w==","base64"],["none",""]]},"ingestion_timestamp":1751700000123}`,
-		`"offset 1","key_base64":"AP8="},"ingestion_timestamp":1751700000123}`, `"offset 2","key":""},"ingestion_timestamp":1751700000123}`, "null value",
+		`"offset 1","key_base64":"AP8="},"ingestion_timestamp":1751700000123}`, `"offset 2","key":""},"ingestion_timestamp":1751700000123}`, "null value", "too large",
 	} {
 		if want = strings.TrimPrefix(want, `"`); !strings.HasSuffix(got[i], want) {
 			t.Errorf("got  %s\nwant ...%s", got[i], want)
@@ -173,7 +176,7 @@ func TestBesideTheValue(t *testing.T) {
 	}
 	key := lake.QuarantineKey("land", "theirs", "2025-07-05", lake.LandID("theirs", 0, 3))
 	for e, err := range (lake.Quarantine{Store: r.store}).Read(t.Context(), key) {
-		if err != nil || string(e.Key) != "\x00\xff" || e.Record.Timestamp != at.UnixMilli() {
+		if err != nil || string(e.Key) != "\x00\xff" || !slices.Equal(e.Headers, [][2]string{{"h", "v"}}) || e.Record.Timestamp != at.UnixMilli() {
 			t.Errorf("%+v, %v", e, err)
 		}
 	}

@@ -1,6 +1,6 @@
 // Package land brings the records of topics into raw objects, each exactly once.
 //
-// What enters: the topics that topics.regex or Options.Topics name. What leaves: gzip objects of JSON lines, named by topic, folder
+// What enters: the topics that topics.regex or Declared names. What leaves: gzip objects of JSON lines, named by topic, folder
 // of the record's time, Kafka partition and first offset, as the Kafka Connect S3 sink names them, with a tail that says which
 // offsets they cover; what is no JSON or has no time goes to quarantine. Documents that come bare get an envelope. Rules and commit protocol: docs/format/rotation.md.
 //
@@ -25,6 +25,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -48,12 +49,10 @@ type Options struct {
 	Kafka  kafka.Config
 	// Group is the consumer group; empty for DefaultGroup. Its members share the Kafka partitions.
 	Group string
-	// Topics are landed too, whatever topics.regex says.
-	Topics []string
+	// Declared holds until Lander.Declare.
+	Declared
 	// Source names the source of a topic in quarantine; nil for kafka.SourceOf.
 	Source func(topic string) string
-	// Shapes are declared of topics that somebody else fills, by topic; timestamp.* is for the others.
-	Shapes map[string]envelope.Shape
 	// Store is the raw layer.
 	Store      lake.Store
 	Quarantine lake.Quarantine
@@ -66,6 +65,14 @@ type Options struct {
 	clientOptions []kgo.Opt
 }
 
+// Declared is what is said of single topics.
+type Declared struct {
+	// Topics are landed too, whatever topics.regex says.
+	Topics []string
+	// Shapes are of topics that somebody else fills, by topic; timestamp.* is for the others.
+	Shapes map[string]envelope.Shape
+}
+
 // Lander lands topics. Its methods may be called from several goroutines, Run and RunTo one at a time.
 type Lander struct {
 	opts    Options
@@ -76,8 +83,12 @@ type Lander struct {
 	topics  *regexp.Regexp
 	layout  string
 	running sync.Mutex
+	// declared is what the session that runs was begun with; it changes between sessions alone.
+	declared Declared
 
 	mu       sync.Mutex // guards what follows
+	next     Declared   // for the next session
+	again    func()     // ends the session that runs, for another; nil while none may be ended so
 	progress map[topicPartition]*PartitionStatus
 	lastErr  string
 }
@@ -101,7 +112,7 @@ func New(o Options) (*Lander, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	l := &Lander{opts: o, conf: o.Config, zone: o.Location, progress: map[topicPartition]*PartitionStatus{}}
+	l := &Lander{opts: o, conf: o.Config, zone: o.Location, next: o.Declared, progress: map[topicPartition]*PartitionStatus{}}
 	if l.zone == nil {
 		l.zone = time.UTC
 	}
@@ -126,10 +137,26 @@ func New(o Options) (*Lander, error) {
 
 // Lands says whether a topic is one of those that this Lander reads.
 func (l *Lander) Lands(topic string) bool {
-	if slices.Contains(l.opts.Topics, topic) {
-		return true
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.topics.MatchString(topic) || slices.Contains(l.next.Topics, topic)
+}
+
+// Declare replaces Options.Declared. If that makes a difference, a Run that is under way closes its open objects and begins again, as a new
+// process would; a RunTo ends as it began.
+func (l *Lander) Declare(d Declared) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	same := slices.Equal(l.beyondRegex(l.next), l.beyondRegex(d)) && maps.Equal(l.next.Shapes, d.Shapes)
+	l.next = d
+	if !same && l.again != nil {
+		l.again()
 	}
-	return l.topics.MatchString(topic)
+}
+
+// beyondRegex are the declared topics that topics.regex does not match.
+func (l *Lander) beyondRegex(d Declared) []string {
+	return slices.DeleteFunc(slices.Sorted(slices.Values(d.Topics)), l.topics.MatchString)
 }
 
 // drainTime bounds how long open objects may take to be closed and committed when this process has to let go of them.
@@ -139,7 +166,33 @@ const drainTime = 30 * time.Second
 // Run lands until ctx ends. It then closes and commits the open objects, unless flush.on.stop is false; what cannot be
 // closed in half a minute is read again at the next start. Faults of a Kafka partition do not end Run: they are logged,
 // shown in Status and tried again, or stop that Kafka partition (Invariant 4).
-func (l *Lander) Run(ctx context.Context) error { return l.run(ctx, nil, l.conf.FlushOnStop) }
+func (l *Lander) Run(ctx context.Context) error {
+	if !l.running.TryLock() {
+		return errRunning
+	}
+	defer l.running.Unlock()
+	for {
+		session, end := context.WithCancel(ctx)
+		l.renew(end)
+		err := l.run(session, nil, l.conf.FlushOnStop)
+		over := session.Err() == nil || ctx.Err() != nil
+		l.renew(nil)
+		end()
+		if err != nil || over {
+			return err
+		}
+		l.opts.Logger.Info("landing begins again with what is now said of topics")
+	}
+}
+
+var errRunning = errors.New("landing: this Lander is running already")
+
+// renew has the next session know what was declared, and Declare how to end it.
+func (l *Lander) renew(again func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.declared, l.again = l.next, again
+}
 
 // RunTo lands every Kafka partition of ends up to its end offset and nothing after it, closes all open objects whatever
 // the rotation says, commits, and returns. Other members of the group may do part of it. An error means that something
@@ -153,14 +206,15 @@ func (l *Lander) RunTo(ctx context.Context, ends map[string]map[int32]int64) err
 	if ends == nil {
 		ends = map[string]map[int32]int64{}
 	}
+	if !l.running.TryLock() {
+		return errRunning
+	}
+	defer l.running.Unlock()
+	l.renew(nil)
 	return l.run(ctx, ends, true)
 }
 
 func (l *Lander) run(ctx context.Context, ends map[string]map[int32]int64, flush bool) error {
-	if !l.running.TryLock() {
-		return errors.New("landing: this Lander is running already")
-	}
-	defer l.running.Unlock()
 	spool, err := newSpool(l.opts.Spool, l.conf.CompressionLevel, int64(l.conf.MaxMemory))
 	if err != nil {
 		return err
@@ -193,7 +247,7 @@ const leaveTime = 5 * time.Second
 
 func (l *Lander) group() []kgo.Opt {
 	expressions := []string{wholeName(l.conf.TopicsRegex)}
-	for _, t := range l.opts.Topics {
+	for _, t := range l.declared.Topics {
 		expressions = append(expressions, wholeName(regexp.QuoteMeta(t)))
 	}
 	return []kgo.Opt{

@@ -86,7 +86,7 @@ func newPartition(s *session, tp topicPartition, from start) *partition {
 		limits:    envelope.DefaultLimits,
 		open:      map[string]*openObject{}, coverages: map[string]*coverage{},
 	}
-	shape, declared := s.opts.Shapes[tp.topic]
+	shape, declared := s.declared.Shapes[tp.topic]
 	p.folders.early = declared
 	if p.bare = shape.Bare; !p.bare {
 		p.limits.Depth++ // the limit is the item's, and the envelope is around it
@@ -245,7 +245,11 @@ func (p *partition) read(r *kgo.Record) (millis int64, timed bool, reason string
 	if r.Value == nil {
 		return 0, false, "null value"
 	}
-	if int64(len(r.Value)) > int64(p.conf.MaxRecordBytes) {
+	size := int64(len(r.Value))
+	if p.bare {
+		size = sizeOf(r) // all of it comes into the object
+	}
+	if size > int64(p.conf.MaxRecordBytes) {
 		reason = "too large"
 	}
 	var err error
@@ -269,12 +273,16 @@ func (p *partition) read(r *kgo.Record) (millis int64, timed bool, reason string
 func (p *partition) wrap(r *kgo.Record, millis int64) {
 	p.line, p.document = p.document, p.line
 	m := envelope.Metadata{
-		Source: p.opts.Source(r.Topic), Origin: r.Topic, Position: fmt.Sprintf("partition %d, offset %d", r.Partition, r.Offset), Key: r.Key,
-	}
-	for _, h := range r.Headers {
-		m.Headers = append(m.Headers, [2]string{h.Key, string(h.Value)})
+		Source: p.opts.Source(r.Topic), Origin: r.Topic, Position: fmt.Sprintf("partition %d, offset %d", r.Partition, r.Offset), Key: r.Key, Headers: headersOf(r),
 	}
 	p.line = envelope.Wrap(p.line[:0], p.document, &m, time.UnixMilli(millis))
+}
+
+func headersOf(r *kgo.Record) (all [][2]string) {
+	for _, h := range r.Headers {
+		all = append(all, [2]string{h.Key, string(h.Value)})
+	}
+	return all
 }
 
 func (p *partition) quarantine(ctx context.Context, r *kgo.Record, reason string) error {
@@ -283,7 +291,7 @@ func (p *partition) quarantine(ctx context.Context, r *kgo.Record, reason string
 	if ms := day.UnixMilli(); ms < firstMilli || ms > lastMilli {
 		day = time.Unix(0, 0)
 	}
-	entry := lake.Entry{Reason: reason, Data: r.Value, Key: r.Key, Record: &lake.RecordPosition{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Timestamp: r.Timestamp.UnixMilli()}}
+	entry := lake.Entry{Reason: reason, Data: r.Value, Key: r.Key, Headers: headersOf(r), Record: &lake.RecordPosition{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Timestamp: r.Timestamp.UnixMilli()}}
 	err := p.insist(ctx, "quarantining "+id, func() error {
 		return p.opts.Quarantine.Create(ctx, "land", p.opts.Source(r.Topic), day.In(p.zone).Format(time.DateOnly), id, lake.Entries(entry))
 	})

@@ -27,12 +27,21 @@ func (q *queue) push(records []*kgo.Record) (bytes int64, full bool) {
 		return 0, false
 	}
 	for _, r := range records {
-		bytes += int64(len(r.Value)) + 200 // the record itself and its headers, roughly
+		bytes += sizeOf(r) + 200 // for what describes it, roughly
 	}
 	q.records = append(q.records, records...)
 	q.waiting += bytes
 	q.signal()
 	return bytes, q.waiting >= partitionQueue
+}
+
+// sizeOf is how many bytes a record brings.
+func sizeOf(r *kgo.Record) int64 {
+	n := len(r.Key) + len(r.Value)
+	for _, h := range r.Headers {
+		n += len(h.Key) + len(h.Value)
+	}
+	return int64(n)
 }
 
 // take gives all that waits. It frees the bytes of what was taken before, and says whether fetching was paused and should go on.

@@ -54,7 +54,7 @@ func (c *Config) layout(zone *time.Location) string {
 
 // layoutOf is the same digest of a topic, whose shape decides too.
 func (l *Lander) layoutOf(topic string) string {
-	shape, declared := l.opts.Shapes[topic]
+	shape, declared := l.declared.Shapes[topic]
 	if !declared {
 		return l.layout
 	}

@@ -28,7 +28,7 @@ type extractor struct {
 
 // extractorOf is the extractor of a topic: timestamp.* is for those whose shape nobody has declared.
 func (l *Lander) extractorOf(topic string) extractor {
-	shape, declared := l.opts.Shapes[topic]
+	shape, declared := l.declared.Shapes[topic]
 	if !declared {
 		return extractor{field: l.field, loc: l.zone}
 	}

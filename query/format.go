@@ -158,7 +158,7 @@ func (a *aligned) row(values []value) error {
 		if v.null {
 			cells[i].text = "NULL"
 		}
-		cells[i].text = printable(cells[i].text)
+		cells[i].text = Printable(cells[i].text)
 		a.bytes += len(cells[i].text)
 	}
 	if a.widths != nil {
@@ -176,7 +176,7 @@ func (a *aligned) flush() error {
 	names, rules := make([]value, len(a.columns)), make([]value, len(a.columns))
 	a.widths = make([]int, len(a.columns))
 	for i, c := range a.columns {
-		names[i].text = printable(c.name)
+		names[i].text = Printable(c.name)
 		a.widths[i] = displayWidth(names[i].text)
 		for _, r := range a.rows {
 			a.widths[i] = max(a.widths[i], min(displayWidth(r[i].text), widest))

@@ -76,8 +76,8 @@ func obeyed(r rune) bool {
 	return unicode.IsControl(r) || r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069
 }
 
-// printable keeps a value on its line and a terminal from obeying it.
-func printable(s string) string {
+// Printable keeps a value on its line and a terminal from obeying it.
+func Printable(s string) string {
 	if strings.IndexFunc(s, obeyed) < 0 {
 		return s
 	}

@@ -40,6 +40,7 @@ func commands() []command {
 		{"serve", "FILE", "the tables alone, by schedule and on request", runServe},
 		{"serialize", "FILE --source S --date D", "make the tables of one source and day", runSerialize},
 		{"query", "FILE SQL", "answer SQL from the tables", runQuery},
+		{"preview", "FILE SOURCE", "read the first items of a source and show what becomes of them; keeps nothing", runPreview},
 		{"check", "FILE", "report every fault of a pipeline file", runCheck},
 		{"status", "FILE", "what is collected, landed and in tables", runStatus},
 		{"schema-json", "", "print the JSON Schema of pipeline files, for editors", runSchemaJSON},

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -15,8 +14,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"headwater/collect"
-	"headwater/envelope"
 	"headwater/internal/builtin"
 	"headwater/internal/config"
 	"headwater/internal/state"
@@ -155,21 +152,6 @@ func (l layers) serializer(cfg *config.Pipeline, home *state.Dir, catalog table.
 	}), nil
 }
 
-// jobOf is the serialize job of a topic's day. A topic that is none of the sources' gets its names from its own.
-func jobOf(cfg *config.Pipeline, topic string, day table.Day) serialize.Job {
-	for _, s := range cfg.Sources {
-		if s.Topic == topic {
-			return serialize.Job{Source: s.Name, Topic: topic, Shape: s.Shape, Raw: s.RawTable, Flat: s.FlatTable, Day: day}
-		}
-	}
-	source := kafka.SourceOf(topic)
-	return serialize.Job{
-		Source: source, Topic: topic, Day: day,
-		Raw:  table.Name{Database: cfg.Database, Table: source + "_raw"},
-		Flat: table.Name{Database: cfg.Database, Table: source},
-	}
-}
-
 // broker is where the pipeline's topics are: the one that the file names or, without one, our own.
 type broker struct {
 	config   kafka.Config
@@ -232,46 +214,6 @@ func (b *broker) close() error {
 		return b.embedded.Close()
 	}
 	return nil
-}
-
-// collector is a source that is collected.
-type collector struct {
-	*collect.Runner
-	source config.Source
-}
-
-// runners makes the collector of every source but those whose topics others fill; their topics must exist. handle serves those that take
-// items by HTTP.
-func runners(cfg *config.Pipeline, b *broker, raw lake.Store, handle func(string, http.Handler), admit func() error, log *slog.Logger) ([]collector, error) {
-	host, err := os.Hostname()
-	if err != nil {
-		return nil, fmt.Errorf("finding the name of this machine: %w", err)
-	}
-	started := time.Now().UTC().Format(time.RFC3339)
-	var all []collector
-	for i, s := range cfg.Sources {
-		if s.Kind == config.External {
-			continue
-		}
-		own := log.With("source", s.Name)
-		source, err := s.Open(config.Env{Logger: own, Handle: handle})
-		if err != nil {
-			return nil, fmt.Errorf("opening source %s: %w", s.Name, err)
-		}
-		all = append(all, collector{source: s, Runner: collect.New(collect.Options{
-			Name: s.Name, Source: source, Config: cfg.Collect, Logger: own, Admit: admit,
-			Quarantine: quarantine{lake.Quarantine{Store: raw}},
-			Metadata:   envelope.Metadata{ThreadID: i, HostName: host, ProcessStartTime: started, Source: s.Name},
-			Open: func(ctx context.Context) (collect.Log, envelope.Cursor, error) {
-				l, c, err := kafka.OpenSource(ctx, b.config, s.Name, s.Topic, own)
-				if err != nil {
-					return nil, c, err
-				}
-				return l, c, nil
-			},
-		})})
-	}
-	return all, nil
 }
 
 // quarantine gives collect the lake's.

@@ -53,7 +53,7 @@ type counts struct {
 
 func (p *pipeline) counts() counts {
 	c := counts{at: time.Now()}
-	for _, r := range p.collectors {
+	for _, r := range p.sources().collectors {
 		s := r.Status()
 		c.collected += s.Records
 		c.amiss += s.Malformed

@@ -16,13 +16,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"headwater/internal/config"
 	"headwater/lake"
 	"headwater/query"
 	"headwater/table"
 	"headwater/table/dir"
 )
 
-func runQuery(ctx context.Context, flags *flag.FlagSet, args []string, s streams) (err error) {
+func runQuery(ctx context.Context, flags *flag.FlagSet, args []string, s streams) error {
 	format := flags.String("format", "table", "table, csv or json (one object a line)")
 	operands, err := parse(flags, args, "FILE", "SQL")
 	if err != nil {
@@ -35,6 +36,11 @@ func runQuery(ctx context.Context, flags *flag.FlagSet, args []string, s streams
 	if err != nil {
 		return err
 	}
+	return answer(ctx, cfg, operands[1], *format, s)
+}
+
+// answer writes the answer to SQL over the tables of a pipeline.
+func answer(ctx context.Context, cfg *config.Pipeline, sql, format string, s streams) (err error) {
 	l, err := openTables(ctx, cfg)
 	if errors.Is(err, fs.ErrNotExist) {
 		return usagef("there are no tables, %s does not exist; headwater run makes it", cfg.Lake.Tables)
@@ -44,11 +50,11 @@ func runQuery(ctx context.Context, flags *flag.FlagSet, args []string, s streams
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
 	warnOfForeign(s.log, l.catalog.Ignored())
-	if err := incomplete(operands[1], l.catalog.Ignored()); err != nil {
+	if err := incomplete(sql, l.catalog.Ignored()); err != nil {
 		return err
 	}
 	q := query.Query{
-		SQL: operands[1], Format: *format, Width: terminalWidth(s.out), Temp: filepath.Join(cfg.DataDir, "tmp"),
+		SQL: sql, Format: format, Width: terminalWidth(s.out), Temp: filepath.Join(cfg.DataDir, "tmp"),
 		Out: s.out, Limits: cfg.Query,
 		Refresh: func(ctx context.Context, n table.Name) (query.Table, error) {
 			fresh, err := openTables(ctx, cfg)

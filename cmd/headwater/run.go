@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"headwater/envelope"
+	"headwater/collect"
 	"headwater/internal/config"
 	"headwater/internal/metrics"
 	"headwater/internal/retry"
@@ -45,9 +45,14 @@ type pipeline struct {
 	layers     layers
 	catalog    *catalog
 	broker     *broker
-	collectors []collector
 	lander     *land.Lander
 	serializer *serialize.Serializer
+
+	now     atomic.Pointer[sources]
+	taken   chan struct{} // has an element after now has changed
+	threads int           // collectors that were made
+	wrap    func(collect.Source) collect.Source
+	file    follower
 
 	ingest      web.Ingest
 	me          state.Running
@@ -62,7 +67,9 @@ type pipeline struct {
 }
 
 func newPipeline(cfg *config.Pipeline, which parts, log *slog.Logger) *pipeline {
-	return &pipeline{cfg: cfg, parts: which, log: log, started: time.Now(), serializing: make(chan struct{}, 1)}
+	p := &pipeline{cfg: cfg, parts: which, log: log, started: time.Now(), serializing: make(chan struct{}, 1), taken: make(chan struct{}, 1)}
+	p.now.Store(&sources{configured: cfg.Sources, left: map[string]collector{}})
+	return p
 }
 
 func runPipeline(ctx context.Context, fs *flag.FlagSet, args []string, s streams) (err error) {
@@ -123,45 +130,13 @@ func (p *pipeline) open(ctx context.Context) (err error) {
 	if p.broker, err = openBroker(p.cfg, p.home, p.log); err != nil {
 		return err
 	}
-	if err := p.ensureTopics(ctx); err != nil {
-		return err
-	}
-	var admit func() error
 	if p.broker.embedded != nil && p.cfg.MinFree > 0 {
 		p.admission = &admission{folder: p.cfg.DataDir, least: int64(p.cfg.MinFree), free: freeBytes}
-		admit = p.admission.check
 	}
-	if !p.parts.collect {
-		p.lander, err = p.newLander()
-		return err
-	}
-	if p.collectors, err = runners(p.cfg, p.broker, p.layers.raw, p.ingest.Handle, admit, p.log); err != nil {
+	if err := p.take(ctx, p.cfg.Sources); err != nil {
 		return err
 	}
 	p.lander, err = p.newLander()
-	return err
-}
-
-func (p *pipeline) ensureTopics(ctx context.Context) error {
-	there, err := kafka.Topics(ctx, p.broker.client)
-	if err != nil {
-		return err
-	}
-	var specs []kafka.TopicSpec
-	for _, s := range p.cfg.Sources {
-		if s.Kind == config.External { // who fills it makes it, and knows how
-			if !slices.Contains(there, s.Topic) {
-				p.log.Warn("the topic does not exist yet; it lands as soon as somebody has made it", "source", s.Name, "topic", s.Topic)
-			}
-			continue
-		}
-		specs = append(specs, kafka.TopicSpec{Name: s.Topic, Partitions: s.Partitions, Replication: s.Replication, Configs: s.Configs})
-	}
-	err = kafka.EnsureTopics(ctx, p.broker.client, specs)
-	if _, other := errors.AsType[*kafka.PartitionsError](err); other {
-		p.log.Warn("a topic keeps the Kafka partitions that it has", "reason", err)
-		return nil
-	}
 	return err
 }
 
@@ -170,17 +145,9 @@ func (p *pipeline) newLander() (*land.Lander, error) {
 	if err != nil {
 		return nil, err
 	}
-	var topics []string
-	shapes := map[string]envelope.Shape{}
-	for _, s := range p.cfg.Sources {
-		topics = append(topics, s.Topic)
-		if s.Kind == config.External {
-			shapes[s.Topic] = s.Shape
-		}
-	}
 	return land.New(land.Options{
-		Config: p.cfg.Land, Kafka: p.broker.config, Topics: topics, Shapes: shapes, Store: p.layers.raw,
-		Source:     func(topic string) string { return jobOf(p.cfg, topic, table.Day{}).Source },
+		Config: p.cfg.Land, Kafka: p.broker.config, Declared: p.sources().declared, Store: p.layers.raw,
+		Source:     func(topic string) string { return p.jobOf(topic, table.Day{}).Source },
 		Quarantine: lake.Quarantine{Store: p.layers.raw}, Spool: spool, Location: p.cfg.Location, Logger: p.log,
 	})
 }
@@ -252,9 +219,10 @@ func (p *pipeline) once(ctx context.Context) error {
 }
 
 func (p *pipeline) collectOnce(ctx context.Context) error {
-	errs := make([]error, len(p.collectors))
+	collectors := p.sources().collectors
+	errs := make([]error, len(collectors))
 	var wg sync.WaitGroup
-	for i, c := range p.collectors {
+	for i, c := range collectors {
 		wg.Go(func() {
 			if err := c.Run(ctx, true); err != nil {
 				errs[i] = err
@@ -296,11 +264,11 @@ func (s scope) until(landed time.Time, external bool) time.Time {
 func (p *pipeline) serializeStale(ctx context.Context, topics []string, days scope) error {
 	var errs []error
 	made := owners{}
-	for _, source := range p.cfg.Sources { // what is theirs is theirs, whatever topics others make
-		made.taken(jobOf(p.cfg, source.Topic, table.Day{}))
+	for _, source := range p.sources().configured { // what is theirs is theirs, whatever topics others make
+		made.taken(p.jobOf(source.Topic, table.Day{}))
 	}
 	for _, topic := range topics {
-		job := jobOf(p.cfg, topic, table.Day{})
+		job := p.jobOf(topic, table.Day{})
 		if other := made.taken(job); other != "" {
 			errs = append(errs, retry.Stop(fmt.Errorf("serializing topic %s: its tables, or its quarantine as source %s, would be those of topic %s; name it under sources as external, with a name and tables of its own",
 				topic, job.Source, other)))
@@ -332,7 +300,8 @@ func (p *pipeline) serializeStale(ctx context.Context, topics []string, days sco
 
 // collects says whether a topic is filled by one of our sources.
 func (p *pipeline) collects(topic string) bool {
-	return slices.ContainsFunc(p.cfg.Sources, func(s config.Source) bool { return s.Topic == topic && s.Kind != config.External })
+	source, found := p.sources().find(topic)
+	return found && source.Kind != config.External
 }
 
 // owners has the topic of each table, and of each source's quarantine.
@@ -393,7 +362,7 @@ func (p *pipeline) run(ctx context.Context) error {
 	}
 	var collecting, landed, work stages
 	if p.parts.collect {
-		p.startCollectors(ctx, drain, &collecting)
+		collecting.start(ctx, drain, "collect", p.collect)
 		work.start(ctx, drain, "trim", func(ctx context.Context) error { return p.every(ctx, trimEvery, "trimming topics", p.trim) })
 	}
 	if p.parts.land {
@@ -411,6 +380,7 @@ func (p *pipeline) run(ctx context.Context) error {
 		work.start(ctx, drain, "schedule", func(ctx context.Context) error { return p.scheduled(ctx, when) })
 	}
 
+	work.start(ctx, drain, "follow", p.follow)
 	work.start(ctx, drain, "watch", func(ctx context.Context) error { return p.watch.run(ctx, p) })
 
 	<-ctx.Done()
@@ -419,25 +389,6 @@ func (p *pipeline) run(ctx context.Context) error {
 	err := collecting.wait()
 	stopLanding()
 	return errors.Join(err, landed.wait(), work.wait())
-}
-
-// startCollectors runs the sources: all of them or, on a broker that others share, those that the others leave to this process.
-func (p *pipeline) startCollectors(ctx context.Context, drain func(), collecting *stages) {
-	if !p.broker.config.Shared || len(p.collectors) == 0 {
-		for _, c := range p.collectors {
-			collecting.start(ctx, drain, "collect", func(ctx context.Context) error { return c.Run(ctx, false) })
-		}
-		return
-	}
-	runners := map[string]collector{}
-	for _, c := range p.collectors {
-		runners[c.source.Name] = c
-	}
-	collecting.start(ctx, drain, "collect", func(ctx context.Context) error {
-		return kafka.Share(ctx, p.broker.config, slices.Collect(maps.Keys(runners)), p.log, func(ctx context.Context, source string) error {
-			return runners[source].Run(ctx, false)
-		})
-	})
 }
 
 // stages are parts of the pipeline that run beside each other.
@@ -518,7 +469,8 @@ func (p *pipeline) trim(ctx context.Context) error {
 	if p.broker.embedded == nil {
 		clear(upTo)
 	}
-	for _, c := range p.collectors {
+	now := p.sources()
+	for _, c := range slices.AppendSeq(slices.Clone(now.collectors), maps.Values(now.left)) {
 		landed, snapshotted := upTo[c.source.Topic], c.Snapshotted()
 		for partition := range landed {
 			landed[partition] = min(landed[partition], snapshotted[partition])

@@ -26,7 +26,7 @@ func runSerialize(ctx context.Context, fs *flag.FlagSet, args []string, s stream
 	if err != nil {
 		return err
 	}
-	if _, err := jobFor(cfg, r); err != nil {
+	if _, err := newPipeline(cfg, parts{}, s.log).jobFor(r); err != nil {
 		return err
 	}
 	result, err := serializeThere(ctx, cfg, r, s)
@@ -66,7 +66,7 @@ func serializeThere(ctx context.Context, cfg *config.Pipeline, r web.SerializeRe
 }
 
 // jobFor is the job that a request asks for.
-func jobFor(cfg *config.Pipeline, r web.SerializeRequest) (serialize.Job, error) {
+func (p *pipeline) jobFor(r web.SerializeRequest) (serialize.Job, error) {
 	if r.Source == "" || r.Date == "" {
 		return serialize.Job{}, usagef("--source and --date are both needed")
 	}
@@ -74,18 +74,19 @@ func jobFor(cfg *config.Pipeline, r web.SerializeRequest) (serialize.Job, error)
 	if err != nil {
 		return serialize.Job{}, usageError{err.Error()}
 	}
-	i := slices.IndexFunc(cfg.Sources, func(s config.Source) bool { return s.Name == r.Source })
+	configured := p.sources().configured
+	i := slices.IndexFunc(configured, func(s config.Source) bool { return s.Name == r.Source })
 	if i < 0 {
 		return serialize.Job{}, usagef("the pipeline has no source %q; a topic that others fill needs a line under sources, as external", r.Source)
 	}
-	job := jobOf(cfg, cfg.Sources[i].Topic, day)
+	job := p.jobOf(configured[i].Topic, day)
 	job.Full, job.AllowShrink = r.Full, r.AllowShrink
 	return job, nil
 }
 
 // Serialize implements web.API.
 func (p *pipeline) Serialize(ctx context.Context, r web.SerializeRequest) (web.SerializeResult, error) {
-	job, err := jobFor(p.cfg, r)
+	job, err := p.jobFor(r)
 	if err != nil {
 		return web.SerializeResult{}, err
 	}

@@ -121,7 +121,7 @@ func (p *pipeline) NotReady(ctx context.Context) (reasons []string) {
 	if err := p.broker.client.Ping(ctx); err != nil {
 		reasons = append(reasons, fmt.Sprintf("Kafka does not answer: %v", err))
 	}
-	for _, c := range p.collectors {
+	for _, c := range p.sources().collectors {
 		if s := c.Status(); s.State == collect.Idle && !p.broker.config.Shared || s.State == collect.Opening && s.LastError == "" {
 			reasons = append(reasons, fmt.Sprintf("source %s: its topic is not open yet", c.source.Name))
 		}

@@ -63,14 +63,14 @@ func (p *pipeline) Status(ctx context.Context) (web.Status, error) {
 		Listen:  web.Listen{HTTP: p.me.HTTP, Kafka: p.me.Kafka, Hive: p.me.Hive},
 		Sources: []web.Source{}, Topics: []web.Topic{},
 	}
-	for _, c := range p.collectors {
+	for _, c := range p.sources().collectors {
 		got := c.Status()
 		status.Sources = append(status.Sources, web.Source{
 			Name: c.source.Name, State: string(got.State), Records: got.Records, Bytes: got.Bytes, Malformed: got.Malformed,
 			Quarantined: got.Quarantined, Streams: got.Streams, LastItem: got.LastItem, LastError: got.LastError, LastErrorAt: got.LastErrorAt,
 		})
 	}
-	for _, s := range p.cfg.Sources {
+	for _, s := range p.sources().configured {
 		if s.Kind == config.External {
 			status.Sources = append(status.Sources, web.Source{Name: s.Name, State: config.External})
 		}
@@ -82,6 +82,8 @@ func (p *pipeline) Status(ctx context.Context) (web.Status, error) {
 		})
 	}
 	p.watch.fill(&status)
+	file := p.file.status(p.cfg.File)
+	status.File = &file
 	status.NotReady, status.FreeBytes, status.Serialize = p.NotReady(ctx), freeBytes(p.cfg.DataDir), p.ledger.list()
 	if next := p.nextSchedule.Load(); next != nil {
 		status.NextSchedule = *next
@@ -123,6 +125,12 @@ func printStatus(w io.Writer, s web.Status) error {
 		fmt.Fprintf(w, "running as process %d since %s, %s\n", s.PID, s.Started.Format("2006-01-02 15:04:05"), doors(s.Listen))
 		if !s.NextSchedule.IsZero() {
 			fmt.Fprintf(w, "days before today are serialized next at %s\n", s.NextSchedule.Format("2006-01-02 15:04 MST"))
+		}
+		if f := s.File; f != nil && f.Fault != "" {
+			fmt.Fprintf(w, "the pipeline file is not taken as it is now: %s\n", oneLine(f.Fault))
+		}
+		if f := s.File; f != nil && len(f.Restart) > 0 {
+			fmt.Fprintf(w, "a restart would take what the pipeline file now says of %s\n", strings.Join(f.Restart, ", "))
 		}
 		for _, reason := range s.NotReady {
 			fmt.Fprintf(w, "not ready: %s\n", oneLine(reason))

@@ -87,7 +87,7 @@ func (w *watch) look(ctx context.Context, p *pipeline) error {
 // sample counts now.
 func (p *pipeline) sample() sample {
 	s := sample{at: time.Now(), sources: map[string][2]int64{}}
-	for _, c := range p.collectors {
+	for _, c := range p.sources().collectors {
 		got := c.Status()
 		s.sources[c.source.Name] = [2]int64{got.Records, got.Bytes}
 	}

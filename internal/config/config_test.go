@@ -215,7 +215,7 @@ sources:
 		t.Errorf("Base is %s, want %s", source.env.Base, p.Dir)
 	}
 	orders, trades := p.Sources[0], p.Sources[1]
-	orders.open, trades.open = nil, nil
+	orders.open, trades.open, orders.config, trades.config = nil, nil, nil, nil
 	wantOrders := Source{
 		Name: "orders", Kind: "file", Topic: "orders_raw", Partitions: 6, Replication: 3, Configs: map[string]string{"retention.ms": "604800000"},
 		RawTable: table.Name{Database: "market", Table: "orders_raw"}, FlatTable: table.Name{Database: "market", Table: "orders"}, base: p.Dir,

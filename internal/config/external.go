@@ -30,7 +30,7 @@ func defaultExternal() external {
 var externalKind = kind{reflect.TypeFor[external](), func(n *node, path []string) (reading, setting.Faults) {
 	c := defaultExternal()
 	faults := read(n, &c, path, c.validate)
-	return reading{external: &c}, faults
+	return reading{config: func() any { return c }, external: &c}, faults
 }}
 
 func (c *external) validate() setting.Faults {

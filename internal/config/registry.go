@@ -37,7 +37,8 @@ type kind struct {
 
 // reading is a source's configuration as far as this package needs to know it.
 type reading struct {
-	open opener
+	config func() any
+	open   opener
 	// httpPath is where the source of a name is served; nil for a kind that is not.
 	httpPath func(source string) string
 	// external is set for External alone, which opens nothing.
@@ -62,7 +63,7 @@ func Add[C any, P interface {
 	r.kinds[name] = kind{reflect.TypeFor[C](), func(n *node, path []string) (reading, setting.Faults) {
 		c := def()
 		faults := read(n, &c, path, P(&c).Validate)
-		got := reading{open: func(env Env) (collect.Source, error) { return open(c, env) }}
+		got := reading{config: func() any { return c }, open: func(env Env) (collect.Source, error) { return open(c, env) }}
 		if served, is := any(&c).(interface{ HTTPPath(source string) string }); is {
 			got.httpPath = served.HTTPPath
 		}

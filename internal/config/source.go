@@ -32,8 +32,9 @@ type Source struct {
 	// Shape is what is declared of the records if it is External.
 	Shape envelope.Shape
 
-	base string
-	open opener
+	base   string
+	config func() any // that of its kind; behind a function, because it has secrets
+	open   opener
 }
 
 // Open makes the source, which must not be External. It dials nothing: faults of the outside world come from the source's Run.
@@ -146,7 +147,7 @@ func (f *file) readSource(name string, n *node, reg *Registry) (Source, setting.
 			faults.Add([]string{key}, "is a second kind beside %s: give it a source of its own", s.Kind)
 		default:
 			got, part := k.read(n.values[key], []string{key})
-			s.Kind, s.open, declared = key, got.open, got.external
+			s.Kind, s.config, s.open, declared = key, got.config, got.open, got.external
 			if got.httpPath != nil {
 				s.HTTPPath = got.httpPath(name)
 			}

@@ -15,6 +15,15 @@ func all() []metric {
 		gauge("build_info", "Always 1; the label says which build this is.", []string{"version"}, func(s *web.Status, put func(float64, ...string)) { put(1, s.Version) }),
 		gauge("ready", "1 if the process does its work, 0 while it starts, drains or cannot.", nil, func(s *web.Status, put func(float64, ...string)) { put(oneIf(len(s.NotReady) == 0)) }),
 		gauge("disk_free_bytes", "Bytes that are free on the disk of data_dir.", nil, func(s *web.Status, put func(float64, ...string)) { put(float64(s.FreeBytes)) }),
+		gauge("config_last_reload_successful", "1 if the pipeline file as it is now is taken, 0 if it cannot be.", nil, func(s *web.Status, put func(float64, ...string)) { put(oneIf(s.File == nil || s.File.Fault == "")) }),
+		gauge("config_last_reload_success_timestamp_seconds", "When the sources were last taken from the pipeline file.", nil, func(s *web.Status, put func(float64, ...string)) {
+			if s.File != nil && !s.File.Taken.IsZero() {
+				put(seconds(s.File.Taken))
+			}
+		}),
+		gauge("config_restart_needed", "1 if keys of the pipeline file but sources have other values than the process works with.", nil, func(s *web.Status, put func(float64, ...string)) {
+			put(oneIf(s.File != nil && len(s.File.Restart) > 0))
+		}),
 
 		gauge("collect_running", "1 if the source is read at the moment.", bySource, ofSources(always(func(x web.Source) float64 { return oneIf(x.State == "running") }))),
 		counter("collect_records_total", "Records that Kafka has acknowledged.", bySource, ofSources(always(func(x web.Source) float64 { return float64(x.Records) }))),

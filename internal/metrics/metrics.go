@@ -94,9 +94,12 @@ func always[T any](value func(T) float64) func(T) (float64, bool) {
 func when[T any](value func(T) time.Time) func(T) (float64, bool) {
 	return func(x T) (float64, bool) {
 		t := value(x)
-		return float64(t.UnixMilli()) / 1000, !t.IsZero()
+		return seconds(t), !t.IsZero()
 	}
 }
+
+// seconds are those since 1970.
+func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 
 func oneIf(is bool) float64 {
 	if is {

@@ -40,12 +40,25 @@ type Status struct {
 	Tables  []Table   `json:"tables"`
 	// NotReady has the reasons why the process does not do its work at the moment; it is empty if it does.
 	NotReady []string `json:"not_ready,omitempty"`
+	// File is the pipeline file that the process follows; nil if none is running.
+	File *File `json:"file,omitempty"`
 	// FreeBytes are those of the disk of DataDir.
 	FreeBytes int64 `json:"free_bytes,omitempty"`
 	// Serialize is what was made of each source since the process started, by name.
 	Serialize []Jobs `json:"serialize,omitempty"`
 	// NextSchedule is when serialize.schedule is due next.
 	NextSchedule time.Time `json:"next_schedule,omitzero"`
+}
+
+// File is how far a process has followed its pipeline file.
+type File struct {
+	Path string `json:"path"`
+	// Taken is when the sources that it works with were taken from the file; zero if it does not follow the file.
+	Taken time.Time `json:"taken,omitzero"`
+	// Fault says why the file, as it is now, is not taken.
+	Fault string `json:"fault,omitempty"`
+	// Restart has the keys whose values are others now, which only a restart takes.
+	Restart []string `json:"restart,omitempty"`
 }
 
 // Jobs are the serialize runs of one source; those that found nothing new are not among them.

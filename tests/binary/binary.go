@@ -150,9 +150,31 @@ func (p Pipeline) Run(t testing.TB, env []string, command string, args ...string
 // Process is a command that is running.
 type Process struct {
 	Cmd            *exec.Cmd
-	stdout, stderr bytes.Buffer
+	stdout, stderr said
 	ended          chan struct{}
 }
+
+// said is what a process has written so far.
+type said struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (s *said) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+// Stderr is what the process has said on its standard error so far.
+func (c *Process) Stderr() string { return c.stderr.String() }
 
 // Start starts a subcommand; it is killed when the test ends.
 func (p Pipeline) Start(t testing.TB, env []string, command string, args ...string) *Process {

@@ -28,7 +28,7 @@ func day() string { return time.Now().UTC().Format(time.DateOnly) }
 // status is what a person's script would read of status --json.
 type status struct {
 	Running bool
-	Listen  struct{ HTTP, Kafka string }
+	Listen  struct{ HTTP, Kafka, Hive string }
 	Sources []struct {
 		Name, State string
 		Records     int64
