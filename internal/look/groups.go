@@ -27,7 +27,8 @@ type group struct {
 	template string // of their names below it
 	globs    []string
 	files    []found
-	zipped   int // how many end in .gz
+	zipped   int  // how many end in .gz
+	more     bool // others with such a name may follow: nobody named them
 }
 
 // mostSources is how many sources files with names of one kind become before they are taken for one.
@@ -99,7 +100,7 @@ func (l *looker) folder(ctx context.Context, path string) error {
 	l.leave(others, "no data by their names; name them if they are")
 	groups, is := grouped(path, data), map[string]bool{}
 	for _, g := range groups {
-		is[g.template] = true
+		is[g.template], g.more = true, true
 	}
 	groups = slices.DeleteFunc(groups, func(g *group) bool {
 		live := strings.TrimSuffix(g.template, "."+varies)
@@ -254,8 +255,9 @@ func (g *group) candidates() []string {
 	if len(g.globs) > 0 {
 		return g.globs
 	}
-	if len(g.files) == 1 {
-		return []string{file.Escape(g.files[0].path)}
+	alone := []string{file.Escape(g.files[0].path)}
+	if len(g.files) == 1 && !(g.more && tail.MatchString(stem(g.files[0].path))) {
+		return alone
 	}
 	base, zipped := file.Escape(g.base), map[bool]string{true: "{,.gz}"}[g.zipped > 0]
 	if g.zipped == len(g.files) {
@@ -272,6 +274,9 @@ func (g *group) candidates() []string {
 			begun := strings.ReplaceAll(name, "/"+varies, "/"+number[0])
 			globs = append(globs, base+strings.ReplaceAll(begun, varies, number[1])+zipped)
 		}
+	}
+	if len(g.files) == 1 {
+		return append(globs, alone...)
 	}
 	return append(globs, g.oneByOne()...)
 }

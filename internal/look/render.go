@@ -24,6 +24,7 @@ func (l *looker) render() []byte {
 	file := shellQuote(l.File)
 	say("", "Made by headwater init from what there was to look at; docs/example.yml has every key. What comes next:")
 	say("", "  headwater check "+file)
+	say("", "  headwater preview "+file+" "+l.sources[0].name)
 	say("", "  headwater run "+file+" --once")
 	say("", "  headwater query "+file+" \"select * from "+l.Database+"."+l.sources[0].name+" limit 10\"")
 	for _, left := range l.left {

@@ -55,7 +55,7 @@ func TestInit(t *testing.T) {
 		t.Fatal(err)
 	}
 	next := regexp.MustCompile(`(?m)^#   (headwater .*)$`).FindAllSubmatch(text, -1)
-	if len(next) != 3 {
+	if len(next) != 4 {
 		t.Fatalf("the pipeline says to run %q:\n%s", next, text)
 	}
 	for _, line := range next {
