@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"maps"
 	"net"
 	"sync"
 	"syscall"
@@ -30,11 +31,15 @@ const (
 	Unanswered
 	// Late passes the call on after Options.Late, whether or not the caller still waits.
 	Late
+	// Overtaken is Late, and cuts the connection at once.
+	Overtaken
 	// Away is Lost, cuts all other connections too, and refuses new ones for Options.Away.
 	Away
 )
 
-func (f Fault) String() string { return [...]string{"none", "lost", "unanswered", "late", "away"}[f] }
+func (f Fault) String() string {
+	return [...]string{"none", "lost", "unanswered", "late", "overtaken", "away"}[f]
+}
 
 // Options are what New needs.
 type Options struct {
@@ -60,7 +65,7 @@ type Proxy struct {
 	reserved int // a socket that keeps the port while nobody listens
 
 	running, pending sync.WaitGroup // pending are the faults that are not over
-	ended            chan struct{}
+	ended            chan struct{}  // closed when they are to end
 
 	mu       sync.Mutex
 	healed   bool
@@ -125,16 +130,15 @@ func (p *Proxy) Addr() string { return p.addr }
 func (p *Proxy) Met() map[Met]int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	met := map[Met]int{}
-	for m, n := range p.met {
-		met[m] = n
-	}
-	return met
+	return maps.Clone(p.met)
 }
 
-// Heal ends all faults, and returns when the calls that were late have been answered and somebody is at the address.
+// Heal ends all faults: the calls that are late are passed on, and it returns when they have been answered and somebody is at the address.
 func (p *Proxy) Heal() {
 	p.mu.Lock()
+	if !p.healed {
+		close(p.ended)
+	}
 	p.healed = true
 	p.mu.Unlock()
 	p.pending.Wait()
@@ -142,7 +146,6 @@ func (p *Proxy) Heal() {
 
 // Close cuts the connections and waits for what is under way.
 func (p *Proxy) Close() error {
-	close(p.ended)
 	p.Heal()
 	p.mu.Lock()
 	err := p.listener.Close()
@@ -202,7 +205,11 @@ func (p *Proxy) serve(conn net.Conn) {
 // pass does to one call what is to be done, and reports whether the connection may go on.
 func (p *Proxy) pass(name string, call []byte, conn, metastore net.Conn, answers *bufio.Reader) bool {
 	f := p.draw(name)
-	if f == Late {
+	if f == Overtaken {
+		p.cut(name, f)
+		_ = conn.Close()
+	}
+	if f == Late || f == Overtaken {
 		defer p.pending.Done()
 		select {
 		case <-time.After(p.opts.Late):
@@ -247,7 +254,7 @@ func (p *Proxy) draw(name string) Fault {
 	}
 	p.met[Met{name, f}]++
 	switch f {
-	case Late:
+	case Late, Overtaken:
 		p.pending.Add(1)
 	case Away:
 		p.leave()
