@@ -46,9 +46,8 @@ func (s *Source) Matches(path string) bool {
 // Look reads one file to its end, or until out takes no more, as a first Run with once would; whether the glob matches its path is not asked. It
 // tells how items are cut from it, or from the entries of an archive: csv, ndjson, lines, array, json (all of it) or bytes.
 func (s *Source) Look(ctx context.Context, path string, out collect.Out) (formats []string, err error) {
-	v := &visit{s: s, out: out, once: true, files: map[string]*file{}, failed: map[string]error{}}
-	f := &file{path: path, name: s.nameOf(path)}
-	f.stream = streamName(f.name, 0)
+	v := &visit{s: s, out: out, once: true, tree: local{}, files: map[string]*file{}, failed: map[string]error{}}
+	f := v.newFile(path, s.nameOf(path), 0)
 	if f.seen, err = os.Stat(path); err != nil {
 		return nil, err
 	}

@@ -41,6 +41,7 @@ var ours = map[string][]string{
 	"collect":             {"envelope", "internal/crash", "internal/retry", "internal/setting"},
 	"collect/file":        {"collect", "envelope", "internal/retry", "internal/setting"},
 	"collect/push":        {"collect", "envelope", "internal/setting"},
+	"collect/sftp":        {"collect", "collect/file", "internal/retry", "internal/setting"},
 	"collect/websocket":   {"collect", "envelope", "internal/retry", "internal/setting"},
 	"collect/collecttest": {"collect", "envelope"},
 
@@ -60,7 +61,7 @@ var ours = map[string][]string{
 
 	"internal/config":  {"collect", "envelope", "internal/setting", "kafka", "land", "query", "serialize", "table", "table/hive"},
 	"internal/look":    {"collect", "collect/file", "collect/websocket", "envelope", "internal/config", "schema", "serialize"},
-	"internal/builtin": {"collect", "collect/file", "collect/push", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
+	"internal/builtin": {"collect", "collect/file", "collect/push", "collect/sftp", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
 	"internal/arch":    {},
 	"cmd/headwater":    {"*"},
 
@@ -80,12 +81,14 @@ var theirs = map[string][]string{
 	"github.com/google/go-cmp":           {"collect/collecttest", "lake/laketest", "table/tabletest", "tests/binary"},
 	"github.com/gorilla/websocket":       {"collect/websocket", "internal/demo"},
 	"github.com/klauspost/compress":      {"collect/file", "lake", "land", "serialize"},
+	"github.com/pkg/sftp":                {"collect/sftp"},
 	"github.com/prometheus":              {"internal/metrics"},
 	"github.com/robfig/cron":             {"internal/schedule"},
 	"github.com/twmb/franz-go":           {"kafka", "kafka/embedded", "land"},
 	"github.com/twmb/franz-go/pkg/kgo":   {"kafka", "kafka/embedded", "land", "cmd/headwater"}, // cmd holds the client that the stages share
 	"github.com/twmb/franz-go/pkg/kfake": {"kafka/embedded"},
 	"go.yaml.in/yaml":                    {"internal/config"},
+	"golang.org/x/crypto":                {"collect/sftp"},
 	"golang.org/x/sync":                  {"*"},
 	"modernc.org/sqlite":                 {"table/metastore"},
 	"golang.org/x/sys":                   {"cmd/headwater", "internal/state", "lake/file", "table/hivefault"},
