@@ -39,7 +39,9 @@ var ours = map[string][]string{
 	"lake/laketest":  {"lake"},
 
 	"collect":             {"envelope", "internal/crash", "internal/retry", "internal/setting"},
+	"collect/amqp":        {"collect", "collect/message", "internal/retry", "internal/setting"},
 	"collect/file":        {"collect", "envelope", "internal/retry", "internal/setting"},
+	"collect/message":     {"envelope", "internal/retry", "internal/setting"},
 	"collect/push":        {"collect", "envelope", "internal/setting"},
 	"collect/websocket":   {"collect", "envelope", "internal/retry", "internal/setting"},
 	"collect/collecttest": {"collect", "envelope"},
@@ -58,7 +60,7 @@ var ours = map[string][]string{
 	"query":           {"internal/setting", "schema", "table"},
 
 	"internal/config":  {"collect", "envelope", "internal/setting", "kafka", "land", "query", "serialize", "table", "table/hive"},
-	"internal/builtin": {"collect", "collect/file", "collect/push", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
+	"internal/builtin": {"collect", "collect/amqp", "collect/file", "collect/push", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
 	"internal/arch":    {},
 	"cmd/headwater":    {"*"},
 
@@ -79,6 +81,7 @@ var theirs = map[string][]string{
 	"github.com/gorilla/websocket":       {"collect/websocket", "internal/demo"},
 	"github.com/klauspost/compress":      {"collect/file", "lake", "land", "serialize"},
 	"github.com/prometheus":              {"internal/metrics"},
+	"github.com/rabbitmq/amqp091-go":     {"collect/amqp"},
 	"github.com/robfig/cron":             {"internal/schedule"},
 	"github.com/twmb/franz-go":           {"kafka", "kafka/embedded", "land"},
 	"github.com/twmb/franz-go/pkg/kgo":   {"kafka", "kafka/embedded", "land", "cmd/headwater"}, // cmd holds the client that the stages share
