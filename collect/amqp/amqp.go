@@ -191,7 +191,7 @@ func (r *reader) finish(ctx context.Context) error {
 	if r.repeats > 0 {
 		r.s.log.Info("messages came again and added nothing", "messages", r.repeats)
 	}
-	if r.c.conn.IsClosed() {
+	if r.c.channel.IsClosed() {
 		return nil // all that was not acknowledged comes again
 	}
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)

@@ -145,7 +145,10 @@ func (s *Source) refused(doing string, err error) error {
 // ended is why no more deliveries come.
 func (s *Source) ended(c *connection) error {
 	select {
-	case <-c.cancelled:
+	case _, is := <-c.cancelled:
+		if !is {
+			break // it is closed with the channel
+		}
 		return fmt.Errorf("reading %s: the broker has cancelled the consumer: the queue was deleted, or its node has gone", s.origin)
 	default:
 	}
