@@ -53,6 +53,10 @@ type Item struct {
 	Stream string
 	// Resume is one JSON text: where the stream goes on after this item.
 	Resume json.RawMessage
+	// Key, if not empty, names the item among those of its stream: out.Streams has the keys of its last records, the last Keys of
+	// them. It is for a source that is given items again and cannot tell by Resume; each key is kept, so it is short.
+	Key  string
+	Keys int
 	// Item is what goes into the envelope as raw_data, or the fact that it is malformed.
 	envelope.Item
 	// Origin is where the item came from (a URL, a file's path, a queue), Position where in it (page, line, delivery id).

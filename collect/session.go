@@ -92,6 +92,7 @@ func newSession(accept context.Context, r *Runner, log Log, c envelope.Cursor, s
 			return nil, fmt.Errorf("stream %s of source %s lies on Kafka partition %d and the topic has %d: "+
 				"give the topic back its partitions", name, r.o.Name, at.Partition, len(s.load))
 		}
+		at.Keys = slices.Clip(at.Keys) // the source was given them too
 		s.streams[name] = &stream{name: name, acked: at, next: at.Seq + 1}
 		if !at.Done {
 			s.load[at.Partition]++
@@ -150,7 +151,7 @@ func (s *session) take(ctx context.Context, it *Item) (*sent, error) {
 	st := s.stream(it.Stream)
 	p := &sent{
 		stream:    st,
-		position:  envelope.Position{Stream: it.Stream, Seq: st.next, Resume: it.Resume},
+		position:  envelope.Position{Stream: it.Stream, Seq: st.next, Resume: it.Resume, Key: it.Key, Keys: it.Keys},
 		partition: st.acked.Partition,
 		done:      it.Done,
 	}
@@ -303,7 +304,7 @@ func (s *session) acknowledge(p *sent, offset int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := p.stream
-	st.acked.Seq, st.acked.Resume = p.position.Seq, p.position.Resume
+	st.acked.Pass(p.position)
 	s.offsets[p.partition] = offset + 1
 	s.changed = true
 	for len(st.marks) > 0 && st.marks[0].next <= p.position.Seq+1 {

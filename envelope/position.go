@@ -21,6 +21,10 @@ func (p Position) Append(dst []byte) []byte {
 	dst = appendName(append(dst, `{"v":1,"stream":`...), p.Stream)
 	dst = strconv.AppendInt(append(dst, `,"seq":`...), p.Seq, 10)
 	dst = appendResume(dst, p.Resume)
+	if p.Key != "" {
+		dst = AppendString(append(dst, `,"key":`...), p.Key)
+		dst = strconv.AppendInt(append(dst, `,"keys":`...), int64(p.Keys), 10)
+	}
 	return append(dst, '}')
 }
 
@@ -44,6 +48,12 @@ func ParsePosition(header []byte) (Position, error) {
 			p.Seq, err = readNumber(raw, 0, 64)
 		case "resume":
 			p.Resume = raw
+		case "key":
+			p.Key, err = readName(raw)
+		case "keys":
+			var n int64
+			n, err = readNumber(raw, 0, 32)
+			p.Keys = int(n)
 		}
 		return err
 	})
@@ -102,6 +112,13 @@ func (s StreamCursor) append(dst []byte) []byte {
 	if s.Done {
 		dst = append(dst, `,"done":true`...)
 	}
+	for i, key := range s.Keys {
+		dst = append(dst, [...]string{`,"keys":[`, `,`}[min(i, 1)]...)
+		dst = AppendString(dst, key)
+	}
+	if len(s.Keys) > 0 {
+		dst = append(dst, ']')
+	}
 	return append(dst, '}')
 }
 
@@ -155,6 +172,10 @@ func readStreamCursor(raw []byte) (StreamCursor, error) {
 		case "done":
 			if s.Done = string(raw) == "true"; !s.Done && string(raw) != "false" {
 				err = fmt.Errorf("done is %.100q, neither true nor false", raw)
+			}
+		case "keys":
+			if err = json.Unmarshal(raw, &s.Keys); err != nil {
+				err = fmt.Errorf("keys are %.100q, no array of strings", raw)
 			}
 		}
 		return err

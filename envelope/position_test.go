@@ -26,6 +26,7 @@ func TestPosition(t *testing.T) {
 		},
 		{envelope.Position{Stream: "\"\\\n\u2028\u00e9", Resume: json.RawMessage(`null`)}, `{"v":1,"stream":"\"\\\n` + "\u2028\u00e9" + `","seq":0,"resume":null}`},
 		{envelope.Position{Stream: "caf\xe9/\xff\xfe.csv"}, `{"v":1,"stream":"caf\udce9/\udcff\udcfe.csv","seq":0}`},
+		{envelope.Position{Stream: "q", Seq: 1, Key: "a\"b", Keys: 10}, `{"v":1,"stream":"q","seq":1,"key":"a\"b","keys":10}`},
 		{envelope.Position{Stream: `c:\udce9\ud83d`}, `{"v":1,"stream":"c:\\udce9\\ud83d","seq":0}`},
 	}
 	for _, c := range cases {
@@ -132,6 +133,36 @@ func TestCursor(t *testing.T) {
 	got, err := envelope.ParseCursor([]byte(encoded), "orders_raw")
 	if diff := cmp.Diff(cursor(), got); diff != "" || err != nil {
 		t.Error(err, diff)
+	}
+}
+
+// TestKeys: a stream remembers as many of its last keys as its last record says, and a copy of the cursor does not change.
+func TestKeys(t *testing.T) {
+	var s envelope.StreamCursor
+	pass := func(key string, keys int) {
+		s.Seq++
+		s.Pass(envelope.Position{Seq: s.Seq, Key: key, Keys: keys})
+	}
+	expect := func(got []string, want ...string) {
+		t.Helper()
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+	}
+	for _, key := range []string{"a", "b", "", "c"} {
+		pass(key, 3)
+	}
+	before := s
+	pass("d", 3)
+	pass("e", 3)
+	expect(before.Keys, "a", "b", "c")
+	expect(s.Keys, "c", "d", "e")
+	pass("f", 2)
+	expect(s.Keys, "e", "f")
+	c := envelope.Cursor{Source: "s", Streams: map[string]envelope.StreamCursor{"q": s}, Offsets: map[int32]int64{}}
+	checkCursor(t, c, "t")
+	if _, err := envelope.ParseCursor([]byte(`{"v":1,"source":"s","streams":{"q":{"seq":1,"partition":0,"keys":[1]}}}`), "t"); err == nil {
+		t.Error("keys that are no strings are taken")
 	}
 }
 

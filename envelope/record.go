@@ -29,6 +29,9 @@ type Position struct {
 	Seq int64
 	// Resume is the source's own description, one JSON text, of where the stream goes on after this record.
 	Resume json.RawMessage
+	// Key, if not empty, names the item among those of its stream, which remembers the keys of its last records, Keys of them.
+	Key  string
+	Keys int
 }
 
 // Cursor is what is known of all streams of a source at one moment.
@@ -49,4 +52,16 @@ type StreamCursor struct {
 	Partition int32 `json:"partition"`
 	// Done is set by a source that will never read the stream again.
 	Done bool `json:"done,omitempty"`
+	// Keys are those of the stream's last records that have one, the newest last.
+	Keys []string `json:"keys,omitempty"`
+}
+
+// Pass moves the cursor past a record of the stream. It does not change what Keys had, so that copies of the cursor may share it.
+func (s *StreamCursor) Pass(p Position) {
+	s.Seq, s.Resume = p.Seq, p.Resume
+	if p.Key == "" {
+		return
+	}
+	s.Keys = append(s.Keys, p.Key)
+	s.Keys = s.Keys[max(0, len(s.Keys)-p.Keys):]
 }

@@ -141,10 +141,11 @@ func (w *writer) append(ctx context.Context, stream string, partition int32, siz
 	w.seqs[stream]++
 	value := `{"raw_data":` + fmt.Sprint(seq) + `,"pad":"` + strings.Repeat("x", size) + `"}`
 	w.wait.Add(1)
-	w.log.Append(ctx, envelope.Record{
-		Partition: partition, Value: []byte(value), Time: time.UnixMilli(1_700_000_000_000),
-		Position: envelope.Position{Stream: stream, Seq: seq, Resume: json.RawMessage(fmt.Sprintf(`{"line":%d}`, seq+1))},
-	}, func(offset int64, err error) {
+	position := envelope.Position{Stream: stream, Seq: seq, Resume: json.RawMessage(fmt.Sprintf(`{"line":%d}`, seq+1))}
+	if stream == "keyed" {
+		position.Key, position.Keys = fmt.Sprint(seq), 150
+	}
+	w.log.Append(ctx, envelope.Record{Partition: partition, Value: []byte(value), Time: time.UnixMilli(1_700_000_000_000), Position: position}, func(offset int64, err error) {
 		defer w.wait.Done()
 		w.mu.Lock()
 		defer w.mu.Unlock()

@@ -277,7 +277,9 @@ func (r *replay) add(rec *kgo.Record) error {
 		return r.fault(rec, "stream %q has number %d after %d: records are missing or doubled", p.Stream, p.Seq, s.Seq)
 	}
 	r.seen[p.Stream] = true
-	r.cursor.Streams[p.Stream] = envelope.StreamCursor{Seq: p.Seq, Resume: p.Resume, Partition: rec.Partition}
+	s.Done = false
+	s.Pass(p)
+	r.cursor.Streams[p.Stream] = s
 	return nil
 }
 

@@ -44,6 +44,7 @@ func TestCursor(t *testing.T) {
 			w.append(ctx, "a", 0, i)
 			w.append(ctx, "b \xff", 1, i)
 			w.append(ctx, "c", 1, 0)
+			w.append(ctx, "keyed", 2, 0)
 			if i%10 == 0 {
 				if err := foreign.ProduceSync(ctx, &kgo.Record{Topic: "src_raw", Partition: int32(i / 10 % 3), Value: []byte("theirs")}).FirstErr(); err != nil {
 					t.Fatal(err)
@@ -53,6 +54,11 @@ func TestCursor(t *testing.T) {
 		w.mustSucceed()
 		seq := (round+1)*100 - 1
 		want.Streams["a"], want.Streams["b \xff"], want.Streams["c"] = at(seq, 0), at(seq, 1), at(seq, 1)
+		keyed := at(seq, 2)
+		for n := max(0, seq-149); n <= seq; n++ {
+			keyed.Keys = append(keyed.Keys, fmt.Sprint(n))
+		}
+		want.Streams["keyed"] = keyed
 		if err := l.visible(ctx); err != nil {
 			t.Fatal(err)
 		}

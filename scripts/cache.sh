@@ -21,3 +21,11 @@ try() {
 	done
 	return 1
 }
+
+# apt_install FILE PACKAGE installs the package unless it has brought the file. A runlevel of 1 keeps what it installs from starting.
+apt_install() {
+	lock apt
+	if [ -x "$1" ]; then return; fi
+	try apt-get -qq update
+	try env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq install --no-install-recommends "$2"
+}

@@ -133,7 +133,10 @@ func (l *Log) readBack() envelope.Cursor {
 	}
 	for p, records := range l.records {
 		for _, r := range records[c.Offsets[int32(p)]:] {
-			c.Streams[r.Position.Stream] = envelope.StreamCursor{Seq: r.Position.Seq, Resume: r.Position.Resume, Partition: int32(p)}
+			s := c.Streams[r.Position.Stream]
+			s.Partition, s.Done, s.Keys = int32(p), false, slices.Clip(s.Keys) // the snapshot has them too
+			s.Pass(r.Position)
+			c.Streams[r.Position.Stream] = s
 		}
 		c.Offsets[int32(p)] = int64(len(records))
 	}

@@ -39,7 +39,9 @@ var ours = map[string][]string{
 	"lake/laketest":  {"lake"},
 
 	"collect":             {"envelope", "internal/crash", "internal/retry", "internal/setting"},
+	"collect/amqp":        {"collect", "collect/message", "internal/retry", "internal/setting"},
 	"collect/file":        {"collect", "envelope", "internal/retry", "internal/setting"},
+	"collect/message":     {"envelope", "internal/retry", "internal/setting"},
 	"collect/push":        {"collect", "envelope", "internal/setting"},
 	"collect/sftp":        {"collect", "collect/file", "internal/retry", "internal/setting"},
 	"collect/websocket":   {"collect", "envelope", "internal/retry", "internal/setting"},
@@ -61,7 +63,7 @@ var ours = map[string][]string{
 
 	"internal/config":  {"collect", "envelope", "internal/setting", "kafka", "land", "query", "serialize", "table", "table/hive"},
 	"internal/look":    {"collect", "collect/file", "collect/websocket", "envelope", "internal/config", "schema", "serialize"},
-	"internal/builtin": {"collect", "collect/file", "collect/push", "collect/sftp", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
+	"internal/builtin": {"collect", "collect/amqp", "collect/file", "collect/push", "collect/sftp", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
 	"internal/arch":    {},
 	"cmd/headwater":    {"*"},
 
@@ -83,6 +85,7 @@ var theirs = map[string][]string{
 	"github.com/klauspost/compress":      {"collect/file", "lake", "land", "serialize"},
 	"github.com/pkg/sftp":                {"collect/sftp"},
 	"github.com/prometheus":              {"internal/metrics"},
+	"github.com/rabbitmq/amqp091-go":     {"collect/amqp"},
 	"github.com/robfig/cron":             {"internal/schedule"},
 	"github.com/twmb/franz-go":           {"kafka", "kafka/embedded", "land"},
 	"github.com/twmb/franz-go/pkg/kgo":   {"kafka", "kafka/embedded", "land", "cmd/headwater"}, // cmd holds the client that the stages share

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"headwater/collect"
+	"headwater/collect/amqp"
 	"headwater/collect/file"
 	"headwater/collect/push"
 	"headwater/collect/sftp"
@@ -21,6 +22,9 @@ import (
 // Sources are the kinds of sources that a pipeline file may name.
 func Sources() *config.Registry {
 	var r config.Registry
+	config.Add(&r, "amqp", amqp.DefaultConfig, func(c amqp.Config, env config.Env) (collect.Source, error) {
+		return amqp.New(c, env.Name, env.Base, env.Logger), nil
+	})
 	config.Add(&r, "file", file.DefaultConfig, func(c file.Config, env config.Env) (collect.Source, error) {
 		return file.New(c, env.Base, env.Logger), nil
 	})

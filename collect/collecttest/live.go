@@ -1,0 +1,96 @@
+package collecttest
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"headwater/collect"
+	"headwater/envelope"
+)
+
+// Live is a source that a Runner runs over a topic in memory until it is stopped, for tests that break what it reads from.
+type Live struct {
+	*collect.Runner
+	// Log and Kept are the topic and the quarantine, which outlive the Live.
+	Log  *Log
+	Kept *Quarantine
+	// Stop ends the Runner and waits for it. The test's end does, too.
+	Stop func()
+	t    *testing.T
+}
+
+// Start runs the source over the topic. A source that fails is run again at once.
+func Start(t *testing.T, src collect.Source, log *Log) *Live {
+	t.Helper()
+	l := &Live{Log: log, Kept: &Quarantine{}, t: t}
+	c := collect.DefaultConfig()
+	c.Retry = collect.Retry{Min: time.Millisecond, Max: 100 * time.Millisecond, Tries: 1}
+	l.Runner = collect.New(collect.Options{Name: "live", Source: src, Open: log.Open, Quarantine: l.Kept, Config: c, Logger: slog.New(slog.DiscardHandler)})
+	ctx, cancel := context.WithCancel(context.Background())
+	result := make(chan error, 1)
+	go func() { result <- l.Run(ctx, false) }()
+	l.Stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-result; err != nil {
+			t.Error(err)
+		}
+		for _, fault := range log.Faults() {
+			t.Error(fault)
+		}
+	})
+	t.Cleanup(l.Stop)
+	return l
+}
+
+// Items are the raw_data of the topic's records; before that of a malformed one is "!".
+func (l *Live) Items() (items []string) {
+	l.t.Helper()
+	for _, r := range l.Log.Records() {
+		v, err := envelope.Parse(r.Value)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		text := string(v.RawData)
+		if _, is := envelope.MetadataMalformed(v.Metadata); is {
+			text = "!" + text
+		}
+		items = append(items, text)
+	}
+	return items
+}
+
+// Await waits until the topic has so many records.
+func (l *Live) Await(records int) {
+	l.t.Helper()
+	l.Until(func() bool { return len(l.Log.Records()) >= records })
+}
+
+// Until waits for what the source does in its own time.
+func (l *Live) Until(done func() bool) {
+	l.t.Helper()
+	for until := time.Now().Add(40 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(until) {
+			l.t.Fatalf("forty seconds have passed: %d records, %+v", len(l.Log.Records()), l.Status())
+		}
+	}
+}
+
+// AwaitError waits until the source has failed with an error that says so, and gives the whole of it.
+func (l *Live) AwaitError(words ...string) string {
+	l.t.Helper()
+	why := ""
+	l.Until(func() bool {
+		why = l.Status().LastError
+		for _, word := range words {
+			if !strings.Contains(why, word) {
+				return false
+			}
+		}
+		return true
+	})
+	return why
+}

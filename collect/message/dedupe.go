@@ -1,0 +1,93 @@
+package message
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+
+	"headwater/envelope"
+	"headwater/internal/setting"
+)
+
+// Dedupe is how a message that comes again is known. The zero value knows none.
+type Dedupe struct {
+	// Key is the name of a header or, if it begins with $., a path of names in a JSON body, as $.order.id.
+	Key string `yaml:"key"`
+	// Window is how many keys are remembered, the newest.
+	Window int `yaml:"window"`
+}
+
+// maxWindow bounds what a cursor holds: a key has about 20 bytes there.
+const maxWindow = 100_000
+
+// Validate adds the faults; least is how many messages may be on their way, all of which may come again.
+func (d *Dedupe) Validate(f *setting.Faults, least int, because string) {
+	if d.Key == "" {
+		return
+	}
+	if names := strings.Split(d.Key, "."); names[0] == "$" || strings.HasPrefix(d.Key, "$") {
+		for i, name := range names {
+			if name == "" || (name == "$") != (i == 0) || len(names) < 2 {
+				f.Add([]string{"dedupe", "key"}, "must be the name of a header or a path as $.order.id, got %q", d.Key)
+				break
+			}
+		}
+	}
+	if d.Window < least || d.Window > maxWindow {
+		f.Add([]string{"dedupe", "window"}, "must be from %d (%s) to %d, got %d", least, because, maxWindow, d.Window)
+	}
+}
+
+// Of is the key of a message; empty if it has none.
+func (d *Dedupe) Of(h *Headers, body []byte) string {
+	path, is := strings.CutPrefix(d.Key, "$.")
+	if !is {
+		return h.find(d.Key)
+	}
+	raw, found, err := envelope.Lookup(body, strings.Split(path, ".")...)
+	if err != nil || !found || raw[0] == '{' || raw[0] == '[' || string(raw) == "null" {
+		return ""
+	}
+	var text string
+	if raw[0] == '"' && json.Unmarshal(raw, &text) == nil {
+		return text
+	}
+	return string(bytes.TrimSpace(raw))
+}
+
+// Keys are those of a stream's last messages.
+type Keys struct {
+	most  int
+	known map[string]struct{}
+	order []string
+}
+
+// NewKeys are those that a stream's records say, the newest most of them. Invariant 2.
+func NewKeys(at envelope.StreamCursor, most int) *Keys {
+	k := &Keys{most: most, known: map[string]struct{}{}}
+	for _, hash := range at.Keys {
+		k.add(hash)
+	}
+	return k
+}
+
+// Add takes the key of a message and gives what its item's Key must be. It is not new if one of the last messages had it.
+func (k *Keys) Add(key string) (hash string, isNew bool) {
+	sum := sha256.Sum256([]byte(key))
+	hash = base64.RawURLEncoding.EncodeToString(sum[:12])
+	return hash, k.add(hash)
+}
+
+func (k *Keys) add(hash string) bool {
+	if _, known := k.known[hash]; known {
+		return false
+	}
+	k.known[hash] = struct{}{}
+	if k.order = append(k.order, hash); len(k.order) > k.most {
+		delete(k.known, k.order[0])
+		k.order = k.order[1:]
+	}
+	return true
+}
