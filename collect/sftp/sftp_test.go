@@ -103,7 +103,7 @@ func (b *bench) write(t *testing.T, name, data string) {
 	must(t, os.Rename(temp, path))
 }
 
-func (b *bench) source() *Source {
+func (b *bench) source() *file.Source {
 	return New(b.c, b.Dir, slog.New(slog.NewTextHandler(&b.notes, nil)))
 }
 

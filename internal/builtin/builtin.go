@@ -9,6 +9,7 @@ import (
 
 	"headwater/collect"
 	"headwater/collect/file"
+	"headwater/collect/ftp"
 	"headwater/collect/push"
 	"headwater/collect/sftp"
 	"headwater/collect/websocket"
@@ -23,6 +24,9 @@ func Sources() *config.Registry {
 	var r config.Registry
 	config.Add(&r, "file", file.DefaultConfig, func(c file.Config, env config.Env) (collect.Source, error) {
 		return file.New(c, env.Base, env.Logger), nil
+	})
+	config.Add(&r, "ftp", ftp.DefaultConfig, func(c ftp.Config, env config.Env) (collect.Source, error) {
+		return ftp.New(c, env.Base, env.Logger), nil
 	})
 	config.Add(&r, "push", push.DefaultConfig, func(c push.Config, env config.Env) (collect.Source, error) {
 		s := push.New(c, env.Logger)

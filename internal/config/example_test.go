@@ -54,7 +54,7 @@ func TestExampleHasTheDefaults(t *testing.T) {
 
 // TestExampleHasEveryKey reads the example with its left-out keys put in, which must be valid too.
 func TestExampleHasEveryKey(t *testing.T) {
-	for _, name := range []string{"KAFKA_PASSWORD", "HOOKS_TOKEN", "HOOKS_SECRET", "FEED_TOKEN", "SFTP_PASSPHRASE", "SFTP_PASSWORD"} {
+	for _, name := range []string{"KAFKA_PASSWORD", "HOOKS_TOKEN", "HOOKS_SECRET", "FEED_TOKEN", "SFTP_PASSPHRASE", "SFTP_PASSWORD", "FTP_PASSWORD"} {
 		t.Setenv(name, "hunter2")
 	}
 	data, err := os.ReadFile(example)
