@@ -43,6 +43,7 @@ type Source struct {
 	base string
 	log  *slog.Logger
 	dial func(context.Context) (Tree, error) // nil for this machine's folders
+	rest time.Time                           // until when a server that refuses the user is left alone; by losing it, it refuses once more
 
 	origin string            // what paths follow in the origin of items
 	told   map[string]string // what was logged of a path, by any Run
@@ -115,16 +116,14 @@ func (f *file) replace(ctx context.Context, out collect.Out, kept *reader) error
 
 // Run implements collect.Source. Files and folders that cannot be read are logged when that changes and, with once, returned.
 func (s *Source) Run(ctx context.Context, out collect.Out, once bool) error {
-	v := &visit{s: s, out: out, once: once, tree: local{}, files: map[string]*file{}, failed: map[string]error{}}
+	v := &visit{s: s, out: out, once: once, files: map[string]*file{}, failed: map[string]error{}}
 	v.recall(out.Streams())
 	g, ctx := errgroup.WithContext(ctx)
-	if s.dial != nil {
-		var err error
-		if v.tree, err = s.dial(ctx); err != nil {
-			return err
-		}
-		defer v.tree.Close() // nothing was written
+	var err error
+	if v.tree, err = s.connect(ctx, once); err != nil {
+		return err
 	}
+	defer v.tree.Close() // nothing was written
 	work := make(chan *file)
 	for range readers {
 		g.Go(func() error { return v.readAll(ctx, work) })
@@ -271,7 +270,13 @@ func (v *visit) readAll(ctx context.Context, work <-chan *file) error {
 	for f := range work {
 		began := time.Now()
 		tail, err := v.readGuarded(ctx, f, &scratch)
-		if _, isStopped := errors.AsType[stopped](err); isStopped || isLost(err) {
+		if _, isStopped := errors.AsType[stopped](err); isStopped {
+			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err() // a connection that ended with it is no fault
+		}
+		if isLost(err) {
 			return err
 		}
 		if errors.Is(err, fs.ErrNotExist) {

@@ -46,7 +46,9 @@ func (s *Source) list(ctx context.Context, t Tree, report func(path string, err 
 		if !errors.Is(err, fs.ErrNotExist) {
 			w.l.unread = append(w.l.unread, root)
 		}
-		err = fmt.Errorf("listing %s: %w", root, err)
+		if s.dial == nil { // other trees say so themselves
+			err = fmt.Errorf("listing %s: %w", root, err)
+		}
 	}
 	return w.l, err
 }

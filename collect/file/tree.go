@@ -6,12 +6,15 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"path"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
+
+	"headwater/internal/retry"
 )
 
 // Tree is where files lie: this machine's folders, or those of a server. Its methods may be called from several goroutines. Paths are
@@ -48,6 +51,14 @@ type lost struct{ error }
 
 func (l lost) Unwrap() error { return l.error }
 
+// Refused marks an error as a server's that does not let the user in, for a person to mend. It is asked again after some minutes: many lock out
+// who asks more often.
+func Refused(err error) error { return refused{retry.Stop(err)} }
+
+type refused struct{ error }
+
+func (r refused) Unwrap() error { return r.error }
+
 func isLost(err error) bool {
 	_, is := errors.AsType[lost](err)
 	return is
@@ -68,6 +79,23 @@ func NewElsewhere(e Elsewhere, r Reading, log *slog.Logger) *Source {
 	s := New(Config{Path: e.Path, Reading: r}, "/", log)
 	s.dial, s.origin = e.Dial, e.Origin
 	return s
+}
+
+// connect has the tree of a Run that ends with ctx.
+func (s *Source) connect(ctx context.Context, once bool) (Tree, error) {
+	if s.dial == nil {
+		return local{}, nil
+	}
+	if !once {
+		if err := retry.Wait(ctx, time.Until(s.rest)); err != nil {
+			return nil, err
+		}
+	}
+	t, err := s.dial(ctx)
+	if _, is := errors.AsType[refused](err); is {
+		s.rest = time.Now().Add(4*time.Minute + rand.N(2*time.Minute))
+	}
+	return t, err
 }
 
 // local is this machine's.

@@ -19,7 +19,7 @@ import (
 )
 
 // dial connects and logs in. The connection ends with ctx.
-func (s *Source) dial(ctx context.Context) (file.Tree, error) {
+func (s *source) dial(ctx context.Context) (file.Tree, error) {
 	trust, err := s.trust()
 	if err != nil {
 		return nil, err
@@ -52,7 +52,7 @@ func (s *Source) dial(ctx context.Context) (file.Tree, error) {
 }
 
 // session speaks SSH on a connection, and SFTP on that.
-func (s *Source) session(raw net.Conn, trust hostKeys, auth []ssh.AuthMethod) (*tree, error) {
+func (s *source) session(raw net.Conn, trust hostKeys, auth []ssh.AuthMethod) (*tree, error) {
 	var untrusted error
 	c := ssh.ClientConfig{
 		User: s.at.User, Auth: auth, HostKeyAlgorithms: trust.algorithms,
@@ -66,8 +66,7 @@ func (s *Source) session(raw net.Conn, trust hostKeys, auth []ssh.AuthMethod) (*
 	case untrusted != nil:
 		return nil, retry.Stop(untrusted)
 	case err != nil && strings.Contains(err.Error(), "unable to authenticate"):
-		s.refused()
-		return nil, retry.Stop(fmt.Errorf("the server does not let user %s in: %w", s.at.User, err))
+		return nil, file.Refused(fmt.Errorf("the server does not let user %s in: %w", s.at.User, err))
 	case err != nil:
 		return nil, err
 	}
@@ -81,7 +80,7 @@ func (s *Source) session(raw net.Conn, trust hostKeys, auth []ssh.AuthMethod) (*
 }
 
 // auth is what the server gets to know of the user, in this order.
-func (s *Source) auth() (methods []ssh.AuthMethod, err error) {
+func (s *source) auth() (methods []ssh.AuthMethod, err error) {
 	if s.c.PrivateKey != "" {
 		key, err := s.signer()
 		if err != nil {
@@ -106,7 +105,7 @@ func (s *Source) auth() (methods []ssh.AuthMethod, err error) {
 }
 
 // signer is the private key. Its errors never have the key's text.
-func (s *Source) signer() (ssh.Signer, error) {
+func (s *source) signer() (ssh.Signer, error) {
 	pem := []byte(s.c.PrivateKey.Reveal())
 	if !strings.Contains(s.c.PrivateKey.Reveal(), "-----BEGIN") {
 		var err error
@@ -124,7 +123,7 @@ func (s *Source) signer() (ssh.Signer, error) {
 	return key, nil
 }
 
-func (s *Source) path(path string) string {
+func (s *source) path(path string) string {
 	if filepath.IsAbs(path) {
 		return path
 	}
@@ -138,7 +137,7 @@ type hostKeys struct {
 	algorithms []string
 }
 
-func (s *Source) trust() (hostKeys, error) {
+func (s *source) trust() (hostKeys, error) {
 	switch {
 	case s.c.InsecureIgnoreHostKey:
 		s.log.Warn("the key of the server is not looked at: anybody between here and there can read the password and the files", "server", s.at.Origin)
@@ -167,13 +166,13 @@ func (s *Source) trust() (hostKeys, error) {
 }
 
 // unknown tells a person what to find out and what to write.
-func (s *Source) unknown(why, host string, key ssh.PublicKey) error {
+func (s *source) unknown(why, host string, key ssh.PublicKey) error {
 	return fmt.Errorf("%s. If whoever runs it says that the fingerprint of its key is %s, add this line: %s",
 		why, ssh.FingerprintSHA256(key), knownhosts.Line([]string{host}, key))
 }
 
 // knownHosts reads the keys that are trusted, from a file or from the configuration itself.
-func (s *Source) knownHosts() (ssh.HostKeyCallback, error) {
+func (s *source) knownHosts() (ssh.HostKeyCallback, error) {
 	path := s.path(s.c.KnownHosts)
 	if _, _, _, _, _, err := ssh.ParseKnownHosts([]byte(s.c.KnownHosts)); err == nil {
 		f, err := os.CreateTemp("", "known_hosts-")
@@ -195,7 +194,7 @@ func (s *Source) knownHosts() (ssh.HostKeyCallback, error) {
 }
 
 // algorithms are those of the server's known keys; nil, any, if there are none.
-func (s *Source) algorithms(known ssh.HostKeyCallback) (all []string) {
+func (s *source) algorithms(known ssh.HostKeyCallback) (all []string) {
 	var want *knownhosts.KeyError
 	if !errors.As(known(s.at.Host, &net.TCPAddr{}, nobody{}), &want) {
 		return nil

@@ -12,55 +12,28 @@
 package sftp
 
 import (
-	"context"
 	"log/slog"
-	"math/rand/v2"
-	"time"
 
-	"headwater/collect"
 	"headwater/collect/file"
-	"headwater/internal/retry"
 )
 
-// Source reads the files of one server.
-type Source struct {
-	c     Config
-	base  string
-	at    file.Address
-	log   *slog.Logger
-	files *file.Source
-	// rest is until when the server is left alone, because it has refused the user; losing it costs one more refusal.
-	rest time.Time
+// source is what connects to one server.
+type source struct {
+	c    Config
+	base string
+	at   file.Address
+	log  *slog.Logger
 }
 
-// New makes a source; relative paths of keys and known hosts are relative to the folder base.
-func New(c Config, base string, log *slog.Logger) *Source {
+// New makes a source of a valid configuration; relative paths of keys and known hosts are relative to the folder base.
+func New(c Config, base string, log *slog.Logger) *file.Source {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
 	at, err := file.ParseAddress(c.URL, "sftp", "22")
 	if err != nil {
-		panic(err) // it was validated
+		panic(err) // it is not valid
 	}
-	s := &Source{c: c, base: base, at: at, log: log}
-	s.files = file.NewElsewhere(file.Elsewhere{Path: at.Path, Origin: at.Origin, Dial: s.dial}, c.Reading, log)
-	return s
+	s := &source{c: c, base: base, at: at, log: log}
+	return file.NewElsewhere(file.Elsewhere{Path: at.Path, Origin: at.Origin, Dial: s.dial}, c.Reading, log)
 }
-
-// Run implements collect.Source. A server that has refused the user is asked again after some minutes: many lock out who
-// asks more often.
-func (s *Source) Run(ctx context.Context, out collect.Out, once bool) error {
-	if !once {
-		if err := retry.Wait(ctx, time.Until(s.rest)); err != nil {
-			return err
-		}
-	}
-	return s.files.Run(ctx, out, once)
-}
-
-// refused notes that the server does not let the user in.
-func (s *Source) refused() {
-	s.rest = time.Now().Add(4*time.Minute + rand.N(2*time.Minute))
-}
-
-var _ collect.Source = (*Source)(nil)

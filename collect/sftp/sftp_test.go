@@ -103,7 +103,7 @@ func (b *bench) write(t *testing.T, name, data string) {
 	must(t, os.Rename(temp, path))
 }
 
-func (b *bench) source() *Source {
+func (b *bench) source() *file.Source {
 	return New(b.c, b.Dir, slog.New(slog.NewTextHandler(&b.notes, nil)))
 }
 
@@ -296,6 +296,7 @@ func TestPassword(t *testing.T) {
 	b.once(t)
 	b.expect(t, `a.txt#0: "1"`)
 	b.c.Password = "tell-tale"
+	door := b.through(t)
 	src := b.source()
 	err := src.Run(t.Context(), &nowhere{}, true)
 	if err == nil || retry.Classify(err) != retry.Permanent || strings.Contains(fmt.Sprint(err, b.notes.String()), "tell-tale") {
@@ -304,8 +305,8 @@ func TestPassword(t *testing.T) {
 	// A server that has refused is left alone for minutes.
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if err := src.Run(ctx, &nowhere{}, false); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("it is asked again at once: %v", err)
+	if err := src.Run(ctx, &nowhere{}, false); !errors.Is(err, context.DeadlineExceeded) || door.Visits.Load() != 1 {
+		t.Errorf("it is asked again at once: %v, %d connections", err, door.Visits.Load())
 	}
 }
 
@@ -436,7 +437,7 @@ func TestIdle(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "/*.log")
 	b.write(t, "a.log", "1\n")
-	b.c.Timeout, b.c.Every = time.Second, time.Hour
+	b.c.Timeout, b.c.Every = time.Second, 1500*time.Millisecond
 	ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
 	defer cancel()
 	if err := b.source().Run(ctx, &nowhere{}, false); !errors.Is(err, context.DeadlineExceeded) {

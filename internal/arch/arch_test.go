@@ -42,8 +42,9 @@ var ours = map[string][]string{
 	"collect/amqp":        {"collect", "collect/message", "internal/retry", "internal/setting"},
 	"collect/file":        {"collect", "envelope", "internal/retry", "internal/setting"},
 	"collect/message":     {"envelope", "internal/retry", "internal/setting"},
+	"collect/ftp":         {"collect/file", "internal/retry", "internal/setting"},
 	"collect/push":        {"collect", "envelope", "internal/setting"},
-	"collect/sftp":        {"collect", "collect/file", "internal/retry", "internal/setting"},
+	"collect/sftp":        {"collect/file", "internal/retry", "internal/setting"},
 	"collect/websocket":   {"collect", "envelope", "internal/retry", "internal/setting"},
 	"collect/collecttest": {"collect", "envelope"},
 
@@ -63,7 +64,7 @@ var ours = map[string][]string{
 
 	"internal/config":  {"collect", "envelope", "internal/setting", "kafka", "land", "query", "serialize", "table", "table/hive"},
 	"internal/look":    {"collect", "collect/file", "collect/websocket", "envelope", "internal/config", "schema", "serialize"},
-	"internal/builtin": {"collect", "collect/amqp", "collect/file", "collect/push", "collect/sftp", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
+	"internal/builtin": {"collect", "collect/amqp", "collect/file", "collect/ftp", "collect/push", "collect/sftp", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
 	"internal/arch":    {},
 	"cmd/headwater":    {"*"},
 
@@ -82,6 +83,7 @@ var theirs = map[string][]string{
 	"github.com/duckdb":                  {"query"},
 	"github.com/google/go-cmp":           {"collect/collecttest", "lake/laketest", "table/tabletest", "tests/binary"},
 	"github.com/gorilla/websocket":       {"collect/websocket", "internal/demo"},
+	"github.com/jlaffaye/ftp":            {"collect/ftp"},
 	"github.com/klauspost/compress":      {"collect/file", "lake", "land", "serialize"},
 	"github.com/pkg/sftp":                {"collect/sftp"},
 	"github.com/prometheus":              {"internal/metrics"},

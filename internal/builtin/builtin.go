@@ -10,6 +10,7 @@ import (
 	"headwater/collect"
 	"headwater/collect/amqp"
 	"headwater/collect/file"
+	"headwater/collect/ftp"
 	"headwater/collect/push"
 	"headwater/collect/sftp"
 	"headwater/collect/websocket"
@@ -27,6 +28,9 @@ func Sources() *config.Registry {
 	})
 	config.Add(&r, "file", file.DefaultConfig, func(c file.Config, env config.Env) (collect.Source, error) {
 		return file.New(c, env.Base, env.Logger), nil
+	})
+	config.Add(&r, "ftp", ftp.DefaultConfig, func(c ftp.Config, env config.Env) (collect.Source, error) {
+		return ftp.New(c, env.Base, env.Logger), nil
 	})
 	config.Add(&r, "push", push.DefaultConfig, func(c push.Config, env config.Env) (collect.Source, error) {
 		s := push.New(c, env.Logger)

@@ -3,6 +3,8 @@ package crash
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -13,13 +15,40 @@ import (
 // TestSFTPKilled kills a process that reads files of an SFTP server again and again, and the server too. In the end every line is there once.
 func TestSFTPKilled(t *testing.T) {
 	t.Parallel()
+	s := fixture.NewSFTP(t)
+	surviveOf(t, s, s.Dir, func(name string) string {
+		return fmt.Sprintf("{sftp: {url: %q, private_key: %q, known_hosts: %q, every: 50ms, settle: 50ms, timeout: 5s}}",
+			"sftp://"+s.User+"@"+s.Addr+s.Dir+"/"+name+"/*.ndjson", s.Key, s.KnownHosts)
+	})
+}
+
+// TestFTPKilled does the same with FTP.
+func TestFTPKilled(t *testing.T) {
+	t.Parallel()
+	s := fixture.NewFTP(t, "", 0)
+	surviveOf(t, s, s.Dir, func(name string) string {
+		return fmt.Sprintf("{ftp: {url: %q, password: %q, tls: none, every: 50ms, settle: 50ms, timeout: 5s, connections: 2}}",
+			"ftp://"+s.User+"@"+s.Addr+"/"+name+"/*.ndjson", s.Password)
+	})
+}
+
+// surviveOf has a pipeline read two folders in a server's dir, by sources that are written so, and kills both again and again.
+func surviveOf(t *testing.T, server interface {
+	Start()
+	Kill()
+}, dir string, source func(name string) string,
+) {
+	t.Helper()
 	kills, seed := drawn(t, 4, 10)
 	random := rand.New(rand.NewPCG(seed, 0))
-	server := fixture.NewSFTP(t)
 	w := newWorld(t, binary.Build(t), "")
-	source := func(name string) string {
-		return fmt.Sprintf("{sftp: {url: %q, private_key: %q, known_hosts: %q, every: 50ms, settle: 50ms, timeout: 5s}}",
-			"sftp://"+server.User+"@"+server.Addr+w.Dir+"/in/"+name+"/*.ndjson", server.Key, server.KnownHosts)
+	if err := os.Symlink(dir, filepath.Join(w.Dir, "in")); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"odd", "even"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	w.Write(t, "pipeline.yaml", fmt.Appendf(nil, `
 database: db

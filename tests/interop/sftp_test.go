@@ -27,6 +27,17 @@ func TestSFTP(t *testing.T) {
 	})
 }
 
+// TestFTP runs the example of docs/sources/ftp.md, with another address, on the flights.
+func TestFTP(t *testing.T) {
+	server := fixture.NewVsftpd(t, "explicit")
+	t.Setenv("FTP_PASSWORD", server.Password)
+	flightsFrom(t, "ftp", server.Dir, &url.URL{Scheme: "ftp", User: url.User(server.User), Host: server.Addr, Path: server.Path}, func(p binary.Pipeline) {
+		ca, err := os.ReadFile(server.CA)
+		must(t, err)
+		p.Write(t, "ca.pem", ca)
+	})
+}
+
 // flightsFrom puts the flights, in two compressed files, into a folder that a server has, and runs the example of a source's page.
 func flightsFrom(t *testing.T, page, dir string, at *url.URL, prepare func(binary.Pipeline)) {
 	t.Helper()
