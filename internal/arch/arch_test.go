@@ -42,6 +42,7 @@ var ours = map[string][]string{
 	"collect/amqp":        {"collect", "collect/message", "internal/retry", "internal/setting"},
 	"collect/file":        {"collect", "envelope", "internal/retry", "internal/setting"},
 	"collect/message":     {"envelope", "internal/retry", "internal/setting"},
+	"collect/mqtt":        {"collect", "collect/message", "envelope", "internal/retry", "internal/setting"},
 	"collect/push":        {"collect", "envelope", "internal/setting"},
 	"collect/websocket":   {"collect", "envelope", "internal/retry", "internal/setting"},
 	"collect/collecttest": {"collect", "envelope"},
@@ -60,7 +61,7 @@ var ours = map[string][]string{
 	"query":           {"internal/setting", "schema", "table"},
 
 	"internal/config":  {"collect", "envelope", "internal/setting", "kafka", "land", "query", "serialize", "table", "table/hive"},
-	"internal/builtin": {"collect", "collect/amqp", "collect/file", "collect/push", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
+	"internal/builtin": {"collect", "collect/amqp", "collect/file", "collect/mqtt", "collect/push", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
 	"internal/arch":    {},
 	"cmd/headwater":    {"*"},
 
@@ -71,25 +72,26 @@ var ours = map[string][]string{
 
 // theirs has, for every module or package of others, our packages that may import it; the longest prefix counts. "*" is all.
 var theirs = map[string][]string{
-	"github.com/apache/arrow-go":         {"serialize", "table", "table/tabletest"},
-	"github.com/apache/thrift":           {"table/hive", "table/metastore"},
-	"github.com/aws":                     {"lake/s3"},
-	"github.com/beltran/gohive":          {"table/hive", "table/metastore"},
-	"github.com/bmatcuk/doublestar":      {"collect/file"},
-	"github.com/duckdb":                  {"query"},
-	"github.com/google/go-cmp":           {"collect/collecttest", "lake/laketest", "table/tabletest", "tests/binary"},
-	"github.com/gorilla/websocket":       {"collect/websocket", "internal/demo"},
-	"github.com/klauspost/compress":      {"collect/file", "lake", "land", "serialize"},
-	"github.com/prometheus":              {"internal/metrics"},
-	"github.com/rabbitmq/amqp091-go":     {"collect/amqp"},
-	"github.com/robfig/cron":             {"internal/schedule"},
-	"github.com/twmb/franz-go":           {"kafka", "kafka/embedded", "land"},
-	"github.com/twmb/franz-go/pkg/kgo":   {"kafka", "kafka/embedded", "land", "cmd/headwater"}, // cmd holds the client that the stages share
-	"github.com/twmb/franz-go/pkg/kfake": {"kafka/embedded"},
-	"go.yaml.in/yaml":                    {"internal/config"},
-	"golang.org/x/sync":                  {"*"},
-	"modernc.org/sqlite":                 {"table/metastore"},
-	"golang.org/x/sys":                   {"cmd/headwater", "internal/state", "lake/file"},
+	"github.com/apache/arrow-go":              {"serialize", "table", "table/tabletest"},
+	"github.com/apache/thrift":                {"table/hive", "table/metastore"},
+	"github.com/aws":                          {"lake/s3"},
+	"github.com/beltran/gohive":               {"table/hive", "table/metastore"},
+	"github.com/bmatcuk/doublestar":           {"collect/file"},
+	"github.com/duckdb":                       {"query"},
+	"github.com/google/go-cmp":                {"collect/collecttest", "lake/laketest", "table/tabletest", "tests/binary"},
+	"github.com/gorilla/websocket":            {"collect/websocket", "internal/demo"},
+	"github.com/klauspost/compress":           {"collect/file", "lake", "land", "serialize"},
+	"github.com/mochi-mqtt/server/v2/packets": {"collect/mqtt", "tests/interop/fixture"},
+	"github.com/prometheus":                   {"internal/metrics"},
+	"github.com/rabbitmq/amqp091-go":          {"collect/amqp"},
+	"github.com/robfig/cron":                  {"internal/schedule"},
+	"github.com/twmb/franz-go":                {"kafka", "kafka/embedded", "land"},
+	"github.com/twmb/franz-go/pkg/kgo":        {"kafka", "kafka/embedded", "land", "cmd/headwater"}, // cmd holds the client that the stages share
+	"github.com/twmb/franz-go/pkg/kfake":      {"kafka/embedded"},
+	"go.yaml.in/yaml":                         {"internal/config"},
+	"golang.org/x/sync":                       {"*"},
+	"modernc.org/sqlite":                      {"table/metastore"},
+	"golang.org/x/sys":                        {"cmd/headwater", "internal/state", "lake/file"},
 }
 
 // apart are packages that never import each other, in tests neither: what joins them is bytes in Kafka and objects in the lake.

@@ -10,6 +10,7 @@ import (
 	"headwater/collect"
 	"headwater/collect/amqp"
 	"headwater/collect/file"
+	"headwater/collect/mqtt"
 	"headwater/collect/push"
 	"headwater/collect/websocket"
 	"headwater/internal/config"
@@ -26,6 +27,9 @@ func Sources() *config.Registry {
 	})
 	config.Add(&r, "file", file.DefaultConfig, func(c file.Config, env config.Env) (collect.Source, error) {
 		return file.New(c, env.Base, env.Logger), nil
+	})
+	config.Add(&r, "mqtt", mqtt.DefaultConfig, func(c mqtt.Config, env config.Env) (collect.Source, error) {
+		return mqtt.New(c, env.Name, env.Base, env.Logger), nil
 	})
 	config.Add(&r, "push", push.DefaultConfig, func(c push.Config, env config.Env) (collect.Source, error) {
 		s := push.New(c, env.Logger)
