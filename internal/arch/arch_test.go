@@ -44,6 +44,7 @@ var ours = map[string][]string{
 	"collect/message":     {"envelope", "internal/retry", "internal/setting"},
 	"collect/mqtt":        {"collect", "collect/message", "envelope", "internal/retry", "internal/setting"},
 	"collect/push":        {"collect", "envelope", "internal/setting"},
+	"collect/redis":       {"collect", "collect/message", "envelope", "internal/retry", "internal/setting"},
 	"collect/websocket":   {"collect", "envelope", "internal/retry", "internal/setting"},
 	"collect/collecttest": {"collect", "envelope"},
 
@@ -61,7 +62,7 @@ var ours = map[string][]string{
 	"query":           {"internal/setting", "schema", "table"},
 
 	"internal/config":  {"collect", "envelope", "internal/setting", "kafka", "land", "query", "serialize", "table", "table/hive"},
-	"internal/builtin": {"collect", "collect/amqp", "collect/file", "collect/mqtt", "collect/push", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
+	"internal/builtin": {"collect", "collect/amqp", "collect/file", "collect/mqtt", "collect/push", "collect/redis", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
 	"internal/arch":    {},
 	"cmd/headwater":    {"*"},
 
@@ -84,6 +85,7 @@ var theirs = map[string][]string{
 	"github.com/mochi-mqtt/server/v2/packets": {"collect/mqtt", "tests/interop/fixture"},
 	"github.com/prometheus":                   {"internal/metrics"},
 	"github.com/rabbitmq/amqp091-go":          {"collect/amqp"},
+	"github.com/redis/go-redis/v9":            {"collect/redis"},
 	"github.com/robfig/cron":                  {"internal/schedule"},
 	"github.com/twmb/franz-go":                {"kafka", "kafka/embedded", "land"},
 	"github.com/twmb/franz-go/pkg/kgo":        {"kafka", "kafka/embedded", "land", "cmd/headwater"}, // cmd holds the client that the stages share

@@ -12,6 +12,7 @@ import (
 	"headwater/collect/file"
 	"headwater/collect/mqtt"
 	"headwater/collect/push"
+	"headwater/collect/redis"
 	"headwater/collect/websocket"
 	"headwater/internal/config"
 	"headwater/lake"
@@ -37,6 +38,9 @@ func Sources() *config.Registry {
 			env.Handle(c.HTTPPath(env.Name), s)
 		}
 		return s, nil
+	})
+	config.Add(&r, "redis", redis.DefaultConfig, func(c redis.Config, env config.Env) (collect.Source, error) {
+		return redis.New(c, env.Name, env.Base, env.Logger), nil
 	})
 	config.Add(&r, "websocket", websocket.DefaultConfig, func(c websocket.Config, env config.Env) (collect.Source, error) {
 		return websocket.New(c, env.Base, env.Logger), nil
