@@ -75,8 +75,7 @@ func NewKeys(at envelope.StreamCursor, most int) *Keys {
 
 // Add takes the key of a message and gives what its item's Key must be. It is not new if one of the last messages had it.
 func (k *Keys) Add(key string) (hash string, isNew bool) {
-	sum := sha256.Sum256([]byte(key))
-	hash = base64.RawURLEncoding.EncodeToString(sum[:12])
+	hash = hashOf(key)
 	return hash, k.add(hash)
 }
 
@@ -90,4 +89,15 @@ func (k *Keys) add(hash string) bool {
 		k.order = k.order[1:]
 	}
 	return true
+}
+
+// Has says whether one of the last messages had the key.
+func (k *Keys) Has(key string) bool {
+	_, known := k.known[hashOf(key)]
+	return known
+}
+
+func hashOf(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return base64.RawURLEncoding.EncodeToString(sum[:12])
 }

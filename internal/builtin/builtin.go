@@ -11,7 +11,9 @@ import (
 	"headwater/collect/amqp"
 	"headwater/collect/file"
 	"headwater/collect/ftp"
+	"headwater/collect/mqtt"
 	"headwater/collect/push"
+	"headwater/collect/redis"
 	"headwater/collect/sftp"
 	"headwater/collect/websocket"
 	"headwater/internal/config"
@@ -32,12 +34,18 @@ func Sources() *config.Registry {
 	config.Add(&r, "ftp", ftp.DefaultConfig, func(c ftp.Config, env config.Env) (collect.Source, error) {
 		return ftp.New(c, env.Base, env.Logger), nil
 	})
+	config.Add(&r, "mqtt", mqtt.DefaultConfig, func(c mqtt.Config, env config.Env) (collect.Source, error) {
+		return mqtt.New(c, env.Name, env.Base, env.Logger), nil
+	})
 	config.Add(&r, "push", push.DefaultConfig, func(c push.Config, env config.Env) (collect.Source, error) {
 		s := push.New(c, env.Logger)
 		if env.Handle != nil {
 			env.Handle(c.HTTPPath(env.Name), s)
 		}
 		return s, nil
+	})
+	config.Add(&r, "redis", redis.DefaultConfig, func(c redis.Config, env config.Env) (collect.Source, error) {
+		return redis.New(c, env.Name, env.Base, env.Logger), nil
 	})
 	config.Add(&r, "sftp", sftp.DefaultConfig, func(c sftp.Config, env config.Env) (collect.Source, error) {
 		return sftp.New(c, env.Base, env.Logger), nil
