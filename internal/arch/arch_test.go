@@ -41,6 +41,7 @@ var ours = map[string][]string{
 	"collect":             {"envelope", "internal/crash", "internal/retry", "internal/setting"},
 	"collect/file":        {"collect", "envelope", "internal/retry", "internal/setting"},
 	"collect/push":        {"collect", "envelope", "internal/setting"},
+	"collect/rest":        {"collect", "envelope", "internal/retry", "internal/setting"},
 	"collect/websocket":   {"collect", "envelope", "internal/retry", "internal/setting"},
 	"collect/collecttest": {"collect", "envelope"},
 
@@ -58,7 +59,7 @@ var ours = map[string][]string{
 	"query":           {"internal/setting", "schema", "table"},
 
 	"internal/config":  {"collect", "envelope", "internal/setting", "kafka", "land", "query", "serialize", "table", "table/hive"},
-	"internal/builtin": {"collect", "collect/file", "collect/push", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
+	"internal/builtin": {"collect", "collect/file", "collect/push", "collect/rest", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
 	"internal/arch":    {},
 	"cmd/headwater":    {"*"},
 
@@ -77,6 +78,7 @@ var theirs = map[string][]string{
 	"github.com/duckdb":                  {"query"},
 	"github.com/google/go-cmp":           {"collect/collecttest", "lake/laketest", "table/tabletest", "tests/binary"},
 	"github.com/gorilla/websocket":       {"collect/websocket", "internal/demo"},
+	"github.com/itchyny/gojq":            {"collect/rest"},
 	"github.com/klauspost/compress":      {"collect/file", "lake", "land", "serialize"},
 	"github.com/prometheus":              {"internal/metrics"},
 	"github.com/robfig/cron":             {"internal/schedule"},
@@ -85,6 +87,7 @@ var theirs = map[string][]string{
 	"github.com/twmb/franz-go/pkg/kfake": {"kafka/embedded"},
 	"go.yaml.in/yaml":                    {"internal/config"},
 	"golang.org/x/sync":                  {"*"},
+	"golang.org/x/time":                  {"collect/rest"},
 	"modernc.org/sqlite":                 {"table/metastore"},
 	"golang.org/x/sys":                   {"cmd/headwater", "internal/state", "lake/file"},
 }

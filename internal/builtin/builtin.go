@@ -10,6 +10,7 @@ import (
 	"headwater/collect"
 	"headwater/collect/file"
 	"headwater/collect/push"
+	"headwater/collect/rest"
 	"headwater/collect/websocket"
 	"headwater/internal/config"
 	"headwater/lake"
@@ -29,6 +30,9 @@ func Sources() *config.Registry {
 			env.Handle(c.HTTPPath(env.Name), s)
 		}
 		return s, nil
+	})
+	config.Add(&r, "rest", rest.DefaultConfig, func(c rest.Config, env config.Env) (collect.Source, error) {
+		return rest.New(c, env.Base, env.Logger)
 	})
 	config.Add(&r, "websocket", websocket.DefaultConfig, func(c websocket.Config, env config.Env) (collect.Source, error) {
 		return websocket.New(c, env.Base, env.Logger), nil

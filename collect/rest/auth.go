@@ -1,0 +1,57 @@
+package rest
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+)
+
+// credentials are what lets a request in.
+type credentials interface {
+	// apply adds them to a request whose body is given. It may ask c for a token.
+	apply(ctx context.Context, c *client, r *http.Request, body []byte) error
+	// renew forgets what may have run out, and says whether another try may help.
+	renew() bool
+	// secrets are what must not be told, as they are now.
+	secrets() []string
+}
+
+func (s *Source) credentials() credentials {
+	a := s.c.Auth
+	switch {
+	case a.Bearer != nil:
+		return fixed{func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+a.Bearer.Token.Reveal()) }, []string{a.Bearer.Token.Reveal()}}
+	case a.Basic != nil:
+		return fixed{func(r *http.Request) { r.SetBasicAuth(a.Basic.User, a.Basic.Password.Reveal()) }, []string{a.Basic.Password.Reveal()}}
+	case a.APIKey != nil:
+		return fixed{a.APIKey.add, []string{a.APIKey.Value.Reveal(), url.QueryEscape(a.APIKey.Value.Reveal())}}
+	}
+	return fixed{func(*http.Request) {}, nil}
+}
+
+// fixed are credentials that do not run out.
+type fixed struct {
+	add    func(*http.Request)
+	secret []string
+}
+
+func (f fixed) apply(_ context.Context, _ *client, r *http.Request, _ []byte) error {
+	f.add(r)
+	return nil
+}
+
+func (f fixed) renew() bool       { return false }
+func (f fixed) secrets() []string { return append([]string(nil), f.secret...) }
+
+func (k *APIKey) add(r *http.Request) {
+	switch k.In {
+	case inHeader:
+		r.Header.Set(k.Name, k.Value.Reveal())
+	case inCookie:
+		r.AddCookie(&http.Cookie{Name: k.Name, Value: k.Value.Reveal()})
+	default:
+		q := r.URL.Query()
+		q.Set(k.Name, k.Value.Reveal())
+		r.URL.RawQuery = q.Encode()
+	}
+}
