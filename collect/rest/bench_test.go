@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -11,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"headwater/collect"
 	"headwater/collect/collecttest"
@@ -25,6 +26,8 @@ type bench struct {
 	c      Config
 	server *httptest.Server
 	logged strings.Builder
+	// snapshotEvery is how often the cursor is written, if it is not 0.
+	snapshotEvery time.Duration
 
 	mu       sync.Mutex
 	requests []*http.Request
@@ -67,6 +70,7 @@ func (b *bench) asked() []string {
 func (b *bench) runner(s *Source) *collect.Runner {
 	c := collect.DefaultConfig()
 	c.Retry = collect.Retry{Min: time.Millisecond, Max: 5 * time.Millisecond, Tries: 1}
+	c.SnapshotEvery = cmp.Or(b.snapshotEvery, c.SnapshotEvery)
 	logger := slog.New(slog.NewTextHandler(&b.logged, nil))
 	s.log = logger
 	return collect.New(collect.Options{Name: "api", Source: s, Open: b.log.Open, Quarantine: &collecttest.Quarantine{}, Config: c, Logger: logger})
@@ -127,7 +131,7 @@ func (b *bench) items() []string {
 
 func (b *bench) expect(want ...string) {
 	b.t.Helper()
-	if d := cmp.Diff(append([]string{}, want...), b.items()); d != "" {
+	if d := gocmp.Diff(append([]string{}, want...), b.items()); d != "" {
 		b.t.Errorf("items (-want +got):\n%s", d)
 	}
 }

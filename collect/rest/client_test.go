@@ -165,6 +165,20 @@ func TestSlowServers(t *testing.T) {
 		}
 		c.http.CloseIdleConnections()
 	}
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	s := source(t, Config{URL: gone.URL + "/?key=s3cret", Method: methodGet, Format: formatJSON, Every: time.Hour, Timeout: time.Second, MaxBody: 1 << 20, MaxPages: 1})
+	c, err := s.client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := s.pages(c, "", "").request(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.once(t.Context(), r); err == nil || strings.Contains(err.Error(), "s3cret") || retry.Classify(err) != retry.Transient {
+		t.Errorf("a server that is gone: %v", err)
+	}
 	b.c.Timeout = time.Hour
 	stop := b.live()
 	for len(b.asked()) < 3 {

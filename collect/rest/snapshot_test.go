@@ -2,7 +2,9 @@ package rest
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -105,8 +107,17 @@ func TestSnapshots(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var version, polls atomic.Int64
-			b := newBench(t, func(w http.ResponseWriter, r *http.Request) { serve(w, r, version.Load(), polls.Add(1)) })
+			var version, polls, unchanged atomic.Int64
+			b := newBench(t, func(w http.ResponseWriter, r *http.Request) {
+				said := httptest.NewRecorder()
+				serve(said, r, version.Load(), polls.Add(1))
+				if said.Code == http.StatusNotModified {
+					unchanged.Add(1)
+				}
+				maps.Copy(w.Header(), said.Header())
+				w.WriteHeader(said.Code)
+				_, _ = w.Write(said.Body.Bytes())
+			})
 			for range 3 {
 				for range 3 { // processes
 					b.must()
@@ -114,6 +125,9 @@ func TestSnapshots(t *testing.T) {
 				version.Add(10)
 			}
 			b.expect(append(append(numbers(0, 2), numbers(10, 12)...), numbers(20, 22)...)...)
+			if n := unchanged.Load(); n != 6 && name != "the items" {
+				t.Errorf("%d answers of nine were 304", n)
+			}
 		})
 	}
 }

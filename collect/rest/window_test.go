@@ -384,6 +384,63 @@ func TestMissed(t *testing.T) {
 	b.expect(item(1), item(2), item(4), item(5))
 }
 
+// TestSlides: what comes between two requests and moves to a page that was read already is not passed over.
+func TestSlides(t *testing.T) {
+	t.Parallel()
+	item := func(n int) string { return dated(n, fmt.Sprintf("2001-01-01T00:00:%02dZ", n)) }
+	all := []string{item(1)}
+	b := newBench(t, func(w http.ResponseWriter, r *http.Request) {
+		since, page := r.FormValue("since"), number(r, "page", 1)
+		if page == 2 && len(all) == 1 {
+			all = append(all, item(2), item(3), item(4))
+		}
+		found := slices.Clone(all)
+		if since != "2000-01-01T00:00:00Z" {
+			found = found[slices.IndexFunc(found, func(s string) bool { return strings.Contains(s, since) }):]
+		}
+		from := min(len(found), 2*(page-1))
+		_, _ = w.Write([]byte(`{"data":[` + strings.Join(found[from:min(len(found), from+2)], ",") + `]}`))
+	})
+	since(&b.c)
+	b.c.Paginate.PageNumber = &PageNumber{Param: "page"}
+	b.c.Incremental.Order, b.c.Incremental.Lag = orderAscending, 0
+	b.must()
+	got := b.items()
+	slices.Sort(got)
+	if want := []string{item(1), item(2), item(3), item(4)}; !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestWindowWaits: a window's beginning is not moved before its items are acknowledged. Invariant 2.
+func TestWindowWaits(t *testing.T) {
+	t.Parallel()
+	for _, order := range []string{orderAny, orderAscending} {
+		var items atomic.Value
+		items.Store([]string{dated(1, "2001-01-01T00:00:00Z"), dated(2, "2001-01-02T00:00:00Z")})
+		b := newBench(t, serveItems(&items))
+		since(&b.c)
+		b.c.Incremental.Order = order
+		b.snapshotEvery = time.Millisecond
+		release := b.log.Hold()
+		stop := b.live()
+		for len(b.log.Records()) < 2 {
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(100 * time.Millisecond) // many snapshots
+		if _, c := b.log.Snapshots(); len(c.Streams) > 0 {
+			t.Errorf("order %s: with nothing acknowledged the cursor has %v", order, c.Streams)
+		}
+		release()
+		stop()
+		b.must()
+		b.expect(items.Load().([]string)...)
+		if _, c := b.log.Snapshots(); string(c.Streams[windowStream].Resume) != `{"start":"2001-01-01T23:59:00Z"}` {
+			t.Errorf("order %s: in the end the cursor has %v", order, c.Streams)
+		}
+	}
+}
+
 // TestOtherCursor: what stands in the topic and is not this kind of source's is told.
 func TestOtherCursor(t *testing.T) {
 	t.Parallel()
