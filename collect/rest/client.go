@@ -214,7 +214,7 @@ func (c *client) send(ctx context.Context, r request) (a *answer, to *url.URL, e
 
 // refusal is the error of a status, and whether to come again.
 func (c *client) refusal(resp *http.Response) error {
-	body, _ := readUpTo(resp.Body, 4<<10) // for a person
+	body, _ := readUpTo(resp.Body, 64<<10) // for a person
 	err := fmt.Errorf("the server answers %s: %q", resp.Status, c.beginning(body))
 	pause := retryAfter(resp.Header.Get("Retry-After"), time.Now())
 	again := resp.StatusCode >= 500 || slices.Contains([]int{http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests}, resp.StatusCode) ||
@@ -241,15 +241,7 @@ func (c *client) read(resp *http.Response) ([]byte, error) {
 	if e := resp.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "gzip") && !strings.EqualFold(e, "identity") {
 		return nil, retry.Stop(fmt.Errorf("the answer has the content encoding %q, which was not asked for", e))
 	}
-	limit := int64(c.c.MaxBody)
-	body, err := readUpTo(resp.Body, limit)
-	// Files that are gzip come without a content encoding.
-	if err == nil && bytes.HasPrefix(body, []byte{0x1f, 0x8b}) {
-		var z *gzip.Reader
-		if z, err = gzip.NewReader(bytes.NewReader(body)); err == nil {
-			body, err = readUpTo(z, limit)
-		}
-	}
+	body, err := readUpTo(resp.Body, int64(c.c.MaxBody))
 	if errors.Is(err, errLong) {
 		return nil, retry.Stop(fmt.Errorf("the answer is longer than max_body (%s): ask for smaller pages, or raise it", c.c.MaxBody))
 	}
@@ -261,7 +253,20 @@ func (c *client) read(resp *http.Response) ([]byte, error) {
 
 var errLong = errors.New("too long")
 
+// readUpTo reads all there is, decompressed, whether a content encoding says that it is gzip or not: files come without.
 func readUpTo(r io.Reader, limit int64) ([]byte, error) {
+	body, err := readPlain(r, limit)
+	if !bytes.HasPrefix(body, []byte{0x1f, 0x8b}) || err != nil {
+		return body, err
+	}
+	z, err := gzip.NewReader(bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	return readPlain(z, limit)
+}
+
+func readPlain(r io.Reader, limit int64) ([]byte, error) {
 	body, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err == nil && int64(len(body)) > limit {
 		return body[:limit], errLong
