@@ -4,29 +4,39 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+
+	"headwater/collect"
 )
 
 // credentials are what lets a request in.
 type credentials interface {
-	// apply adds them to a request whose body is given. It may ask c for a token.
-	apply(ctx context.Context, c *client, r *http.Request, body []byte) error
-	// renew forgets what may have run out, and says whether another try may help.
+	// ready fetches what a request needs and is not there, or has run out.
+	ready(ctx context.Context, c *client) error
+	// apply adds them to a request whose body is given.
+	apply(r *http.Request, body []byte) error
+	// renew forgets what was fetched, and says whether another try may help.
 	renew() bool
 	// secrets are what must not be told, as they are now.
 	secrets() []string
 }
 
-func (s *Source) credentials() credentials {
+func (s *Source) credentials(out collect.Out) (credentials, error) {
 	a := s.c.Auth
 	switch {
 	case a.Bearer != nil:
-		return fixed{func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+a.Bearer.Token.Reveal()) }, []string{a.Bearer.Token.Reveal()}}
+		return fixed{func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+a.Bearer.Token.Reveal()) }, []string{a.Bearer.Token.Reveal()}}, nil
 	case a.Basic != nil:
-		return fixed{func(r *http.Request) { r.SetBasicAuth(a.Basic.User, a.Basic.Password.Reveal()) }, []string{a.Basic.Password.Reveal()}}
+		return fixed{func(r *http.Request) { r.SetBasicAuth(a.Basic.User, a.Basic.Password.Reveal()) }, []string{a.Basic.Password.Reveal()}}, nil
 	case a.APIKey != nil:
-		return fixed{a.APIKey.add, []string{a.APIKey.Value.Reveal(), url.QueryEscape(a.APIKey.Value.Reveal())}}
+		return fixed{a.APIKey.add, []string{a.APIKey.Value.Reveal(), url.QueryEscape(a.APIKey.Value.Reveal())}}, nil
+	case a.OAuth2ClientCredentials != nil:
+		return a.OAuth2ClientCredentials.token(), nil
+	case a.OAuth2Refresh != nil:
+		return a.OAuth2Refresh.token(out)
+	case a.Session != nil:
+		return a.Session.token()
 	}
-	return fixed{func(*http.Request) {}, nil}
+	return fixed{func(*http.Request) {}, nil}, nil
 }
 
 // fixed are credentials that do not run out.
@@ -35,13 +45,14 @@ type fixed struct {
 	secret []string
 }
 
-func (f fixed) apply(_ context.Context, _ *client, r *http.Request, _ []byte) error {
+func (f fixed) ready(context.Context, *client) error { return nil }
+func (f fixed) renew() bool                          { return false }
+func (f fixed) secrets() []string                    { return append([]string(nil), f.secret...) }
+
+func (f fixed) apply(r *http.Request, _ []byte) error {
 	f.add(r)
 	return nil
 }
-
-func (f fixed) renew() bool       { return false }
-func (f fixed) secrets() []string { return append([]string(nil), f.secret...) }
 
 func (k *APIKey) add(r *http.Request) {
 	switch k.In {

@@ -21,6 +21,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"headwater/collect"
 	"headwater/internal/retry"
 )
 
@@ -58,7 +59,7 @@ const (
 	hops = 5
 )
 
-func (s *Source) client() (*client, error) {
+func (s *Source) client(out collect.Out) (*client, error) {
 	home, err := url.Parse(expand(s.c.URL, "0", "0"))
 	if err != nil {
 		return nil, retry.Stop(errors.New("rest.url is no address"))
@@ -82,8 +83,12 @@ func (s *Source) client() (*client, error) {
 		}
 		transport = t
 	}
+	auth, err := s.credentials(out)
+	if err != nil {
+		return nil, err
+	}
 	return &client{
-		c: &s.c, home: home, limit: rate.NewLimiter(limit, 1), auth: s.credentials(),
+		c: &s.c, home: home, limit: rate.NewLimiter(limit, 1), auth: auth,
 		// Redirects are followed by once, which asks whether the credentials may go there.
 		http: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}, nil
@@ -151,6 +156,9 @@ func (c *client) once(ctx context.Context, r request) (*answer, error) {
 	if err := c.limit.Wait(ctx); err != nil {
 		return nil, err
 	}
+	if err := c.auth.ready(ctx, c); err != nil {
+		return nil, err
+	}
 	errSlow := fmt.Errorf("the answer was not there within timeout (%s)", c.c.Timeout)
 	own, cancel := context.WithTimeoutCause(ctx, c.c.Timeout, errSlow)
 	defer cancel()
@@ -182,7 +190,7 @@ func (c *client) send(ctx context.Context, r request) (a *answer, to *url.URL, e
 	}
 	req.Header = r.header.Clone()
 	req.Header.Set("Accept-Encoding", "gzip")
-	if err := c.auth.apply(ctx, c, req, r.body); err != nil {
+	if err := c.auth.apply(req, r.body); err != nil {
 		return nil, nil, err
 	}
 	resp, err := c.http.Do(req)
@@ -304,12 +312,15 @@ func (c *client) beginning(body []byte) string {
 
 // secrets are what may not be in a text. What is very short is no secret, and would be everywhere.
 func (c *client) secrets() []string {
-	all := c.auth.secrets()
+	least := func(n int, all []string) []string {
+		return slices.DeleteFunc(all, func(s string) bool { return len(s) < n })
+	}
+	var others []string
 	for _, v := range c.c.Headers {
-		all = append(all, v.Reveal())
+		others = append(others, v.Reveal())
 	}
 	for _, v := range c.c.Params {
-		all = append(all, v.Reveal())
+		others = append(others, v.Reveal()) // most are none
 	}
-	return slices.DeleteFunc(all, func(s string) bool { return len(s) < 8 })
+	return append(least(4, c.auth.secrets()), least(8, others)...)
 }

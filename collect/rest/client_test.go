@@ -150,7 +150,7 @@ func TestSlowServers(t *testing.T) {
 	defer deaf.Close()
 	for _, address := range []string{b.server.URL, b.server.URL + "/?dribble=1", "http://" + deaf.Addr().String()} {
 		s := source(t, Config{URL: address, Method: methodGet, Format: formatJSON, Every: time.Hour, Timeout: 50 * time.Millisecond, MaxBody: 1 << 20, MaxPages: 1})
-		c, err := s.client()
+		c, err := s.client(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -168,7 +168,7 @@ func TestSlowServers(t *testing.T) {
 	gone := httptest.NewServer(nil)
 	gone.Close()
 	s := source(t, Config{URL: gone.URL + "/?key=s3cret", Method: methodGet, Format: formatJSON, Every: time.Hour, Timeout: time.Second, MaxBody: 1 << 20, MaxPages: 1})
-	c, err := s.client()
+	c, err := s.client(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -400,7 +400,7 @@ func TestTLS(t *testing.T) {
 	b := newBench(t, nil)
 	b.c.URL = server.URL
 	s := source(t, b.c)
-	c, err := s.client()
+	c, err := s.client(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"cmp"
 	"net/url"
 	"slices"
 	"strings"
@@ -46,9 +47,12 @@ type Config struct {
 
 // Auth has at most one of its fields.
 type Auth struct {
-	Bearer *Bearer `yaml:"bearer"`
-	Basic  *Basic  `yaml:"basic"`
-	APIKey *APIKey `yaml:"api_key"`
+	Bearer                  *Bearer            `yaml:"bearer"`
+	Basic                   *Basic             `yaml:"basic"`
+	APIKey                  *APIKey            `yaml:"api_key"`
+	OAuth2ClientCredentials *ClientCredentials `yaml:"oauth2_client_credentials"`
+	OAuth2Refresh           *Refresh           `yaml:"oauth2_refresh"`
+	Session                 *Session           `yaml:"session"`
 }
 
 // Bearer is a token that does not change.
@@ -68,6 +72,41 @@ type APIKey struct {
 	// In is header, query or cookie.
 	In    string         `yaml:"in"`
 	Value setting.Secret `yaml:"value"`
+}
+
+// OAuth2 is where tokens come from.
+type OAuth2 struct {
+	TokenURL     string         `yaml:"token_url"`
+	ClientID     string         `yaml:"client_id"`
+	ClientSecret setting.Secret `yaml:"client_secret"`
+	Scopes       []string       `yaml:"scopes"`
+	// ClientAuth is where the client's id and secret go: header (Basic), if it is empty, or body.
+	ClientAuth string `yaml:"client_auth"`
+	// Params are further ones of the request for a token, as audience.
+	Params map[string]setting.Secret `yaml:"params"`
+}
+
+// ClientCredentials are a program's own.
+type ClientCredentials struct {
+	OAuth2 `yaml:",inline"`
+}
+
+// Refresh are those of somebody who has logged in once.
+type Refresh struct {
+	OAuth2       `yaml:",inline"`
+	RefreshToken setting.Secret `yaml:"refresh_token"`
+}
+
+// Session is a request that logs in, and where its token goes.
+type Session struct {
+	URL string `yaml:"url"`
+	// Body is posted, as JSON if it is, otherwise as a form.
+	Body setting.Secret `yaml:"body"`
+	// Token is the jq of the token in the answer; without, its cookies are sent.
+	Token string `yaml:"token"`
+	// Header is where the token goes after Prefix; Authorization, if it is empty.
+	Header string `yaml:"header"`
+	Prefix string `yaml:"prefix"`
 }
 
 // Paginate has at most one of the ways to find the next page, and what else the pages say of themselves.
@@ -157,6 +196,7 @@ const (
 	inHeader = "header"
 	inQuery  = "query"
 	inCookie = "cookie"
+	inBody   = "body"
 
 	spellISO     = "iso"
 	spellSeconds = "s"
@@ -278,7 +318,10 @@ func (k checker) single(given map[string]bool) {
 }
 
 func (a *Auth) check(k checker) {
-	k.single(map[string]bool{"bearer": a.Bearer != nil, "basic": a.Basic != nil, "api_key": a.APIKey != nil})
+	k.single(map[string]bool{
+		"bearer": a.Bearer != nil, "basic": a.Basic != nil, "api_key": a.APIKey != nil,
+		"oauth2_client_credentials": a.OAuth2ClientCredentials != nil, "oauth2_refresh": a.OAuth2Refresh != nil, "session": a.Session != nil,
+	})
 	if a.Bearer != nil {
 		k.at("bearer").needed("token", a.Bearer.Token.Reveal(), "the token as ${NAME}")
 	}
@@ -290,6 +333,35 @@ func (a *Auth) check(k checker) {
 		k.needed("name", a.APIKey.Name, "what the API calls it, as X-Api-Key")
 		k.needed("value", a.APIKey.Value.Reveal(), "the key as ${NAME}")
 		k.oneOf("in", a.APIKey.In, inHeader, inQuery, inCookie)
+	}
+	a.checkTokens(k)
+}
+
+// checkTokens is about those that are fetched.
+func (a *Auth) checkTokens(k checker) {
+	oauth2 := func(k checker, o *OAuth2) {
+		k.address("token_url", o.TokenURL)
+		k.needed("client_id", o.ClientID, "what the API calls this program")
+		k.oneOf("client_auth", cmp.Or(o.ClientAuth, inHeader), inHeader, inBody)
+	}
+	if a.OAuth2ClientCredentials != nil {
+		k := k.at("oauth2_client_credentials")
+		oauth2(k, &a.OAuth2ClientCredentials.OAuth2)
+		k.needed("client_secret", a.OAuth2ClientCredentials.ClientSecret.Reveal(), "the secret as ${NAME}")
+	}
+	if a.OAuth2Refresh != nil {
+		k := k.at("oauth2_refresh")
+		oauth2(k, &a.OAuth2Refresh.OAuth2)
+		k.needed("refresh_token", a.OAuth2Refresh.RefreshToken.Reveal(), "the token as ${NAME}")
+	}
+	if a.Session != nil {
+		k := k.at("session")
+		k.address("url", a.Session.URL)
+		k.needed("body", a.Session.Body.Reveal(), `what logs in, as {"user":"me","password":"${NAME}"}`)
+		k.jq("token", a.Session.Token)
+		if a.Session.Token == "" && a.Session.Header+a.Session.Prefix != "" {
+			k.fault("token", "is missing: write where the answer has what goes into the header, as .token")
+		}
 	}
 }
 

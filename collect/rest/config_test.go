@@ -27,6 +27,18 @@ func TestValidate(t *testing.T) {
 			"auth.bearer: is a second way beside basic", "auth.bearer.token: is missing", "auth.basic.user: is missing",
 		}},
 		"a key": {func(c *Config) { c.Auth.APIKey = &APIKey{In: "body"} }, []string{"auth.api_key.name: is", "auth.api_key.value: is", "auth.api_key.in: must be one of header, query, cookie"}},
+		"tokens": {func(c *Config) {
+			c.Auth.OAuth2ClientCredentials = &ClientCredentials{OAuth2{ClientAuth: "query"}}
+		}, []string{
+			"auth.oauth2_client_credentials.token_url: is missing", "auth.oauth2_client_credentials.client_id: is", "auth.oauth2_client_credentials.client_secret: is",
+			"auth.oauth2_client_credentials.client_auth: must be one of header, body",
+		}},
+		"a refresh token": {func(c *Config) {
+			c.Auth.OAuth2Refresh = &Refresh{OAuth2: OAuth2{TokenURL: "https://a.example/", ClientID: "me"}}
+		}, []string{"auth.oauth2_refresh.refresh_token: is missing"}},
+		"a session": {func(c *Config) { c.Auth.Session = &Session{Prefix: "Bearer "} }, []string{
+			"auth.session.url: is missing", "auth.session.body: is missing", "auth.session.token: is missing",
+		}},
 		"two ways": {func(c *Config) {
 			c.Records, c.Paginate.Cursor, c.Paginate.Link = ".[]", &Cursor{Path: "]", Param: "a", Body: ".b"}, &Link{}
 		}, []string{

@@ -78,7 +78,7 @@ func New(c Config, base string, log *slog.Logger) (*Source, error) {
 
 // Run implements collect.Source.
 func (s *Source) Run(ctx context.Context, out collect.Out, once bool) error {
-	c, err := s.client()
+	c, err := s.client(out)
 	if err != nil {
 		return err
 	}
