@@ -14,6 +14,7 @@ import (
 	"headwater/collect/mqtt"
 	"headwater/collect/push"
 	"headwater/collect/redis"
+	"headwater/collect/rest"
 	"headwater/collect/sftp"
 	"headwater/collect/websocket"
 	"headwater/internal/config"
@@ -46,6 +47,9 @@ func Sources() *config.Registry {
 	})
 	config.Add(&r, "redis", redis.DefaultConfig, func(c redis.Config, env config.Env) (collect.Source, error) {
 		return redis.New(c, env.Name, env.Base, env.Logger), nil
+	})
+	config.Add(&r, "rest", rest.DefaultConfig, func(c rest.Config, env config.Env) (collect.Source, error) {
+		return rest.New(c, env.Base, env.Logger)
 	})
 	config.Add(&r, "sftp", sftp.DefaultConfig, func(c sftp.Config, env config.Env) (collect.Source, error) {
 		return sftp.New(c, env.Base, env.Logger), nil
