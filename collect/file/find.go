@@ -21,8 +21,9 @@ type listing struct {
 }
 
 type found struct {
-	path   string
-	listed fs.DirEntry
+	path     string
+	listed   fs.DirEntry
+	unmarked bool // the file that says that it is whole is not there
 }
 
 // find lists the files of this machine that match, in the order of their paths, until ctx ends.
@@ -39,7 +40,7 @@ func (s *Source) find(ctx context.Context, report func(path string, err error)) 
 func (s *Source) list(ctx context.Context, t Tree, report func(path string, err error)) (*listing, error) {
 	base, pattern := doublestar.SplitPattern(s.pattern())
 	root := filepath.FromSlash(base)
-	w := &walk{t: t, report: report, l: &listing{there: map[string]bool{}}, root: root, pattern: pattern}
+	w := &walk{s: s, t: t, report: report, l: &listing{there: map[string]bool{}}, root: root, pattern: pattern}
 	w.hidden = strings.HasPrefix(pattern, ".") || strings.Contains(pattern, "/.")
 	err := w.folder(ctx, "")
 	if err != nil {
@@ -55,6 +56,7 @@ func (s *Source) list(ctx context.Context, t Tree, report func(path string, err 
 
 // walk is one of the folder that a glob begins with.
 type walk struct {
+	s             *Source
 	t             Tree
 	report        func(path string, err error)
 	l             *listing
@@ -68,6 +70,7 @@ func (w *walk) folder(ctx context.Context, below string) error {
 	if err != nil {
 		return err
 	}
+	markers := w.s.marked(entries)
 	for _, d := range entries {
 		rel := path.Join(below, d.Name())
 		full := filepath.Join(w.root, filepath.FromSlash(rel))
@@ -88,9 +91,10 @@ func (w *walk) folder(ctx context.Context, below string) error {
 				w.l.unread = append(w.l.unread, full)
 			}
 			w.report(full, err)
+		case markers != nil && strings.HasSuffix(d.Name(), w.s.c.DoneMarker):
 		default:
 			if ok, _ := doublestar.Match(w.pattern, rel); ok { // the pattern is valid
-				w.l.files = append(w.l.files, found{full, d})
+				w.l.files = append(w.l.files, found{full, d, markers != nil && !markers[d.Name()]})
 				w.l.there[full] = true
 			}
 		}

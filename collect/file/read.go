@@ -75,6 +75,7 @@ func (v *visit) read(ctx context.Context, f *file, scratch *[]byte) (tail bool, 
 	}
 	settled := v.once || unchanged(f.seen, info) && time.Since(f.changed) >= v.s.c.Settle
 	kept := f.kept
+	f.settled = settled
 	f.read, f.kept, f.news, f.again = info, nil, time.Time{}, v.doubtful(f, info, time.Now())
 	if info.Size() < 2 && !settled {
 		return info.Size() > 0, v.shrunk(ctx, f, info.Size(), kept)

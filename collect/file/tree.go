@@ -26,6 +26,10 @@ type Tree interface {
 	Stat(ctx context.Context, path string, listed fs.DirEntry) (fs.FileInfo, error)
 	// Open opens a file, of which Stat said seen.
 	Open(ctx context.Context, path string, seen fs.FileInfo) (File, error)
+	// Remove deletes a file that is as it was seen, or else returns ErrChanged; without seen, as it is.
+	Remove(ctx context.Context, path string, seen fs.FileInfo) error
+	// Rename does so with another name, whose folders it makes. It replaces nothing: what is there is fs.ErrExist.
+	Rename(ctx context.Context, path, to string, seen fs.FileInfo) error
 	// Grain is how coarse the times of change are: within so long a file may change twice and have one of them.
 	Grain() time.Duration
 	io.Closer
