@@ -20,6 +20,8 @@ type Config struct {
 
 // Reading is how files are read, wherever they lie.
 type Reading struct {
+	// Lookback is how many days before today a path that has {yyyy}, {MM} or {dd} is looked for.
+	Lookback int `yaml:"lookback"`
 	// Format is auto, json (one document a file, or arrays), ndjson, csv, lines or bytes (a file is one item).
 	Format string `yaml:"format"`
 	// Array says what a JSON array that a json file begins with is: items, one for each element, or document, one item.
@@ -72,7 +74,7 @@ func DefaultConfig() Config {
 
 // DefaultReading is what holds for a setting that is not given.
 func DefaultReading() Reading {
-	return Reading{Format: formatAuto, Array: arrayItems, Every: time.Second, Settle: 10 * time.Second, MaxItem: 64 << 20, MaxRatio: 200, Forget: 30 * 24 * time.Hour, CSV: CSV{Header: true}, After: afterNone, RenameSuffix: ".read"}
+	return Reading{Lookback: 1, Format: formatAuto, Array: arrayItems, Every: time.Second, Settle: 10 * time.Second, MaxItem: 64 << 20, MaxRatio: 200, Forget: 30 * 24 * time.Hour, CSV: CSV{Header: true}, After: afterNone, RenameSuffix: ".read"}
 }
 
 // Validate returns every fault of the configuration.
@@ -101,6 +103,9 @@ func (c *Reading) Validate() setting.Faults {
 	}
 	if c.Array != arrayItems && c.Array != arrayDocument {
 		f.Add([]string{"array"}, "must be %s or %s, got %q", arrayItems, arrayDocument, c.Array)
+	}
+	if c.Lookback < 0 || c.Lookback > 3660 {
+		f.Add([]string{"lookback"}, "must be from 0 to 3660 days, got %d", c.Lookback)
 	}
 	if c.Every <= 0 {
 		f.Add([]string{"every"}, "must be positive, got %v", c.Every)

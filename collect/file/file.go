@@ -371,7 +371,7 @@ func (v *visit) forgetGone(ctx context.Context, l *listing, now time.Time) error
 		if !v.isGone(l, f.path) {
 			continue
 		}
-		if f.pos.Taken && f.posErr == nil { // it was disposed of, and a kill came before that was known
+		if f.pos.Taken && f.posErr == nil && !v.s.dated() { // it was disposed of, and a kill came before that was known
 			if err := v.renew(ctx, f); err != nil {
 				return err
 			}
