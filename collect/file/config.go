@@ -20,6 +20,8 @@ type Config struct {
 
 // Reading is how files are read, wherever they lie.
 type Reading struct {
+	// Lookback is how many days before today a path that has {yyyy}, {MM} or {dd} is looked for.
+	Lookback int `yaml:"lookback"`
 	// Format is auto, json (one document a file, or arrays), ndjson, csv, lines or bytes (a file is one item).
 	Format string `yaml:"format"`
 	// Array says what a JSON array that a json file begins with is: items, one for each element, or document, one item.
@@ -37,6 +39,12 @@ type Reading struct {
 	// Forget is how long a file must be gone before the cursor forgets it; if it comes back after that it is read again. 0 is never.
 	Forget time.Duration `yaml:"forget"`
 	CSV    CSV           `yaml:"csv"`
+	// DoneMarker, if not empty, is what follows the name of a file in the name of another that says that the first is whole. Without that one it is not read.
+	DoneMarker string `yaml:"done_marker"`
+	// After is what becomes of a file that has settled when all of it is in Kafka: none, delete, move to the folder MoveTo, or rename by RenameSuffix.
+	After        string `yaml:"after"`
+	MoveTo       string `yaml:"move_to"`
+	RenameSuffix string `yaml:"rename_suffix"`
 }
 
 // CSV is how rows are cut into fields.
@@ -66,7 +74,7 @@ func DefaultConfig() Config {
 
 // DefaultReading is what holds for a setting that is not given.
 func DefaultReading() Reading {
-	return Reading{Format: formatAuto, Array: arrayItems, Every: time.Second, Settle: 10 * time.Second, MaxItem: 64 << 20, MaxRatio: 200, Forget: 30 * 24 * time.Hour, CSV: CSV{Header: true}}
+	return Reading{Lookback: 1, Format: formatAuto, Array: arrayItems, Every: time.Second, Settle: 10 * time.Second, MaxItem: 64 << 20, MaxRatio: 200, Forget: 30 * 24 * time.Hour, CSV: CSV{Header: true}, After: afterNone, RenameSuffix: ".read"}
 }
 
 // Validate returns every fault of the configuration.
@@ -96,6 +104,9 @@ func (c *Reading) Validate() setting.Faults {
 	if c.Array != arrayItems && c.Array != arrayDocument {
 		f.Add([]string{"array"}, "must be %s or %s, got %q", arrayItems, arrayDocument, c.Array)
 	}
+	if c.Lookback < 0 || c.Lookback > 3660 {
+		f.Add([]string{"lookback"}, "must be from 0 to 3660 days, got %d", c.Lookback)
+	}
 	if c.Every <= 0 {
 		f.Add([]string{"every"}, "must be positive, got %v", c.Every)
 	}
@@ -111,9 +122,27 @@ func (c *Reading) Validate() setting.Faults {
 	if c.Forget < 0 {
 		f.Add([]string{"forget"}, "must not be negative, got %v", c.Forget)
 	}
+	c.validateAfter(&f)
 	d := c.CSV.Delimiter
 	if d != "" && (len(d) != 1 || d[0] >= 0x80 || strings.Contains("\"\r\n", d)) {
 		f.Add([]string{"csv", "delimiter"}, "must be one ASCII character other than a quote or a line end, got %q", d)
 	}
 	return f
+}
+
+func (c *Reading) validateAfter(f *setting.Faults) {
+	if all := []string{afterNone, afterDelete, afterMove, afterRename}; c.takes() && !slices.Contains(all, c.After) {
+		f.Add([]string{"after"}, "must be one of %s, got %q", strings.Join(all, ", "), c.After)
+	}
+	if (c.After == afterMove) != (c.MoveTo != "") {
+		f.Add([]string{"move_to"}, "must be a folder with after: move, and empty otherwise, got %q", c.MoveTo)
+	}
+	for key, part := range map[string]string{"rename_suffix": c.RenameSuffix, "done_marker": c.DoneMarker} {
+		if strings.Contains(part, "/") {
+			f.Add([]string{key}, "must be the end of a name, as .read, got %q", part)
+		}
+	}
+	if c.After == afterRename && c.RenameSuffix == "" {
+		f.Add([]string{"rename_suffix"}, "must not be empty with after: rename")
+	}
 }

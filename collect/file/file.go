@@ -85,6 +85,9 @@ type file struct {
 	news    time.Time   // since when it has something that was not looked into
 	read    fs.FileInfo // as it was when it was last read
 	again   bool        // it was doubtful then
+	settled bool        // it had settled then
+	ended   fs.FileInfo // as it was when it was finished
+	taking  *taking     // nil unless it is
 	gzip    bool
 	rest    time.Time // not to be read before
 	tail    bool      // something at its end waits until it has settled
@@ -125,12 +128,22 @@ func (s *Source) Run(ctx context.Context, out collect.Out, once bool) error {
 	}
 	defer v.tree.Close() // nothing was written
 	work := make(chan *file)
+	var reading sync.WaitGroup
 	for range readers {
-		g.Go(func() error { return v.readAll(ctx, work) })
+		reading.Add(1)
+		g.Go(func() error {
+			defer reading.Done()
+			return v.readAll(ctx, work)
+		})
 	}
 	g.Go(func() error {
-		defer close(work)
-		return v.list(ctx, work)
+		err := v.list(ctx, work)
+		close(work)
+		if err != nil || !once {
+			return err
+		}
+		reading.Wait()
+		return v.takeAll(ctx)
 	})
 	if err := g.Wait(); err != nil {
 		return err
@@ -195,6 +208,9 @@ func (v *visit) list(ctx context.Context, work chan<- *file) error {
 		if err := v.flushGone(ctx, l); err != nil {
 			return err
 		}
+		if err := v.take(ctx, time.Now()); err != nil {
+			return err
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -216,7 +232,7 @@ func (v *visit) offer(ctx context.Context, it found, work chan<- *file) error {
 		v.report(path, err)
 		return nil
 	}
-	if !info.Mode().IsRegular() {
+	if !info.Mode().IsRegular() || it.unmarked && !v.leftover(path, info) {
 		return nil
 	}
 	v.mu.Lock()
@@ -255,7 +271,7 @@ func (v *visit) due(f *file, info fs.FileInfo, now time.Time) bool {
 		f.news = now
 	}
 	f.busy = isNew && !now.Before(f.rest) && !v.waits(f, info, now) ||
-		f.tail && now.Sub(f.changed) >= v.s.c.Settle || f.again && !v.doubtful(f, info, now)
+		f.tail && now.Sub(f.changed) >= v.s.c.Settle || f.again && !v.doubtful(f, info, now) || v.ends(f, info, now)
 	return f.busy
 }
 
@@ -278,6 +294,11 @@ func (v *visit) readAll(ctx context.Context, work <-chan *file) error {
 		}
 		if isLost(err) {
 			return err
+		}
+		if err == nil && !tail && f.settled {
+			if err := v.finished(ctx, f); err != nil {
+				return err
+			}
 		}
 		if errors.Is(err, fs.ErrNotExist) {
 			err = nil // it went since it was listed
@@ -346,9 +367,14 @@ func (v *visit) forgetGone(ctx context.Context, l *listing, now time.Time) error
 		return nil
 	}
 	v.sought = now
-	for _, f := range v.those(func(f *file) bool { return !l.there[f.path] }) {
+	for _, f := range v.those(func(f *file) bool { return !l.there[f.path] && !f.busy }) {
 		if !v.isGone(l, f.path) {
 			continue
+		}
+		if f.pos.Taken && f.posErr == nil && !v.s.dated() { // it was disposed of, and a kill came before that was known
+			if err := v.renew(ctx, f); err != nil {
+				return err
+			}
 		}
 		if err := v.missed(ctx, f, now.Unix()); err != nil {
 			return err

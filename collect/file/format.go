@@ -14,7 +14,7 @@ import (
 // first; end says whether it may.
 func (c *Config) cutter(path string, beginning []byte, end ending) cutter {
 	ext := strings.ToLower(filepath.Ext(path))
-	if ext == ".gz" {
+	if ext == ".gz" || ext == ".zst" {
 		ext = strings.ToLower(filepath.Ext(path[:len(path)-len(ext)]))
 	}
 	format := c.Format

@@ -20,9 +20,12 @@ type position struct {
 	Part bool `json:"part,omitempty"`
 	// Short is the length of a damaged gzip file whose damage has been told.
 	Short int64 `json:"short,omitempty"`
-	// Size and Mtime are those of a gzip file that was read to its end, so that it need not be decompressed to find that out again.
+	// Size and Mtime are those of a gzip file that was read to its end, so that it need not be decompressed to find that out again;
+	// and of one that is Taken.
 	Size  int64 `json:"size,omitempty"`
 	Mtime int64 `json:"mtime,omitempty"`
+	// Taken says that the file of that size and mtime was read whole, so that it may have been done what is to be done then.
+	Taken bool `json:"taken,omitempty"`
 	// Gone is when the file was first missed, in seconds since 1970.
 	Gone int64 `json:"gone,omitempty"`
 }
@@ -34,6 +37,9 @@ func (p position) encode() json.RawMessage {
 	b = append(append(append(b, `,"hash":"`...), p.Hash...), '"')
 	if p.Part {
 		b = append(b, `,"part":true`...)
+	}
+	if p.Taken {
+		b = append(b, `,"taken":true`...)
 	}
 	for _, f := range []struct {
 		key   string

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
 
 	"headwater/collect"
 	"headwater/envelope"
@@ -75,6 +76,7 @@ func (v *visit) read(ctx context.Context, f *file, scratch *[]byte) (tail bool, 
 	}
 	settled := v.once || unchanged(f.seen, info) && time.Since(f.changed) >= v.s.c.Settle
 	kept := f.kept
+	f.settled = settled
 	f.read, f.kept, f.news, f.again = info, nil, time.Time{}, v.doubtful(f, info, time.Now())
 	if info.Size() < 2 && !settled {
 		return info.Size() > 0, v.shrunk(ctx, f, info.Size(), kept)
@@ -150,28 +152,43 @@ func (rd *reader) run(ctx context.Context, open func(*reader) error) (tail bool,
 
 // open makes the window of a file, decompressing if its first bytes say so.
 func (rd *reader) open(fd File) error {
-	var magic [2]byte
+	var magic [4]byte
 	_, err := fd.Seek(0, io.SeekStart)
 	if err != nil {
 		return err
 	}
-	if n, err := fd.ReadAt(magic[:], 0); err != nil && err != io.EOF {
+	n, err := fd.ReadAt(magic[:], 0)
+	if err != nil && err != io.EOF {
 		return err
-	} else if n < 2 || magic != [2]byte{0x1f, 0x8b} {
+	}
+	kind := packing(magic[:n])
+	if kind == "" {
 		rd.w.src, rd.w.seek = fd, fd
 		return nil
 	}
 	rd.gzip, rd.f.gzip = true, true
-	rd.w.src = &unzip{fd: fd, free: int64(rd.c.MaxItem), ratio: int64(rd.c.MaxRatio)}
-	return err
+	rd.w.src = &unzip{kind: kind, fd: fd, free: int64(rd.c.MaxItem), ratio: int64(rd.c.MaxRatio)}
+	return nil
 }
 
-// unzip is a gzip file of any number of members. Its faults are errDamaged, those of the disk are not.
+// packing is gzip, zstd or empty, by the first four bytes.
+func packing(magic []byte) string {
+	switch {
+	case bytes.HasPrefix(magic, []byte("\x1f\x8b")):
+		return "gzip"
+	case bytes.HasPrefix(magic, []byte("\x28\xb5\x2f\xfd")), len(magic) == 4 && magic[0]&0xf0 == 0x50 && string(magic[1:]) == "\x2a\x4d\x18":
+		return "zstd" // the second one is a frame to be passed over, with which parallel compressors begin
+	}
+	return ""
+}
+
+// unzip is a gzip file of any number of members, or a zstd file of any number of frames. Its faults are errDamaged, those of the disk are not.
 type unzip struct {
+	kind string
 	fd   io.Reader
 	disk error
 	b    *bufio.Reader
-	z    *gzip.Reader
+	z    io.Reader
 
 	free, ratio int64 // see Config.MaxRatio
 	in, out     int64 // read from the disk; decompressed
@@ -195,12 +212,12 @@ func (bomb) Is(target error) bool { return target == errDamaged }
 
 func (u *unzip) Read(p []byte) (n int, err error) {
 	if u.z == nil {
-		u.b = bufio.NewReaderSize(readerFunc(u.readDisk), 64<<10)
-		u.z, err = gzip.NewReader(u.b)
+		u.b = bufio.NewReaderSize(readerFunc(u.readDisk), 256<<10) // a server is not asked for every few bytes
+		err = u.begin()
 	}
 	if err == nil {
 		if u.out%judged == 0 && u.ratio > 0 && u.out > u.free && u.out > u.ratio*(u.in-int64(u.b.Buffered())) {
-			return 0, bomb{"gzip", u.ratio}
+			return 0, bomb{u.kind, u.ratio}
 		}
 		n, err = u.z.Read(p[:min(int64(len(p)), judged-u.out%judged)])
 		u.out += int64(n)
@@ -213,7 +230,20 @@ func (u *unzip) Read(p []byte) (n int, err error) {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		err = errors.New("it ends in the middle")
 	}
-	return n, damage("gzip", err)
+	return n, damage(u.kind, err)
+}
+
+func (u *unzip) begin() (err error) {
+	if u.kind == "gzip" {
+		z, err := gzip.NewReader(u.b)
+		if err == nil {
+			u.z = z
+		}
+		return err
+	}
+	// One at a time starts no goroutines, so that it need not be closed. The window is that of zstd --ultra -22.
+	u.z, err = zstd.NewReader(u.b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(128<<20), zstd.WithDecoderLowmem(true))
+	return err
 }
 
 func (u *unzip) readDisk(p []byte) (int, error) {

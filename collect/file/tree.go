@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -26,6 +27,10 @@ type Tree interface {
 	Stat(ctx context.Context, path string, listed fs.DirEntry) (fs.FileInfo, error)
 	// Open opens a file, of which Stat said seen.
 	Open(ctx context.Context, path string, seen fs.FileInfo) (File, error)
+	// Remove deletes a file that is as it was seen, or else returns ErrChanged; without seen, as it is.
+	Remove(ctx context.Context, path string, seen fs.FileInfo) error
+	// Rename does so with another name, whose folders it makes. It replaces nothing: what is there is fs.ErrExist.
+	Rename(ctx context.Context, path, to string, seen fs.FileInfo) error
 	// Grain is how coarse the times of change are: within so long a file may change twice and have one of them.
 	Grain() time.Duration
 	io.Closer
@@ -124,10 +129,10 @@ func (local) Grain() time.Duration { return 0 }
 
 func (local) Close() error { return nil }
 
-// isGone says whether a known file is not there any more. Of a folder that could not be listed nothing is known. Elsewhere nobody is asked:
-// what is not listed is gone.
+// isGone says whether a known file is not there any more. Of a folder that could not be listed nothing is known. Elsewhere nobody is
+// asked: what is not listed is gone. So is what is of too long ago.
 func (v *visit) isGone(l *listing, name string) bool {
-	if v.s.dial == nil {
+	if v.s.dial == nil && !v.s.dated() {
 		// An entry of an archive that is there is not told to be missing: its path leads through a file.
 		_, err := os.Lstat(name)
 		return errors.Is(err, fs.ErrNotExist)
@@ -156,6 +161,6 @@ func (v *visit) doubtful(f *file, info fs.FileInfo, now time.Time) bool {
 // waits says of a file with something new whether to look into it later: one that is packed is read from its beginning each time, and is not
 // to be read twice only because it came just now. But it does not wait for ever where it grows all the time.
 func (v *visit) waits(f *file, info fs.FileInfo, now time.Time) bool {
-	packed := f.gzip || strings.EqualFold(filepath.Ext(f.path), ".gz") || strings.EqualFold(filepath.Ext(f.path), ".zip")
+	packed := f.gzip || slices.Contains([]string{".gz", ".zst", ".zip"}, strings.ToLower(filepath.Ext(f.path)))
 	return packed && !v.once && now.Sub(f.news) < 30*v.tree.Grain() && v.doubtful(f, info, now)
 }

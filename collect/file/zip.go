@@ -163,8 +163,9 @@ func (rd *reader) openEntry(member *zip.File, disk *diskReader) error {
 	}
 	rd.close, m.r = r, r
 	b := bufio.NewReaderSize(m, 64<<10)
-	if magic, _ := b.Peek(2); string(magic) == "\x1f\x8b" { // an error comes again
-		rd.w.src = &unzip{fd: b, free: m.free, ratio: m.ratio}
+	magic, _ := b.Peek(4) // an error comes again
+	if kind := packing(magic); kind != "" {
+		rd.w.src = &unzip{kind: kind, fd: b, free: m.free, ratio: m.ratio}
 		return nil
 	}
 	rd.w.src = b

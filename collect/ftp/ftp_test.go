@@ -616,3 +616,39 @@ func TestValidate(t *testing.T) {
 		}
 	}
 }
+
+// What becomes of files that are read.
+func TestAfter(t *testing.T) {
+	t.Parallel()
+	for after, want := range map[string]string{
+		"delete": "", "move": "old/d/b.log.gz old/a.log", "rename": "in/a.log.read in/d/b.log.gz.read",
+	} {
+		b := newBench(t, fixture.NewFTP(t, "", 0), "/in/**/*.{log,gz}")
+		b.c.After, b.c.DoneMarker = after, ".ok"
+		if after == "move" {
+			b.c.MoveTo = b.Path + "/old"
+			b.write(t, "old/a.log", "another\n")
+			want += " old/a.log.19700102T000000Z"
+		}
+		for name, text := range map[string]string{"in/a.log": "1\n2", "in/d/b.log.gz": gzipped(t, "3\n")} {
+			b.write(t, name, text)
+			b.write(t, name+".ok", "")
+			long := time.Unix(24*60*60, 0)
+			must(t, os.Chtimes(filepath.Join(b.Dir, name), long, long))
+		}
+		b.once(t)
+		b.expect(t, `in/a.log#0: "1"`, `in/a.log#0: "2"`, `in/d/b.log.gz#0: "3"`)
+		var left []string
+		must(t, filepath.WalkDir(b.Dir, func(path string, d os.DirEntry, err error) error {
+			if err == nil && !d.IsDir() {
+				left = append(left, strings.TrimPrefix(path, b.Dir+"/"))
+			}
+			return err
+		}))
+		names := strings.Fields(want)
+		slices.Sort(names)
+		if !slices.Equal(left, names) {
+			t.Errorf("after %s the files are %q, want %q", after, left, names)
+		}
+	}
+}

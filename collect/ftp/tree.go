@@ -144,6 +144,50 @@ func (t *tree) Stat(ctx context.Context, path string, listed fs.DirEntry) (fs.Fi
 	return info{e}, nil
 }
 
+func (t *tree) Remove(ctx context.Context, path string, seen fs.FileInfo) error {
+	return t.alter(ctx, "deleting", path, seen, func(c *control) error { return c.Delete(path) })
+}
+
+func (t *tree) Rename(ctx context.Context, path, to string, seen fs.FileInfo) error {
+	return t.alter(ctx, "renaming to "+to, path, seen, func(c *control) error {
+		if _, err := c.FileSize(to); err == nil { // servers replace without asking
+			return &fs.PathError{Op: "renaming to", Path: to, Err: fs.ErrExist}
+		}
+		for _, folder := range file.Parents(to) {
+			if c.ChangeDir(folder) != nil {
+				_ = c.MakeDir(folder) // if it is not there then, the name cannot be given
+			}
+		}
+		return c.Rename(path, to)
+	})
+}
+
+// alter does something to a file unless it has changed. Its time counts where listings tell it as exactly as the server does.
+func (t *tree) alter(ctx context.Context, doing, path string, seen fs.FileInfo, do func(*control) error) error {
+	c, err := t.get(ctx)
+	if err != nil {
+		return err
+	}
+	defer t.put(c)
+	if seen != nil {
+		size, err := c.FileSize(path)
+		if err == nil && size != seen.Size() {
+			return file.ErrChanged
+		}
+		if codeOf(err) == ftp.StatusFileUnavailable || err != nil && codeOf(err) == 0 {
+			return c.fault(ctx, doing, path, err)
+		}
+		if changed, err := c.GetTime(path); err == nil && t.exact && !changed.Equal(seen.ModTime()) {
+			return file.ErrChanged
+		}
+	}
+	err = do(c)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return c.fault(ctx, doing, path, err)
+}
+
 func (t *tree) Open(ctx context.Context, path string, seen fs.FileInfo) (file.File, error) {
 	c, err := t.get(ctx)
 	if err != nil {

@@ -92,6 +92,41 @@ func (t *tree) Stat(ctx context.Context, path string, listed fs.DirEntry) (fs.Fi
 	return info, fault(ctx, "looking at", path, err)
 }
 
+func (t *tree) Remove(ctx context.Context, path string, seen fs.FileInfo) error {
+	if err := t.asSeen(ctx, path, seen); err != nil {
+		return err
+	}
+	return fault(ctx, "deleting", path, t.files.Remove(path))
+}
+
+func (t *tree) Rename(ctx context.Context, path, to string, seen fs.FileInfo) error {
+	if err := t.asSeen(ctx, path, seen); err != nil {
+		return err
+	}
+	switch _, err := t.files.Lstat(to); {
+	case err == nil:
+		return &fs.PathError{Op: "renaming to", Path: to, Err: fs.ErrExist}
+	case !errors.Is(err, fs.ErrNotExist):
+		return fault(ctx, "looking at", to, err)
+	}
+	for _, folder := range file.Parents(to) {
+		_ = t.files.Mkdir(folder) // mostly it is there; if it is not, the name cannot be given
+	}
+	return fault(ctx, "renaming to "+to, path, t.files.Rename(path, to))
+}
+
+// asSeen asks whether a file has changed.
+func (t *tree) asSeen(ctx context.Context, path string, seen fs.FileInfo) error {
+	if seen == nil {
+		return nil
+	}
+	info, err := t.files.Stat(path)
+	if err == nil && (info.Size() != seen.Size() || !info.ModTime().Equal(seen.ModTime())) {
+		return file.ErrChanged
+	}
+	return fault(ctx, "looking at", path, err)
+}
+
 func (t *tree) Open(ctx context.Context, path string, _ fs.FileInfo) (file.File, error) {
 	f, err := t.files.Open(path)
 	if err != nil {

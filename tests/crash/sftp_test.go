@@ -17,7 +17,7 @@ func TestSFTPKilled(t *testing.T) {
 	t.Parallel()
 	s := fixture.NewSFTP(t)
 	surviveOf(t, s, s.Dir, func(name string) string {
-		return fmt.Sprintf("{sftp: {url: %q, private_key: %q, known_hosts: %q, every: 50ms, settle: 50ms, timeout: 5s}}",
+		return fmt.Sprintf("{sftp: {url: %q, private_key: %q, known_hosts: %q, every: 50ms, settle: 50ms, timeout: 5s, after: delete}}",
 			"sftp://"+s.User+"@"+s.Addr+s.Dir+"/"+name+"/*.ndjson", s.Key, s.KnownHosts)
 	})
 }
@@ -27,7 +27,7 @@ func TestFTPKilled(t *testing.T) {
 	t.Parallel()
 	s := fixture.NewFTP(t, "", 0)
 	surviveOf(t, s, s.Dir, func(name string) string {
-		return fmt.Sprintf("{ftp: {url: %q, password: %q, tls: none, every: 50ms, settle: 50ms, timeout: 5s, connections: 2}}",
+		return fmt.Sprintf("{ftp: {url: %q, password: %q, tls: none, every: 50ms, settle: 50ms, timeout: 5s, connections: 2, after: move, move_to: /old}}",
 			"ftp://"+s.User+"@"+s.Addr+"/"+name+"/*.ndjson", s.Password)
 	})
 }
