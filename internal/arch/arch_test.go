@@ -43,6 +43,7 @@ var ours = map[string][]string{
 	"collect/file":        {"collect", "envelope", "internal/retry", "internal/setting"},
 	"collect/message":     {"envelope", "internal/retry", "internal/setting"},
 	"collect/mqtt":        {"collect", "collect/message", "envelope", "internal/retry", "internal/setting"},
+	"collect/nats":        {"collect", "collect/message", "envelope", "internal/retry", "internal/setting"},
 	"collect/push":        {"collect", "envelope", "internal/setting"},
 	"collect/redis":       {"collect", "collect/message", "envelope", "internal/retry", "internal/setting"},
 	"collect/websocket":   {"collect", "envelope", "internal/retry", "internal/setting"},
@@ -62,7 +63,7 @@ var ours = map[string][]string{
 	"query":           {"internal/setting", "schema", "table"},
 
 	"internal/config":  {"collect", "envelope", "internal/setting", "kafka", "land", "query", "serialize", "table", "table/hive"},
-	"internal/builtin": {"collect", "collect/amqp", "collect/file", "collect/mqtt", "collect/push", "collect/redis", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
+	"internal/builtin": {"collect", "collect/amqp", "collect/file", "collect/mqtt", "collect/nats", "collect/push", "collect/redis", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
 	"internal/arch":    {},
 	"cmd/headwater":    {"*"},
 
@@ -83,6 +84,7 @@ var theirs = map[string][]string{
 	"github.com/gorilla/websocket":            {"collect/websocket", "internal/demo"},
 	"github.com/klauspost/compress":           {"collect/file", "lake", "land", "serialize"},
 	"github.com/mochi-mqtt/server/v2/packets": {"collect/mqtt", "tests/interop/fixture"},
+	"github.com/nats-io/nats.go":              {"collect/nats"},
 	"github.com/prometheus":                   {"internal/metrics"},
 	"github.com/rabbitmq/amqp091-go":          {"collect/amqp"},
 	"github.com/redis/go-redis/v9":            {"collect/redis"},

@@ -54,7 +54,7 @@ func TestExampleHasTheDefaults(t *testing.T) {
 
 // TestExampleHasEveryKey reads the example with its left-out keys put in, which must be valid too.
 func TestExampleHasEveryKey(t *testing.T) {
-	for _, name := range []string{"KAFKA_PASSWORD", "HOOKS_TOKEN", "HOOKS_SECRET", "FEED_TOKEN", "RABBIT_PASSWORD", "MQTT_PASSWORD", "REDIS_PASSWORD"} {
+	for _, name := range []string{"KAFKA_PASSWORD", "HOOKS_TOKEN", "HOOKS_SECRET", "FEED_TOKEN", "RABBIT_PASSWORD", "MQTT_PASSWORD", "REDIS_PASSWORD", "NATS_PASSWORD"} {
 		t.Setenv(name, "hunter2")
 	}
 	data, err := os.ReadFile(example)
@@ -72,7 +72,7 @@ func TestExampleHasEveryKey(t *testing.T) {
 
 // TestPages reads the pipelines on the pages about sources, which lack nothing but the database.
 func TestPages(t *testing.T) {
-	for _, name := range []string{"HOOKS_TOKEN", "RABBIT_PASSWORD", "MQTT_PASSWORD", "REDIS_PASSWORD"} {
+	for _, name := range []string{"HOOKS_TOKEN", "RABBIT_PASSWORD", "MQTT_PASSWORD", "REDIS_PASSWORD", "NATS_PASSWORD"} {
 		t.Setenv(name, "hunter2")
 	}
 	pages, err := filepath.Glob("../../docs/sources/*.md")
