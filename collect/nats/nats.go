@@ -168,6 +168,7 @@ type reader struct {
 	once bool
 	last resume             // of the last record
 	came uint64             // deliveries
+	left uint64             // messages that the server has beyond the last delivery
 	due  chan jetstream.Msg // to be acknowledged; has room for all that the server sends without
 }
 
@@ -210,6 +211,7 @@ func (r *reader) consume(ctx context.Context, conn *nats.Conn) (jetstream.Messag
 	if err != nil {
 		return nil, fmt.Errorf("making the consumer %s of %s: %w", s.durable, s.origin, err)
 	}
+	r.left = consumer.CachedInfo().NumPending
 	return consumer.Messages(jetstream.PullMaxMessages(s.c.Prefetch), jetstream.PullExpiry(max(30*time.Second, 2*s.c.Heartbeat)),
 		jetstream.PullHeartbeat(s.c.Heartbeat), jetstream.WithMessagesErrOnMissingHeartbeat(true))
 }
@@ -258,7 +260,10 @@ func (r *reader) read(ctx context.Context, messages jetstream.MessagesContext) e
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case r.once && errors.Is(err, nats.ErrTimeout):
-			return nil
+			if r.left == 0 {
+				return nil
+			}
+			continue // the server is slow; one that is gone is found by its heartbeats
 		case errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, jetstream.ErrConsumerNotFound):
 			return fmt.Errorf("reading %s: the consumer %s was deleted, as it is when another process reads with its name", r.s.origin, r.s.durable)
 		case err != nil:
@@ -279,6 +284,7 @@ func (r *reader) take(ctx context.Context, m jetstream.Msg) error {
 	if r.came++; at.Sequence.Consumer != r.came {
 		return fmt.Errorf("reading %s: delivery %d came where %d was due: some were lost on their way", r.s.origin, at.Sequence.Consumer, r.came)
 	}
+	r.left = at.NumPending
 	if at.Sequence.Stream <= r.last.Seq {
 		if at.NumDelivered == 1 { // of a Run before; what this one was given twice is acknowledged when Kafka has it
 			r.due <- m
