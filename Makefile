@@ -55,14 +55,14 @@ fuzz:
 
 # The tests that draw at random or take what is large, with their full counts. It takes an hour or two; docs/soak.md has a result.
 soak:
-	HEADWATER_KILLS=$(KILLS) go test -count=1 -timeout 0 -v -run 'TestRandomKills|TestEveryPoint|TestZombie|TestPushKilled|TestFeedKilled|TestEditsKilled|TestAMQPKilled|TestMQTTKilled|TestRedisKilled|TestNATSKilled|OnS3' ./tests/crash
+	HEADWATER_KILLS=$(KILLS) go test -count=1 -timeout 0 -v -run 'TestRandomKills|TestEveryPoint|TestZombie|Killed|OnS3|OnHive' ./tests/crash
 	HEADWATER_MUTANTS=all go test -count=1 -timeout 0 -v ./tests/mutants
 	HEADWATER_SETTINGS=$(SETTINGS) HEADWATER_ROUNDS=$(SETTINGS) HEADWATER_DAMAGES=1000 go test -count=1 -timeout 0 -v -run 'TestMetamorphic|TestManyProcesses|TestTornFiles' ./tests/flow
 	HEADWATER_BIG=5GB HEADWATER_FILES=100000 HEADWATER_BOMB=10GB go test -count=1 -timeout 0 -v ./tests/limits
 
 # The stages beside what a user would pick instead. SCALE is small, medium or full; see docs/bench.md.
 bench:
-	HEADWATER_BENCH=$(SCALE) go test -count=1 -timeout 0 -run 'TestTable|TestLatency' -v ./bench
+	HEADWATER_BENCH=$(SCALE) go test -count=1 -timeout 0 -run 'TestTable|TestLatency|TestFreshness' -v ./bench
 
 clean:
 	rm -rf bin .cache

@@ -28,6 +28,7 @@ type catalog struct {
 
 	mu   sync.Mutex
 	told map[table.Name]*told
+	lost int64 // how many calls' fate was not known when told was last forgotten
 }
 
 // told is what the metastore knows of a table, because we said so.
@@ -49,14 +50,30 @@ func openCatalog(ctx context.Context, cfg *config.Pipeline, home *state.Dir, fil
 	if c.hive, err = hive.Open(o); err != nil {
 		return nil, errors.Join(err, c.close())
 	}
-	// What the metastore lacks: it may be new, or its file lost, or a process was killed between a file and its registration.
+	if c.embedded == nil {
+		return c, nil // it may hang, see register
+	}
 	if err := c.tell(ctx); err != nil {
-		if c.embedded != nil {
-			return nil, errors.Join(fmt.Errorf("registering the tables: %w", err), c.close())
-		}
-		log.Warn("the metastore may lack tables; they are registered when they are serialized next", "error", err)
+		return nil, errors.Join(fmt.Errorf("registering the tables: %w", err), c.close())
 	}
 	return c, nil
+}
+
+// register tells somebody else's metastore what it lacks: it may be new, or a process was killed between a file and its registration. Ours
+// knows since it was opened.
+func (p *pipeline) register(ctx context.Context) {
+	if p.catalog == nil || p.catalog.embedded != nil {
+		return
+	}
+	select {
+	case p.serializing <- struct{}{}: // what a job registers must not be replaced by what was there before it
+		defer func() { <-p.serializing }()
+	case <-ctx.Done():
+		return
+	}
+	if err := p.catalog.tell(ctx); err != nil && ctx.Err() == nil {
+		p.log.Warn("the metastore may lack tables; they are registered when they are serialized next", "error", err)
+	}
 }
 
 // listenHive serves at the address; a default that is taken moves to a free port.
@@ -88,6 +105,18 @@ func (c *catalog) tell(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// forget has everything told anew if there were calls of which nobody knows what became: a metastore may have done them late, over what it
+// was told after them.
+func (c *catalog) forget() {
+	lost := c.hive.Lost()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if lost != c.lost {
+		clear(c.told)
+	}
+	c.lost = lost
 }
 
 // Ensure implements table.Catalog.
@@ -128,6 +157,9 @@ func (c *catalog) SetPartitions(ctx context.Context, n table.Name, ps []table.Pa
 	for _, p := range ps {
 		if known == nil || known.partitions[p.Day] != mark(p) {
 			news = append(news, p)
+			if known != nil {
+				delete(known.partitions, p.Day) // until it is known what the metastore has
+			}
 		}
 	}
 	c.mu.Unlock()

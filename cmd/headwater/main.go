@@ -33,6 +33,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"demo", "[--once]", "the whole chain on this machine, with simulated sources; says what to try", runDemo},
+		{"init", "WHAT...", "write a pipeline file by looking at files, folders or feeds", runInit},
 		{"run", "FILE [--once]", "every stage in one process; --once: what is there now, then exit", runPipeline},
 		{"collect", "FILE", "the sources alone, shared with others that do the same; needs brokers of its own", runCollect},
 		{"land", "FILE", "topics to raw objects alone, shared likewise", runLand},
@@ -123,9 +124,8 @@ func help(w io.Writer) {
 	fmt.Fprint(w, "\n  headwater COMMAND --help lists a command's flags.\n")
 }
 
-// parse reads flags before, between and after the operands, and wants exactly the named operands.
-func parse(fs *flag.FlagSet, args []string, operands ...string) ([]string, error) {
-	var got []string
+// gather reads flags before, between and after the operands.
+func gather(fs *flag.FlagSet, args []string) (operands []string, err error) {
 	for {
 		if err := fs.Parse(args); err != nil {
 			if errors.Is(err, flag.ErrHelp) {
@@ -134,10 +134,18 @@ func parse(fs *flag.FlagSet, args []string, operands ...string) ([]string, error
 			return nil, usagef("%v; see %s --help", err, fs.Name())
 		}
 		if fs.NArg() == 0 {
-			break
+			return operands, nil
 		}
-		got = append(got, fs.Arg(0))
+		operands = append(operands, fs.Arg(0))
 		args = fs.Args()[1:]
+	}
+}
+
+// parse is gather that wants exactly the named operands.
+func parse(fs *flag.FlagSet, args []string, operands ...string) ([]string, error) {
+	got, err := gather(fs, args)
+	if err != nil {
+		return nil, err
 	}
 	if len(got) < len(operands) {
 		return nil, usagef("%s is missing; see %s --help", operands[len(got)], fs.Name())

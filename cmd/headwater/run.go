@@ -215,6 +215,7 @@ func (p *pipeline) once(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return errors.Join(failed, context.Cause(ctx))
 	}
+	p.register(ctx)
 	return errors.Join(failed, p.serializeStale(ctx, topics, everyDay))
 }
 
@@ -368,6 +369,9 @@ func (p *pipeline) run(ctx context.Context) error {
 	if p.parts.land {
 		landed.start(landing, drain, "land", p.lander.Run)
 	}
+	if p.parts.serialize {
+		work.running.Go(func() { p.register(ctx) })
+	}
 	if every := p.cfg.Serialize.Every; every > 0 && p.parts.serialize {
 		work.start(ctx, drain, "serialize", func(ctx context.Context) error { return p.every(ctx, every, "serializing", p.serializeNew()) })
 	}
@@ -433,26 +437,33 @@ func (p *pipeline) every(ctx context.Context, d time.Duration, name string, work
 	return nil
 }
 
-// lookBack is how often serialize.every looks at the days before yesterday too.
-const lookBack = time.Hour
+// lookBack is how often serialize.every looks at the days before yesterday too, lookAgain how soon after some of them failed.
+const (
+	lookBack  = time.Hour
+	lookAgain = 10 * time.Second
+)
 
 // serializeNew is the work of serialize.every: the days that most records come for at each turn, and all days at the first, which a
 // stop may have left behind, and then every hour, because a topic that lags or a clock that is wrong brings records of any day.
 func (p *pipeline) serializeNew() func(context.Context) error {
-	var whole time.Time // when all days were last brought up to date
+	var whole, forgot time.Time // when all days, and what the metastore knows, are due
 	return func(ctx context.Context) error {
 		topics, err := p.landed(ctx)
 		if err != nil {
 			return err
 		}
 		now := time.Now()
-		if now.Sub(whole) < lookBack {
+		if now.Before(whole) {
 			yesterday := table.DayOf(now.In(p.cfg.Location).AddDate(0, 0, -1))
 			return p.serializeStale(ctx, topics, scope{wanted: func(d table.Day) bool { return d.Compare(yesterday) >= 0 }, recent: true})
 		}
-		err = p.serializeStale(ctx, topics, everyDay)
-		if err == nil {
-			whole = now
+		if now.After(forgot) {
+			p.catalog.forget()
+			forgot = now.Add(lookBack)
+		}
+		whole = now.Add(lookBack)
+		if err = p.serializeStale(ctx, topics, everyDay); err != nil {
+			whole = time.Now().Add(lookAgain) // and until then the days that most records come for
 		}
 		return err
 	}

@@ -60,6 +60,7 @@ func serializeThere(ctx context.Context, cfg *config.Pipeline, r web.SerializeRe
 		if err := p.openTables(ctx); err != nil {
 			return web.SerializeResult{}, err
 		}
+		p.register(ctx)
 		return p.Serialize(ctx, r)
 	}()
 	return result, errors.Join(err, p.close())

@@ -107,6 +107,7 @@ func (p *pipeline) serializePast(ctx context.Context, today table.Day) error {
 	if err != nil {
 		return err
 	}
+	p.catalog.forget()
 	end := time.Date(today.Year, time.Month(today.Month), today.Day, 0, 0, 0, 0, p.cfg.Location)
 	return p.serializeStale(ctx, topics, scope{wanted: func(d table.Day) bool { return d.Compare(today) < 0 }, before: end})
 }

@@ -14,7 +14,12 @@ import (
 type Config struct {
 	// Path is a glob that may contain ** and {a,b}; a relative one is relative to the folder of the configuration. Names that begin
 	// with a dot match only where the glob spells the dot.
-	Path string `yaml:"path"`
+	Path    string `yaml:"path"`
+	Reading `yaml:",inline"`
+}
+
+// Reading is how files are read, wherever they lie.
+type Reading struct {
 	// Format is auto, json (one document a file, or arrays), ndjson, csv, lines or bytes (a file is one item).
 	Format string `yaml:"format"`
 	// Array says what a JSON array that a json file begins with is: items, one for each element, or document, one item.
@@ -56,18 +61,34 @@ const (
 
 // DefaultConfig is what holds for a setting that is not given.
 func DefaultConfig() Config {
-	return Config{Format: formatAuto, Array: arrayItems, Every: time.Second, Settle: 10 * time.Second, MaxItem: 64 << 20, MaxRatio: 200, Forget: 30 * 24 * time.Hour, CSV: CSV{Header: true}}
+	return Config{Reading: DefaultReading()}
+}
+
+// DefaultReading is what holds for a setting that is not given.
+func DefaultReading() Reading {
+	return Reading{Format: formatAuto, Array: arrayItems, Every: time.Second, Settle: 10 * time.Second, MaxItem: 64 << 20, MaxRatio: 200, Forget: 30 * 24 * time.Hour, CSV: CSV{Header: true}}
 }
 
 // Validate returns every fault of the configuration.
 func (c *Config) Validate() setting.Faults {
 	var f setting.Faults
-	switch {
-	case c.Path == "":
+	if c.Path == "" {
 		f.Add([]string{"path"}, "is missing: give a file or a glob such as in/*.csv.gz")
-	case !doublestar.ValidatePattern(c.Path):
-		f.Add([]string{"path"}, "is not a glob that can be read: check its brackets and braces, got %q", c.Path)
 	}
+	CheckGlob(&f, "path", c.Path)
+	return append(f, c.Reading.Validate()...)
+}
+
+// CheckGlob adds what is wrong with a glob that a key has.
+func CheckGlob(f *setting.Faults, key, glob string) {
+	if !doublestar.ValidatePattern(glob) {
+		f.Add([]string{key}, "is not a glob that can be read: check its brackets and braces, got %q", glob)
+	}
+}
+
+// Validate returns every fault of how files are to be read.
+func (c *Reading) Validate() setting.Faults {
+	var f setting.Faults
 	formats := []string{formatAuto, formatJSON, formatNDJSON, formatCSV, formatLines, formatBytes}
 	if !slices.Contains(formats, c.Format) {
 		f.Add([]string{"format"}, "must be one of %s, got %q", strings.Join(formats, ", "), c.Format)

@@ -1,6 +1,6 @@
 // Package file reads files of this machine as they appear and grow: logs, exports, drop folders.
 //
-// What enters: the files that match a glob, compressed with gzip or not, and the entries of zip archives. What leaves: their rows, lines or documents as items.
+// What enters: the files of this machine, or of another Tree, that match a glob, compressed with gzip or not, and the entries of zip archives. What leaves: their rows, lines or documents as items.
 // A stream is a file's path and generation; format and rules: docs/format/file-streams.md.
 //
 // Invariants:
@@ -19,6 +19,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -41,7 +42,11 @@ type Source struct {
 	c    Config
 	base string
 	log  *slog.Logger
-	told map[string]string // what was logged of a path, by any Run
+	dial func(context.Context) (Tree, error) // nil for this machine's folders
+	rest time.Time                           // until when a server that refuses the user is left alone; by losing it, it refuses once more
+
+	origin string            // what paths follow in the origin of items
+	told   map[string]string // what was logged of a path, by any Run
 }
 
 // New makes a source; relative paths are relative to the folder base.
@@ -58,6 +63,7 @@ type visit struct {
 	out  collect.Out
 	once bool
 
+	tree   Tree
 	sought time.Time // when it was last looked which files are gone
 
 	mu     sync.Mutex       // guards what follows, the fields busy of files and s.told
@@ -68,14 +74,17 @@ type visit struct {
 // file is a file that was seen in this Run or is known from the cursor. While it is busy it belongs to its reader.
 type file struct {
 	path, name string // absolute; as streams are named
+	origin     string
 	generation int
 	stream     string // of both
 	pos        position
 	posErr     error
 
-	seen    os.FileInfo // as it was last listed
+	seen    fs.FileInfo // as it was last listed
 	changed time.Time   // when that was seen first
-	read    os.FileInfo // as it was when it was last read
+	news    time.Time   // since when it has something that was not looked into
+	read    fs.FileInfo // as it was when it was last read
+	again   bool        // it was doubtful then
 	gzip    bool
 	rest    time.Time // not to be read before
 	tail    bool      // something at its end waits until it has settled
@@ -110,6 +119,11 @@ func (s *Source) Run(ctx context.Context, out collect.Out, once bool) error {
 	v := &visit{s: s, out: out, once: once, files: map[string]*file{}, failed: map[string]error{}}
 	v.recall(out.Streams())
 	g, ctx := errgroup.WithContext(ctx)
+	var err error
+	if v.tree, err = s.connect(ctx, once); err != nil {
+		return err
+	}
+	defer v.tree.Close() // nothing was written
 	work := make(chan *file)
 	for range readers {
 		g.Go(func() error { return v.readAll(ctx, work) })
@@ -138,10 +152,18 @@ func (v *visit) recall(streams map[string]envelope.StreamCursor) {
 		if known := v.files[path]; known != nil && known.generation > generation {
 			continue
 		}
-		f := &file{path: path, name: name, generation: generation, stream: stream}
+		f := v.newFile(path, name, generation)
 		f.pos, f.posErr = parsePosition(at.Resume)
 		v.files[path] = f
 	}
+}
+
+func (v *visit) newFile(path, name string, generation int) *file {
+	f := &file{path: path, name: name, origin: path, generation: generation, stream: streamName(name, generation)}
+	if v.s.origin != "" {
+		f.origin = v.s.origin + (&url.URL{Path: path}).EscapedPath()
+	}
+	return f
 }
 
 // list hands out the files that have something new, again and again or once.
@@ -149,30 +171,28 @@ func (v *visit) list(ctx context.Context, work chan<- *file) error {
 	tick := time.NewTicker(v.s.c.Every)
 	defer tick.Stop()
 	for {
-		paths, err := v.s.find(ctx, v.report)
-		if ctx.Err() != nil {
-			return ctx.Err()
+		l, err := v.s.list(ctx, v.tree, v.report)
+		if isLost(err) || ctx.Err() != nil {
+			return err
 		}
-		if err != nil {
-			v.report(v.s.c.Path, err)
-		}
-		for _, path := range paths {
-			if err := v.offer(ctx, path, work); err != nil {
+		v.report(v.s.c.Path, err)
+		for _, it := range l.files {
+			if err := v.offer(ctx, it, work); err != nil {
 				return err
 			}
 		}
 		if err == nil {
-			if err := v.forgetGone(ctx, paths, time.Now()); err != nil {
+			if err := v.forgetGone(ctx, l, time.Now()); err != nil {
 				return err
 			}
 		}
 		if v.once {
-			if err == nil && len(paths) == 0 {
+			if err == nil && len(l.files) == 0 {
 				v.s.log.Warn("no file matches", "path", v.s.c.Path)
 			}
 			return nil
 		}
-		if err := v.flushGone(ctx); err != nil {
+		if err := v.flushGone(ctx, l); err != nil {
 			return err
 		}
 		select {
@@ -184,12 +204,15 @@ func (v *visit) list(ctx context.Context, work chan<- *file) error {
 }
 
 // offer hands a file to a reader if it is due.
-func (v *visit) offer(ctx context.Context, path string, work chan<- *file) error {
-	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
+func (v *visit) offer(ctx context.Context, it found, work chan<- *file) error {
+	path := it.path
+	info, err := v.tree.Stat(ctx, path, it.listed)
+	switch {
+	case isLost(err):
+		return err
+	case errors.Is(err, fs.ErrNotExist):
 		return nil // it went since it was listed; or it is a link to nothing
-	}
-	if err != nil {
+	case err != nil:
 		v.report(path, err)
 		return nil
 	}
@@ -199,8 +222,7 @@ func (v *visit) offer(ctx context.Context, path string, work chan<- *file) error
 	v.mu.Lock()
 	f := v.files[path]
 	if f == nil {
-		name := v.s.nameOf(path)
-		f = &file{path: path, name: name, stream: streamName(name, 0)}
+		f = v.newFile(path, v.s.nameOf(path), 0)
 		v.files[path] = f
 	}
 	v.mu.Unlock()
@@ -219,7 +241,7 @@ func (v *visit) offer(ctx context.Context, path string, work chan<- *file) error
 }
 
 // due judges by what a listing says of a file whether to look into it.
-func (v *visit) due(f *file, info os.FileInfo, now time.Time) bool {
+func (v *visit) due(f *file, info fs.FileInfo, now time.Time) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if f.busy {
@@ -229,12 +251,17 @@ func (v *visit) due(f *file, info os.FileInfo, now time.Time) bool {
 		f.seen, f.changed = info, now
 	}
 	isNew := f.read == nil || !unchanged(f.read, info)
-	f.busy = isNew && !now.Before(f.rest) || f.tail && now.Sub(f.changed) >= v.s.c.Settle
+	if isNew && f.news.IsZero() {
+		f.news = now
+	}
+	f.busy = isNew && !now.Before(f.rest) && !v.waits(f, info, now) ||
+		f.tail && now.Sub(f.changed) >= v.s.c.Settle || f.again && !v.doubtful(f, info, now)
 	return f.busy
 }
 
-func unchanged(a, b os.FileInfo) bool {
-	return a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && os.SameFile(a, b)
+// unchanged goes by size and time of change, and by the identity of the file where it has one.
+func unchanged(a, b fs.FileInfo) bool {
+	return a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && (os.SameFile(a, b) || !os.SameFile(a, a))
 }
 
 // readAll reads the files that come until there are no more.
@@ -244,6 +271,12 @@ func (v *visit) readAll(ctx context.Context, work <-chan *file) error {
 		began := time.Now()
 		tail, err := v.readGuarded(ctx, f, &scratch)
 		if _, isStopped := errors.AsType[stopped](err); isStopped {
+			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err() // a connection that ended with it is no fault
+		}
+		if isLost(err) {
 			return err
 		}
 		if errors.Is(err, fs.ErrNotExist) {
@@ -289,9 +322,9 @@ func (v *visit) those(are func(*file) bool) (some []*file) {
 }
 
 // flushGone emits what was read of files that went before they settled.
-func (v *visit) flushGone(ctx context.Context) error {
+func (v *visit) flushGone(ctx context.Context, l *listing) error {
 	for _, f := range v.those(func(f *file) bool { return !f.busy && f.kept != nil }) {
-		if _, err := os.Lstat(f.path); !errors.Is(err, fs.ErrNotExist) {
+		if !v.isGone(l, f.path) {
 			continue
 		}
 		kept := f.kept
@@ -308,18 +341,13 @@ const seekGone = time.Minute
 
 // forgetGone notes which of the known files are no longer there, and has the cursor forget those that have been gone for long: it would
 // grow without end. A folder that cannot be looked into says nothing of its files.
-func (v *visit) forgetGone(ctx context.Context, paths []string, now time.Time) error {
+func (v *visit) forgetGone(ctx context.Context, l *listing, now time.Time) error {
 	if v.s.c.Forget == 0 || now.Sub(v.sought) < seekGone {
 		return nil
 	}
 	v.sought = now
-	there := make(map[string]bool, len(paths))
-	for _, path := range paths {
-		there[path] = true
-	}
-	for _, f := range v.those(func(f *file) bool { return !there[f.path] }) {
-		// An entry of an archive that is there is not told to be missing: its path leads through a file.
-		if _, err := os.Lstat(f.path); !errors.Is(err, fs.ErrNotExist) {
+	for _, f := range v.those(func(f *file) bool { return !l.there[f.path] }) {
+		if !v.isGone(l, f.path) {
 			continue
 		}
 		if err := v.missed(ctx, f, now.Unix()); err != nil {

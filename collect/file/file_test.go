@@ -696,7 +696,7 @@ func TestValidate(t *testing.T) {
 	if f := good.Validate(); len(f) > 0 {
 		t.Errorf("%v", f)
 	}
-	bad := Config{Path: "[", Format: "xml", Every: -1, Settle: -1, MaxItem: 1, MaxRatio: -1, CSV: CSV{Delimiter: "ab"}}
+	bad := Config{Path: "[", Reading: Reading{Format: "xml", Every: -1, Settle: -1, MaxItem: 1, MaxRatio: -1, CSV: CSV{Delimiter: "ab"}}}
 	var paths []string
 	for _, f := range bad.Validate() {
 		paths = append(paths, strings.Join(f.Path, "."))

@@ -12,55 +12,90 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 )
 
-// find lists the files that match, in the order of their paths, until ctx ends. Folders that cannot be read are reported, and the others
-// listed. Links to folders are not followed.
-func (s *Source) find(ctx context.Context, report func(path string, err error)) ([]string, error) {
-	base, pattern := doublestar.SplitPattern(s.pattern())
-	root := filepath.FromSlash(base)
-	hidden := strings.HasPrefix(pattern, ".") || strings.Contains(pattern, "/.")
-	var found []string
-	// Not os.DirFS, which refuses names that are not UTF-8. The separator has a root that is a link followed.
-	err := filepath.WalkDir(root+string(filepath.Separator), func(full string, d fs.DirEntry, err error) error {
-		full = filepath.Clean(full)
-		rel := filepath.ToSlash(strings.TrimPrefix(strings.TrimPrefix(full, root), string(filepath.Separator)))
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case err != nil && rel == "":
-			return err
-		case errors.Is(err, fs.ErrNotExist):
-			return fs.SkipDir // it went while the folder was read
-		case err != nil:
-			report(full, err)
-			return fs.SkipDir
-		case rel == "":
-			return nil
-		case !hidden && strings.HasPrefix(d.Name(), "."):
-			return skip(d)
-		case d.IsDir():
-			if !leads(pattern, rel) {
-				return fs.SkipDir
-			}
-			report(full, nil)
-			return nil
-		}
-		if ok, _ := doublestar.Match(pattern, rel); ok { // the pattern is valid
-			found = append(found, full)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("listing %s: %w", root, err)
-	}
-	report(s.c.Path, nil)
-	return found, nil
+// listing is what one look into the folders found.
+type listing struct {
+	files []found
+	there map[string]bool
+	// unread are the folders that could not be listed.
+	unread []string
 }
 
-func skip(d fs.DirEntry) error {
-	if d.IsDir() {
-		return fs.SkipDir
+type found struct {
+	path   string
+	listed fs.DirEntry
+}
+
+// find lists the files of this machine that match, in the order of their paths, until ctx ends.
+func (s *Source) find(ctx context.Context, report func(path string, err error)) (paths []string, err error) {
+	l, err := s.list(ctx, local{}, report)
+	for _, f := range l.files {
+		paths = append(paths, f.path)
 	}
-	return nil
+	return paths, err
+}
+
+// list lists the files of a tree that match, in the order of their paths, until ctx ends. Folders that cannot be read are reported, and the
+// others listed. Links to folders are not followed.
+func (s *Source) list(ctx context.Context, t Tree, report func(path string, err error)) (*listing, error) {
+	base, pattern := doublestar.SplitPattern(s.pattern())
+	root := filepath.FromSlash(base)
+	w := &walk{t: t, report: report, l: &listing{there: map[string]bool{}}, root: root, pattern: pattern}
+	w.hidden = strings.HasPrefix(pattern, ".") || strings.Contains(pattern, "/.")
+	err := w.folder(ctx, "")
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			w.l.unread = append(w.l.unread, root)
+		}
+		if s.dial == nil { // other trees say so themselves
+			err = fmt.Errorf("listing %s: %w", root, err)
+		}
+	}
+	return w.l, err
+}
+
+// walk is one of the folder that a glob begins with.
+type walk struct {
+	t             Tree
+	report        func(path string, err error)
+	l             *listing
+	root, pattern string
+	hidden        bool
+}
+
+// folder lists a folder, by its path below root. Its error is that of this folder, or one that ends the Run.
+func (w *walk) folder(ctx context.Context, below string) error {
+	entries, err := w.t.ReadDir(ctx, filepath.Join(w.root, below))
+	if err != nil {
+		return err
+	}
+	for _, d := range entries {
+		rel := path.Join(below, d.Name())
+		full := filepath.Join(w.root, filepath.FromSlash(rel))
+		switch {
+		case !w.hidden && strings.HasPrefix(d.Name(), "."):
+		case d.IsDir():
+			if !leads(w.pattern, rel) {
+				continue
+			}
+			err := w.folder(ctx, rel)
+			if isLost(err) || ctx.Err() != nil {
+				return err
+			}
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // it went while the folder above was read
+			}
+			if err != nil {
+				w.l.unread = append(w.l.unread, full)
+			}
+			w.report(full, err)
+		default:
+			if ok, _ := doublestar.Match(w.pattern, rel); ok { // the pattern is valid
+				w.l.files = append(w.l.files, found{full, d})
+				w.l.there[full] = true
+			}
+		}
+	}
+	return ctx.Err()
 }
 
 // leads says whether something in a folder can match the pattern.
@@ -96,7 +131,7 @@ func (s *Source) pattern() string {
 
 // escape keeps a path from being read as a glob. A backslash is a class of one, because SplitPattern leaves two of them as they are.
 func escape(path string) string {
-	return strings.NewReplacer("*", "\\*", "?", "\\?", "[", "\\[", "{", "\\{", "\\", "[\\\\]").Replace(path)
+	return strings.NewReplacer("*", "\\*", "?", "\\?", "[", "\\[", "{", "\\{", "}", "\\}", "\\", "[\\\\]").Replace(path)
 }
 
 func (s *Source) absBase() string {

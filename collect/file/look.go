@@ -3,20 +3,23 @@ package file
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/bmatcuk/doublestar/v4"
 
 	"headwater/collect"
 	"headwater/envelope"
 )
 
-// Escape is a glob that matches path. What is not UTF-8 in it matches any character, because a pipeline file cannot spell it.
+// Escape is a glob that matches path. A byte that is not UTF-8 matches any such byte, because a pipeline file cannot spell it.
 func Escape(path string) string {
 	var out strings.Builder
 	for i, r := range path {
 		if r == utf8.RuneError {
-			out.WriteByte('?')
+			out.WriteString("[\uFFFD]")
 			continue
 		}
 		out.WriteString(escape(path[i : i+utf8.RuneLen(r)]))
@@ -34,12 +37,17 @@ func (s *Source) Files(ctx context.Context) ([]string, error) {
 	})
 }
 
+// Matches says whether a file at path, an absolute one, would be read if it were there.
+func (s *Source) Matches(path string) bool {
+	ok, _ := doublestar.Match(s.pattern(), filepath.ToSlash(path)) // the pattern is valid
+	return ok
+}
+
 // Look reads one file to its end, or until out takes no more, as a first Run with once would; whether the glob matches its path is not asked. It
 // tells how items are cut from it, or from the entries of an archive: csv, ndjson, lines, array, json (all of it) or bytes.
 func (s *Source) Look(ctx context.Context, path string, out collect.Out) (formats []string, err error) {
-	v := &visit{s: s, out: out, once: true, files: map[string]*file{}, failed: map[string]error{}}
-	f := &file{path: path, name: s.nameOf(path)}
-	f.stream = streamName(f.name, 0)
+	v := &visit{s: s, out: out, once: true, tree: local{}, files: map[string]*file{}, failed: map[string]error{}}
+	f := v.newFile(path, s.nameOf(path), 0)
 	if f.seen, err = os.Stat(path); err != nil {
 		return nil, err
 	}

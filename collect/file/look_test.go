@@ -64,7 +64,7 @@ func TestLook(t *testing.T) {
 		}
 	}
 	out := glance{most: 2}
-	s := New(Config{Path: "**", MaxItem: 1 << 20, Format: formatAuto, Array: arrayItems}, dir, nil)
+	s := New(Config{Path: "**", Reading: Reading{MaxItem: 1 << 20, Format: formatAuto, Array: arrayItems}}, dir, nil)
 	if formats, err := s.Look(t.Context(), filepath.Join(dir, "c.json"), &out); !errors.Is(err, errEnough) || out.items != 2 || len(formats) != 1 {
 		t.Errorf("%q, %v, %d items", formats, err, out.items)
 	}

@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
-	"syscall"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -32,6 +30,7 @@ type reader struct {
 	entry       bool      // of an archive: it ends where it ends
 	close       io.Closer // what open has opened, if anything
 	settled     bool      // nothing will follow the end of the file
+	doubtful    bool      // the file may have been replaced without its size and mtime telling
 	unmarked    bool      // bytes were passed over that no record tells of
 	newline     bool      // a line end that comes first belongs to the line before
 }
@@ -62,8 +61,7 @@ func (s stopped) Unwrap() error { return s.error }
 
 // read reads what is new in a file. tail says that something is left at its end that waits until the file has settled.
 func (v *visit) read(ctx context.Context, f *file, scratch *[]byte) (tail bool, err error) {
-	// Without O_NONBLOCK a pipe that has taken the name since it was listed would hold the reader until somebody writes.
-	fd, err := os.OpenFile(f.path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	fd, err := v.tree.Open(ctx, f.path, f.seen)
 	if err != nil {
 		return false, err
 	}
@@ -77,7 +75,7 @@ func (v *visit) read(ctx context.Context, f *file, scratch *[]byte) (tail bool, 
 	}
 	settled := v.once || unchanged(f.seen, info) && time.Since(f.changed) >= v.s.c.Settle
 	kept := f.kept
-	f.read, f.kept = info, nil
+	f.read, f.kept, f.news, f.again = info, nil, time.Time{}, v.doubtful(f, info, time.Now())
 	if info.Size() < 2 && !settled {
 		return info.Size() > 0, v.shrunk(ctx, f, info.Size(), kept)
 	}
@@ -89,7 +87,7 @@ func (v *visit) read(ctx context.Context, f *file, scratch *[]byte) (tail bool, 
 		return v.archive(ctx, f, kept, fd, info, settled, scratch)
 	}
 	return v.generations(ctx, f, kept, scratch, func() *reader {
-		return &reader{settled: settled, size: info.Size(), mtime: info.ModTime().UnixNano()}
+		return &reader{settled: settled, doubtful: f.again, size: info.Size(), mtime: info.ModTime().UnixNano()}
 	}, func(rd *reader) error { return rd.open(fd) })
 }
 
@@ -151,7 +149,7 @@ func (rd *reader) run(ctx context.Context, open func(*reader) error) (tail bool,
 }
 
 // open makes the window of a file, decompressing if its first bytes say so.
-func (rd *reader) open(fd *os.File) error {
+func (rd *reader) open(fd File) error {
 	var magic [2]byte
 	_, err := fd.Seek(0, io.SeekStart)
 	if err != nil {
@@ -439,7 +437,7 @@ func (rd *reader) finish(ctx context.Context) (tail bool, err error) {
 		return false, err
 	}
 	p := rd.f.pos
-	if rd.gzip && !left && !rd.newline {
+	if rd.gzip && !left && !rd.newline && !rd.doubtful {
 		p.Size, p.Mtime = rd.size, rd.mtime
 		rd.unmarked = rd.unmarked || p != rd.f.pos
 	}
@@ -478,7 +476,7 @@ func (rd *reader) emit(ctx context.Context, n int, it envelope.Item, part bool) 
 func (rd *reader) send(ctx context.Context, p position, it envelope.Item) error {
 	err := rd.out.Emit(ctx, collect.Item{
 		Stream: rd.f.stream, Resume: p.encode(), Item: it,
-		Origin: rd.f.path, Position: strconv.FormatInt(rd.w.base, 10),
+		Origin: rd.f.origin, Position: strconv.FormatInt(rd.w.base, 10),
 	})
 	if err != nil {
 		return stopped{err}

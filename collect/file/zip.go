@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"io/fs"
 	"path"
 	"path/filepath"
 	"strings"
@@ -16,7 +16,7 @@ import (
 )
 
 // isArchive says whether a file is a zip archive: by its name too, because many other formats (xlsx, jar) are zip inside.
-func isArchive(name string, fd *os.File) (bool, error) {
+func isArchive(name string, fd File) (bool, error) {
 	if !strings.EqualFold(filepath.Ext(name), ".zip") {
 		return false, nil
 	}
@@ -37,7 +37,7 @@ func notEOF(err error) error {
 
 // archive reads what is new in the entries of a zip archive, each of which is a file of its own. Its directory stands at its end, so that an
 // archive that has one is whole; without, it waits until the file has settled.
-func (v *visit) archive(ctx context.Context, f *file, kept *reader, fd *os.File, info os.FileInfo, settled bool, scratch *[]byte) (tail bool, err error) {
+func (v *visit) archive(ctx context.Context, f *file, kept *reader, fd File, info fs.FileInfo, settled bool, scratch *[]byte) (tail bool, err error) {
 	f.gzip = true
 	if f.pos.At > 0 || kept != nil {
 		if err := f.replace(ctx, v.out, kept); err != nil { // it was another kind of file
@@ -114,12 +114,11 @@ func entryName(member *zip.File, taken map[string]bool) (name string, ok bool) {
 }
 
 // entry reads what is new in one entry.
-func (v *visit) entry(ctx context.Context, archive *file, name string, info os.FileInfo, settled bool, scratch *[]byte, open func(*reader) error) (tail bool, err error) {
+func (v *visit) entry(ctx context.Context, archive *file, name string, info fs.FileInfo, settled bool, scratch *[]byte, open func(*reader) error) (tail bool, err error) {
 	v.mu.Lock()
 	f := v.files[archive.path+"/"+name]
 	if f == nil {
-		f = &file{path: archive.path + "/" + name, name: archive.name + "/" + name}
-		f.stream = streamName(f.name, 0)
+		f = v.newFile(archive.path+"/"+name, archive.name+"/"+name, 0)
 		v.files[f.path] = f
 	}
 	v.mu.Unlock()
@@ -141,7 +140,7 @@ func (v *visit) entry(ctx context.Context, archive *file, name string, info os.F
 		return false, nil
 	}
 	return v.generations(ctx, f, nil, scratch, func() *reader {
-		return &reader{settled: settled, entry: true, size: info.Size(), mtime: info.ModTime().UnixNano()}
+		return &reader{settled: settled, doubtful: archive.again, entry: true, size: info.Size(), mtime: info.ModTime().UnixNano()}
 	}, open)
 }
 
@@ -202,15 +201,39 @@ func (m *memberReader) Read(p []byte) (int, error) {
 
 // diskReader remembers what was wrong with the disk, as zip does not.
 type diskReader struct {
-	fd  *os.File
+	fd  File
 	err error
+
+	block []byte // what was read last, a server is not asked for every few bytes
+	at    int64
 }
 
 // ReadAt implements io.ReaderAt.
-func (d *diskReader) ReadAt(p []byte, off int64) (int, error) {
-	n, err := d.fd.ReadAt(p, off)
-	if err != nil && err != io.EOF {
+func (d *diskReader) ReadAt(p []byte, off int64) (n int, err error) {
+	for n < len(p) {
+		if off < d.at || off >= d.at+int64(len(d.block)) {
+			if err := d.load(off); err != nil {
+				return n, err
+			}
+		}
+		k := copy(p[n:], d.block[off-d.at:])
+		n, off = n+k, off+int64(k)
+	}
+	return n, nil
+}
+
+// load reads the block at an offset.
+func (d *diskReader) load(off int64) error {
+	if d.block == nil {
+		d.block = make([]byte, 0, 256<<10)
+	}
+	n, err := d.fd.ReadAt(d.block[:cap(d.block)], off)
+	d.block, d.at = d.block[:n], off
+	switch {
+	case n > 0:
+		return nil // an error comes again
+	case err != io.EOF:
 		d.err = err
 	}
-	return n, err
+	return err
 }

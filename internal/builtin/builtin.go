@@ -10,10 +10,13 @@ import (
 	"headwater/collect"
 	"headwater/collect/amqp"
 	"headwater/collect/file"
+	"headwater/collect/ftp"
 	"headwater/collect/mqtt"
 	"headwater/collect/nats"
 	"headwater/collect/push"
 	"headwater/collect/redis"
+	"headwater/collect/rest"
+	"headwater/collect/sftp"
 	"headwater/collect/websocket"
 	"headwater/internal/config"
 	"headwater/lake"
@@ -30,6 +33,9 @@ func Sources() *config.Registry {
 	config.Add(&r, "file", file.DefaultConfig, func(c file.Config, env config.Env) (collect.Source, error) {
 		return file.New(c, env.Base, env.Logger), nil
 	})
+	config.Add(&r, "ftp", ftp.DefaultConfig, func(c ftp.Config, env config.Env) (collect.Source, error) {
+		return ftp.New(c, env.Base, env.Logger), nil
+	})
 	config.Add(&r, "mqtt", mqtt.DefaultConfig, func(c mqtt.Config, env config.Env) (collect.Source, error) {
 		return mqtt.New(c, env.Name, env.Base, env.Logger), nil
 	})
@@ -45,6 +51,12 @@ func Sources() *config.Registry {
 	})
 	config.Add(&r, "redis", redis.DefaultConfig, func(c redis.Config, env config.Env) (collect.Source, error) {
 		return redis.New(c, env.Name, env.Base, env.Logger), nil
+	})
+	config.Add(&r, "rest", rest.DefaultConfig, func(c rest.Config, env config.Env) (collect.Source, error) {
+		return rest.New(c, env.Base, env.Logger)
+	})
+	config.Add(&r, "sftp", sftp.DefaultConfig, func(c sftp.Config, env config.Env) (collect.Source, error) {
+		return sftp.New(c, env.Base, env.Logger), nil
 	})
 	config.Add(&r, "websocket", websocket.DefaultConfig, func(c websocket.Config, env config.Env) (collect.Source, error) {
 		return websocket.New(c, env.Base, env.Logger), nil

@@ -13,12 +13,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/apache/thrift/lib/go/thrift"
@@ -42,6 +44,9 @@ type Config struct {
 	// Timeout bounds a call, connecting included.
 	Timeout time.Duration `yaml:"timeout"`
 }
+
+// rest is how many timeouts long a metastore that hangs is not asked: who waits for it, one table after the other, does nothing else.
+const rest = 5
 
 // DefaultConfig has no address.
 func DefaultConfig() Config { return Config{S3Scheme: "s3a", Timeout: time.Minute} }
@@ -84,10 +89,13 @@ type Options struct {
 // Headwater registered.
 type Catalog struct {
 	Options
+	lost      atomic.Int64
 	mu        sync.Mutex
 	addresses []string
 	conn      net.Conn
 	client    *hms.ThriftHiveMetastoreClient
+	rest      time.Time // until when calls fail at once
+	stalled   error     // as this one did
 }
 
 var _ table.Catalog = (*Catalog)(nil)
@@ -124,10 +132,13 @@ func (c *Catalog) disconnect() {
 }
 
 // do calls f with a connected client, again with a new connection if the one that was kept has died, and with the other addresses
-// if one does not answer. f may be called several times: every call of ours may be repeated.
+// if one does not answer. f may be called several times: every call of ours may be repeated. After a stall calls fail at once for a while.
 func (c *Catalog) do(ctx context.Context, f func(context.Context, *hms.ThriftHiveMetastoreClient) error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if now := time.Now(); now.Before(c.rest) {
+		return fmt.Errorf("not asked again for another %s: %w", c.rest.Sub(now).Round(time.Second), c.stalled)
+	}
 	var errs []error
 	for range len(c.addresses) + 1 {
 		if ctx.Err() != nil {
@@ -138,6 +149,7 @@ func (c *Catalog) do(ctx context.Context, f func(context.Context, *hms.ThriftHiv
 		if err == nil || !broken(err) {
 			return err
 		}
+		c.lost.Add(1)
 		errs = append(errs, fmt.Errorf("metastore %s: %w", c.addresses[0], err))
 		if !kept { // the end of a connection that was kept says nothing about the address
 			c.addresses = append(c.addresses[1:], c.addresses[0])
@@ -146,15 +158,25 @@ func (c *Catalog) do(ctx context.Context, f func(context.Context, *hms.ThriftHiv
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return errors.Join(errs...)
+	err := errors.Join(errs...)
+	if _, is := errors.AsType[stall](err); is {
+		c.stalled, c.rest = err, time.Now().Add(rest*c.Config.Timeout)
+	}
+	return err
 }
 
-// broken reports whether it is the connection that failed: after any answer that was read whole it is as good as before.
+// Lost counts the calls of which nobody knows what became. They may still be done, after others that came later.
+func (c *Catalog) Lost() int64 { return c.lost.Load() }
+
+// broken reports whether it is the connection that failed: after any answer that was read whole it is as good as before, unless it is
+// the answer to another call.
 func broken(err error) bool {
 	_, transport := errors.AsType[thrift.TTransportException](err)
 	_, protocol := errors.AsType[thrift.TProtocolException](err)
 	_, network := errors.AsType[net.Error](err)
-	return transport || protocol || network
+	answer, is := errors.AsType[thrift.TApplicationException](err)
+	another := is && slices.Contains([]int32{thrift.WRONG_METHOD_NAME, thrift.BAD_SEQUENCE_ID, thrift.INVALID_MESSAGE_TYPE_EXCEPTION}, answer.TypeId())
+	return transport || protocol || network || another
 }
 
 func (c *Catalog) try(ctx context.Context, f func(context.Context, *hms.ThriftHiveMetastoreClient) error) error {
@@ -163,18 +185,43 @@ func (c *Catalog) try(ctx context.Context, f func(context.Context, *hms.ThriftHi
 		d := net.Dialer{Timeout: timeout}
 		conn, err := d.DialContext(ctx, "tcp", c.addresses[0])
 		if err != nil {
-			return err
+			return orStall(err, timeout)
 		}
 		cfg := &thrift.TConfiguration{SocketTimeout: timeout, ConnectTimeout: timeout, TBinaryStrictRead: new(true), TBinaryStrictWrite: new(true)}
 		transport := thrift.NewTBufferedTransport(thrift.NewTSocketFromConnConf(conn, cfg), 64<<10)
 		p := thrift.NewTBinaryProtocolConf(transport, cfg)
 		c.conn, c.client = conn, hms.NewThriftHiveMetastoreClient(thrift.NewTStandardClient(p, p))
 	}
-	// The end of ctx has to end a read that waits.
-	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })
+	// The end of ctx has to end a read that waits. A deadline would not do: each read sets its own.
+	conn := c.conn
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	err := f(ctx, c.client)
 	if !stop() || broken(err) {
 		c.disconnect()
+	}
+	return orStall(err, timeout)
+}
+
+// stall is that nothing came in time. It says so in a text: a connection's own time-out may claim to be the end of the caller's context.
+type stall struct {
+	limit time.Duration
+	text  string
+}
+
+func (s stall) Error() string {
+	return fmt.Sprintf("no answer within %s, find out why it hangs or give it longer (hive.timeout): %s", s.limit, s.text)
+}
+
+// Timeout and Temporary implement net.Error.
+func (s stall) Timeout() bool   { return true }
+func (s stall) Temporary() bool { return true }
+
+func orStall(err error, limit time.Duration) error {
+	if n, network := errors.AsType[net.Error](err); network && n.Timeout() {
+		return stall{limit, err.Error()}
+	}
+	if x, transport := errors.AsType[thrift.TTransportException](err); transport && x.TypeId() == thrift.TIMED_OUT {
+		return stall{limit, err.Error()}
 	}
 	return err
 }
@@ -311,7 +358,7 @@ func lost(err error) bool {
 
 func (c *Catalog) create(ctx context.Context, m *hms.ThriftHiveMetastoreClient, t table.Table) error {
 	err := m.CreateTable(ctx, c.newTable(t))
-	if err == nil || lost(err) {
+	if err == nil || lost(err) || broken(err) {
 		return err
 	}
 	// Hive 2 and 3 say in different ways that there is no database, so make it and try again.
@@ -360,19 +407,22 @@ func (c *Catalog) alter(ctx context.Context, m *hms.ThriftHiveMetastoreClient, n
 	}}
 	cols := ordered(now.Sd.Cols, next.Sd.Cols)
 	kept := unchanged(now.Sd.Cols, cols)
+	before := maps.Clone(now.Parameters)
 	n, _ := strconv.Atoi(version)
 	next.Parameters[versionKey] = strconv.Itoa(n + 1)
-	now.Parameters = merged(now.Parameters, next.Parameters)
+	now.Parameters = merged(before, next.Parameters)
 	now.Sd.Cols = cols
 	err := m.AlterTableWithEnvironmentContext(ctx, want.Name.Database, want.Name.Table, now, env)
 	if _, no := errors.AsType[*hms.InvalidOperationException](err); no && kept < len(cols) {
 		// Hive compares the columns at the same places and lets no struct grow (hive.metastore.disallow.incompatible.col.type.changes).
 		// So the changed columns, and those after them, go first and come back in a second step; Spark, which goes by the parameters,
-		// sees neither.
-		now.Sd.Cols = cols[:kept]
+		// sees only the second. So does widen: if it does not come to that, the next Ensure finds the old schema, and changes it.
+		now.Sd.Cols, now.Parameters = cols[:kept], before
+		before[versionKey] = strconv.Itoa(n + 1)
 		if err = m.AlterTableWithEnvironmentContext(ctx, want.Name.Database, want.Name.Table, now, env); err == nil {
-			env.Properties["expected_parameter_value"] = now.Parameters[versionKey]
-			now.Sd.Cols = cols
+			env.Properties["expected_parameter_value"] = before[versionKey]
+			next.Parameters[versionKey] = strconv.Itoa(n + 2)
+			now.Sd.Cols, now.Parameters = cols, merged(before, next.Parameters)
 			err = m.AlterTableWithEnvironmentContext(ctx, want.Name.Database, want.Name.Table, now, env)
 		}
 	}
@@ -447,10 +497,16 @@ func (c *Catalog) addMissing(ctx context.Context, m *hms.ThriftHiveMetastoreClie
 
 // Drop forgets the table and its partitions and touches no file.
 func (c *Catalog) Drop(ctx context.Context, n table.Name) error {
+	asked := false
 	return c.do(ctx, func(ctx context.Context, m *hms.ThriftHiveMetastoreClient) error {
-		if _, err := get(ctx, m, n); err != nil {
+		_, err := get(ctx, m, n)
+		if asked && errors.Is(err, table.ErrNotExist) {
+			return nil // the answer was lost
+		}
+		if err != nil {
 			return err
 		}
+		asked = true
 		if err := m.DropTable(ctx, n.Database, n.Table, false); err != nil {
 			return fmt.Errorf("dropping %s: %w", n, err)
 		}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -135,17 +136,63 @@ func TestStalled(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	c := connect(t, func(o *hive.Options) { o.Config.Timeout = 50 * time.Millisecond }, l.Addr().String())
-	if _, err := c.Table(t.Context(), orders); err == nil || errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("a stall: %v", err)
+	for _, call := range []func(*hive.Catalog) error{
+		func(c *hive.Catalog) error { return second(c.Tables(t.Context())) },
+		func(c *hive.Catalog) error { return second(c.Table(t.Context(), orders)) },
+		func(c *hive.Catalog) error { return second(c.Partitions(t.Context(), orders)) },
+		func(c *hive.Catalog) error { return c.Ensure(t.Context(), table.Table{Name: orders}) },
+		func(c *hive.Catalog) error { return c.SetPartitions(t.Context(), orders, nil) },
+		func(c *hive.Catalog) error { return c.Drop(t.Context(), orders) },
+	} {
+		err := call(connect(t, func(o *hive.Options) { o.Config.Timeout = 50 * time.Millisecond }, l.Addr().String()))
+		if err == nil || errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), l.Addr().String()) || !strings.Contains(err.Error(), "no answer within 50ms") {
+			t.Errorf("a stall: %v", err)
+		}
 	}
-	c = connect(t, nil, l.Addr().String())
+	c := connect(t, nil, l.Addr().String())
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := c.Table(ctx, orders); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("the caller's end: %v", err)
 	}
 }
+
+// TestRest: a metastore that hangs is not asked at once again, so that whoever has many tables to register does not wait for each of them;
+// and then it is asked again.
+func TestRest(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked atomic.Int64
+	var accepting sync.WaitGroup
+	accepting.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			asked.Add(1)
+		}
+	})
+	defer accepting.Wait()
+	defer l.Close()
+	c := connect(t, func(o *hive.Options) { o.Config.Timeout = 300 * time.Millisecond }, l.Addr().String())
+	if _, err := c.Table(t.Context(), orders); err == nil {
+		t.Fatal("an answer")
+	}
+	before := asked.Load()
+	if _, err := c.Table(t.Context(), orders); asked.Load() != before || err == nil || !strings.Contains(err.Error(), "not asked again for another") || !strings.Contains(err.Error(), l.Addr().String()) {
+		t.Errorf("it was asked %d times more: %v", asked.Load()-before, err)
+	}
+	for asked.Load() == before && !t.Failed() {
+		time.Sleep(50 * time.Millisecond)
+		_, _ = c.Table(t.Context(), orders)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
 
 func TestMovedFiles(t *testing.T) {
 	m := serve(t, filepath.Join(t.TempDir(), "state.db"))

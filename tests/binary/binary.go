@@ -206,6 +206,16 @@ func (c *Process) Kill(t testing.TB) {
 	<-c.ended
 }
 
+// Ended reports whether it has ended.
+func (c *Process) Ended() bool {
+	select {
+	case <-c.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // Wait waits for the end; a process that has not ended by itself in time fails the test.
 func (c *Process) Wait(t testing.TB, limit time.Duration) Result {
 	t.Helper()

@@ -22,12 +22,7 @@ func (p Pipeline) metastore(t testing.TB, location string) (_ *hive.Catalog, clo
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := hive.Options{Config: hive.DefaultConfig(), Location: location}
-	o.Config.URIs = []string{"thrift://" + m.Addr()}
-	c, err := hive.Open(o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := connect(t, m.Addr(), location)
 	return c, func() {
 		if err := c.Close(); err != nil {
 			t.Error(err)
@@ -54,17 +49,48 @@ func (p Pipeline) RegisteredAt(t testing.TB, location string, n table.Name) erro
 func (p Pipeline) Unregistered(t testing.TB) string {
 	t.Helper()
 	tables := filepath.Join(p.Dir, "headwater-data/tables")
+	c, closed := p.metastore(t, "file://"+tables)
+	defer closed()
+	return unregistered(t, tables, c)
+}
+
+// UnregisteredAt is Unregistered of a metastore elsewhere, at host:port.
+func (p Pipeline) UnregisteredAt(t testing.TB, addr string) string {
+	t.Helper()
+	tables := filepath.Join(p.Dir, "headwater-data/tables")
+	c := connect(t, addr, "file://"+tables)
+	defer c.Close()
+	return unregistered(t, tables, c)
+}
+
+func connect(t testing.TB, addr, location string) *hive.Catalog {
+	t.Helper()
+	o := hive.Options{Config: hive.DefaultConfig(), Location: location}
+	o.Config.URIs = []string{"thrift://" + addr}
+	c, err := hive.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// Files is the catalog that is made of the files of a folder of tables.
+func Files(t testing.TB, tables string) *dir.Catalog {
+	t.Helper()
 	store, err := file.Open(tables)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	files, err := dir.Open(t.Context(), store)
+	c, err := dir.Open(t.Context(), store)
 	if err != nil {
 		t.Fatal(err)
 	}
-	registered, closed := p.metastore(t, "file://"+tables)
-	defer closed()
+	return c
+}
+
+func unregistered(t testing.TB, tables string, registered *hive.Catalog) string {
+	t.Helper()
 	type entry struct {
 		Table      table.Table
 		Partitions []table.Partition
@@ -90,5 +116,5 @@ func (p Pipeline) Unregistered(t testing.TB) string {
 		}
 		return out
 	}
-	return cmp.Diff(all(files), all(registered))
+	return cmp.Diff(all(Files(t, tables)), all(registered))
 }

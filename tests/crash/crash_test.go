@@ -50,11 +50,18 @@ type world struct {
 	// layers is the folder with the raw objects and the quarantine; env is what the process needs besides, to get at them.
 	layers string
 	env    []string
+	// late, if it is set, is what a line has besides, by its number.
+	late func(n int) string
+	// unregistered says in what the metastore differs from the files.
+	unregistered func(*testing.T) string
+	// meanwhile, if it is set, is called before each kill, and settle before the last run.
+	meanwhile func(*binary.Process)
+	settle    func()
 }
 
 func newWorld(t *testing.T, bin, yaml string) *world {
 	p := binary.New(t, bin, yaml)
-	return &world{Pipeline: p, large: map[int]bool{}, layers: filepath.Join(p.Dir, "headwater-data/raw")}
+	return &world{Pipeline: p, large: map[int]bool{}, layers: filepath.Join(p.Dir, "headwater-data/raw"), unregistered: func(t *testing.T) string { return p.Unregistered(t) }}
 }
 
 // arrive makes a new file of n numbered lines.
@@ -78,7 +85,11 @@ func (w *world) arriveLarge(t *testing.T) {
 }
 
 func (w *world) line(b *bytes.Buffer, pad string) {
-	fmt.Fprintf(b, "{\"n\":%d,\"pad\":%q}\n", w.next, pad)
+	late := ""
+	if w.late != nil {
+		late = w.late(w.next)
+	}
+	fmt.Fprintf(b, "{\"n\":%d,\"pad\":%q%s}\n", w.next, pad, late)
 	w.next++
 }
 
@@ -147,7 +158,7 @@ func (w *world) problemsOf(t *testing.T, sources ...string) []string {
 	if w.env != nil {
 		return problems // the tables are elsewhere
 	}
-	if diff := w.Unregistered(t); diff != "" {
+	if diff := w.unregistered(t); diff != "" {
 		problems = append(problems, "files and metastore differ (-files +metastore):\n"+diff)
 	}
 	if len(problems) > 20 {
@@ -326,7 +337,13 @@ func (w *world) survive(t *testing.T, random *rand.Rand, kills int) {
 			}
 			time.Sleep(min(life, 100*time.Millisecond))
 		}
+		if w.meanwhile != nil {
+			w.meanwhile(proc)
+		}
 		proc.Kill(t)
+	}
+	if w.settle != nil {
+		w.settle()
 	}
 	w.Run(t, w.env, "run", "--once").Must(t)
 	w.verify(t)

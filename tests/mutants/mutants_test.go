@@ -107,6 +107,11 @@ var mutants = []mutant{
 		old: "ok := i > first && (d[first] != '0' || i == first+1)", replacement: "ok := i > first",
 		pkg: "serialize", test: "FuzzRecord$", says: "valid false, reason",
 	},
+	{
+		name: "init takes every first row for names", file: "internal/look/sample.go",
+		old: "Header: best.header()", replacement: "Header: true",
+		pkg: "tests/flow", test: "TestInit$", says: "_c0",
+	},
 }
 
 func TestMutants(t *testing.T) {

@@ -1,0 +1,384 @@
+package rest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/itchyny/gojq"
+
+	"headwater/internal/retry"
+)
+
+// spot is where a page is; the first page's is zero but for Page. It is part of resumes.
+type spot struct {
+	// Page counts from 1.
+	Page int `json:"page"`
+	// At is a page number or an offset.
+	At int64 `json:"at,omitempty"`
+	// Next is a cursor, as JSON, or a link.
+	Next string `json:"next,omitempty"`
+}
+
+// page is one, read.
+type page struct {
+	spot
+	records []record
+	sum     digest
+	last    bool
+	answer  *answer
+}
+
+// pager reads the pages of one pass over a resource.
+//
+// What would make a pass endless or cut it short is an error: a page, a cursor or a link that was there before, more pages than
+// max_pages, fewer items than total. A page that is short is never taken for the last one.
+type pager struct {
+	s          *Source
+	c          *client
+	start, end string // of the window
+	at         spot
+	over       bool
+	whole      bool // it began with the first page, so that total can be compared
+	count      int64
+	asked      map[string]bool
+	sums       map[digest]int
+	condition  http.Header // for the first page
+}
+
+func (s *Source) pages(c *client, start, end string) *pager {
+	p := &pager{s: s, c: c, start: start, end: end, at: spot{Page: 1}, whole: true, asked: map[string]bool{}, sums: map[digest]int{}}
+	if n := s.c.Paginate.PageNumber; n != nil {
+		p.at.At = 1
+		if n.Start != nil {
+			p.at.At = *n.Start
+		}
+	}
+	return p
+}
+
+// next reads the next page; nil after the last one.
+func (p *pager) next(ctx context.Context) (*page, error) {
+	if p.over {
+		return nil, nil
+	}
+	r, err := p.request(ctx)
+	if err != nil {
+		return nil, err
+	}
+	a, err := p.c.fetch(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	pg := &page{spot: p.at, answer: a}
+	if a.unchanged {
+		pg.last, p.over = true, true
+		return pg, nil
+	}
+	records, document, err := p.s.parse(ctx, p.c, a)
+	if err == nil {
+		pg.records, pg.sum = records, sumOf(records)
+		err = p.follow(ctx, pg, document)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("page %d of %s: %w", pg.Page, place(r.url), err)
+	}
+	pg.last = p.over
+	return pg, nil
+}
+
+// expand puts a window into a text.
+func expand(text, start, end string) string {
+	return strings.NewReplacer("{incremental.start}", start, "{incremental.end}", end).Replace(text)
+}
+
+// request is that for the page at p.at.
+func (p *pager) request(ctx context.Context) (request, error) {
+	c := &p.s.c
+	r := request{method: c.Method, header: http.Header{"Accept": {accepts[c.Format]}, "User-Agent": {"headwater"}}}
+	for name, v := range c.Headers {
+		r.header.Set(name, expand(v.Reveal(), p.start, p.end))
+	}
+	if p.at.Page == 1 {
+		maps.Copy(r.header, p.condition)
+	}
+	linked := c.Paginate.Link != nil || c.Paginate.LinkHeader != nil
+	address := expand(c.URL, url.QueryEscape(p.start), url.QueryEscape(p.end))
+	if linked && p.at.Next != "" {
+		address = p.at.Next
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return r, retry.Stop(errors.New("rest.url is no address"))
+	}
+	r.url = u
+	if c.Body != "" {
+		r.header.Set("Content-Type", "application/json")
+		r.body = []byte(expand(c.Body.Reveal(), p.start, p.end))
+	}
+	if linked && p.at.Next != "" {
+		return r, nil // a link has its own parameters
+	}
+	q := u.Query()
+	for name, v := range c.Params {
+		q.Set(name, expand(v.Reveal(), p.start, p.end))
+	}
+	err = p.place(ctx, q, &r)
+	u.RawQuery = q.Encode()
+	return r, err
+}
+
+var accepts = map[string]string{
+	formatJSON: "application/json", formatNDJSON: "application/x-ndjson, application/jsonl, */*;q=0.1", formatCSV: "text/csv, */*;q=0.1",
+}
+
+// place says in a request which page is asked for.
+func (p *pager) place(ctx context.Context, q url.Values, r *request) error {
+	at := strconv.FormatInt(p.at.At, 10)
+	switch way := &p.s.c.Paginate; {
+	case way.PageNumber != nil:
+		return p.put(ctx, q, r, way.PageNumber.Param, at)
+	case way.Offset != nil:
+		if way.Offset.LimitParam != "" {
+			q.Set(way.Offset.LimitParam, strconv.FormatInt(way.Offset.Limit, 10))
+		}
+		return p.put(ctx, q, r, way.Offset.Param, at)
+	case p.at.Next == "":
+	case way.Cursor != nil:
+		return p.put(ctx, q, r, way.Cursor.Param, p.at.Next)
+	case way.HeaderCursor != nil:
+		return p.put(ctx, q, r, way.HeaderCursor.Param, p.at.Next)
+	}
+	return nil
+}
+
+// put puts a value, a JSON text, into the query as param, or into the body.
+func (p *pager) put(ctx context.Context, q url.Values, r *request, param, text string) error {
+	if param != "" {
+		if s := ""; json.Unmarshal([]byte(text), &s) == nil {
+			text = s
+		}
+		q.Set(param, text)
+		return nil
+	}
+	value, err := decode([]byte(text))
+	if err != nil {
+		return err
+	}
+	var body any = map[string]any{}
+	if len(r.body) > 0 {
+		if body, err = decode(r.body); err != nil {
+			return retry.Stop(errors.New("rest.body must be JSON, so that paginate can put something into it"))
+		}
+	}
+	body, err = p.s.inBody.one(ctx, []any{body, value})
+	if err != nil {
+		return retry.Stop(fmt.Errorf("putting the page into rest.body: %w", err))
+	}
+	r.header.Set("Content-Type", "application/json")
+	r.body, err = gojq.Marshal(body)
+	return err
+}
+
+// follow finds where the page after pg is.
+func (p *pager) follow(ctx context.Context, pg *page, document any) error {
+	p.count += int64(len(pg.records))
+	next, found, err := p.following(ctx, pg, document)
+	if err != nil {
+		return err
+	}
+	more, err := p.says(ctx, p.s.more, document)
+	if err != nil {
+		return err
+	}
+	if p.s.more.code != nil {
+		if more && !found && len(pg.records) > 0 {
+			return retry.Stop(errors.New("paginate.more says that another page follows, and nothing says where it is"))
+		}
+		found = found && more
+	}
+	total, err := p.total(ctx, document)
+	if err != nil {
+		return err
+	}
+	way := &p.s.c.Paginate
+	if counted := way.PageNumber != nil || way.Offset != nil; counted && p.whole && total >= 0 && p.count >= total {
+		found = false // without asking for a page that some servers refuse
+	}
+	if !found {
+		p.over = true
+		if p.whole && p.count < total {
+			return retry.Stop(fmt.Errorf("paginate.total says that there are %d items and all pages together have %d", total, p.count))
+		}
+		return nil
+	}
+	return p.check(pg, next)
+}
+
+// check keeps a pass from going round.
+func (p *pager) check(pg *page, next spot) error {
+	if before, again := p.sums[pg.sum]; again && len(pg.records) > 0 {
+		return retry.Stop(fmt.Errorf("it has the same items as page %d: the server does not go on, or repeats its last page; "+
+			"check paginate, and name what tells the end as paginate.more or paginate.total", before))
+	}
+	p.sums[pg.sum] = pg.Page
+	if next.Next != "" {
+		if p.asked[next.Next] {
+			if len(pg.records) == 0 {
+				p.over = true // where nothing is left some servers give the cursor that they were asked with
+				return nil
+			}
+			return retry.Stop(errors.New("its cursor or link to the next page was given before: the pages go round"))
+		}
+		p.asked[next.Next] = true
+	}
+	if pg.Page >= p.s.c.MaxPages {
+		return retry.Stop(fmt.Errorf("there are more than max_pages (%d)", p.s.c.MaxPages))
+	}
+	next.Page = pg.Page + 1
+	p.at = next
+	return nil
+}
+
+// following is where the page itself says that another one is, or may be.
+func (p *pager) following(ctx context.Context, pg *page, document any) (next spot, found bool, err error) {
+	switch way := &p.s.c.Paginate; {
+	case way.PageNumber != nil:
+		return spot{At: pg.At + 1}, len(pg.records) > 0, nil
+	case way.Offset != nil:
+		return spot{At: pg.At + int64(len(pg.records))}, len(pg.records) > 0, nil // the server may give fewer than the limit
+	case way.Cursor != nil:
+		v, err := p.s.next.one(ctx, document)
+		if err != nil {
+			return next, false, retry.Stop(fmt.Errorf("paginate.cursor.path: %w", err))
+		}
+		if v == nil || v == "" || v == false {
+			return next, false, nil
+		}
+		text, err := gojq.Marshal(v)
+		if _, whole := v.(map[string]any); whole && way.Cursor.Param != "" {
+			return next, false, retry.Stop(errors.New("paginate.cursor.path gives an object, which is no query parameter"))
+		}
+		return spot{Next: string(text)}, true, err
+	case way.HeaderCursor != nil:
+		v := pg.answer.header.Get(way.HeaderCursor.Header)
+		text, err := json.Marshal(v)
+		return spot{Next: string(text)}, v != "", err
+	case way.Link != nil:
+		v, err := p.s.next.one(ctx, document)
+		if err != nil {
+			return next, false, retry.Stop(fmt.Errorf("paginate.link.path: %w", err))
+		}
+		link, isText := v.(string)
+		if v != nil && v != false && !isText {
+			return next, false, retry.Stop(fmt.Errorf("paginate.link.path gives a %s and not an address", gojq.TypeOf(v)))
+		}
+		return p.link(pg, link)
+	case way.LinkHeader != nil:
+		return p.link(pg, nextOf(pg.answer.header.Values("Link")))
+	}
+	return next, false, nil
+}
+
+// link is a link to another page, if it may be followed. It is kept without the key that requests get.
+func (p *pager) link(pg *page, text string) (next spot, found bool, err error) {
+	if text == "" {
+		return next, false, nil
+	}
+	u, err := pg.answer.url.Parse(text)
+	if err != nil {
+		return next, false, retry.Stop(errors.New("its link to the next page is no address"))
+	}
+	if err := p.c.allowed(u); err != nil {
+		return next, false, retry.Stop(fmt.Errorf("its link to the next page: %w", err))
+	}
+	u.User, u.Fragment = nil, ""
+	if k := p.s.c.Auth.APIKey; k != nil && k.In == inQuery {
+		q := u.Query()
+		q.Del(k.Name)
+		u.RawQuery = q.Encode()
+	}
+	return spot{Next: u.String()}, true, nil
+}
+
+// nextOf finds the target with rel=next in Link headers.
+func nextOf(headers []string) string {
+	for _, h := range headers {
+		for h != "" {
+			from, to := strings.IndexByte(h, '<'), strings.IndexByte(h, '>')
+			if from < 0 || to < from {
+				break
+			}
+			target, params := h[from+1:to], h[to+1:]
+			end := strings.IndexByte(params, '<') // of the next link; a comma may be inside quotes
+			h = ""
+			if end >= 0 {
+				params, h = params[:end], params[end:]
+			}
+			for param := range strings.SplitSeq(params, ";") {
+				name, value, _ := strings.Cut(strings.TrimSpace(param), "=")
+				value = strings.Trim(strings.TrimRight(strings.TrimSpace(value), ", "), `"`)
+				if strings.EqualFold(strings.TrimSpace(name), "rel") && strings.Contains(" "+strings.ToLower(value)+" ", " next ") {
+					return target
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// says is whether a jq says yes of the page.
+func (p *pager) says(ctx context.Context, q query, document any) (bool, error) {
+	if q.code == nil {
+		return false, nil
+	}
+	v, err := q.one(ctx, document)
+	if err != nil {
+		return false, retry.Stop(fmt.Errorf("paginate.more: %w", err))
+	}
+	return v != nil && v != false, nil
+}
+
+// total is how many items the page says that there are, -1 if it does not.
+func (p *pager) total(ctx context.Context, document any) (int64, error) {
+	if p.s.total.code == nil {
+		return -1, nil
+	}
+	v, err := p.s.total.one(ctx, document)
+	if err != nil {
+		return -1, retry.Stop(fmt.Errorf("paginate.total: %w", err))
+	}
+	if v == nil {
+		return -1, nil
+	}
+	n, err := strconv.ParseInt(strings.TrimSuffix(fmt.Sprint(v), ".0"), 10, 64)
+	if err != nil {
+		return -1, retry.Stop(fmt.Errorf("paginate.total gives %s, which is no number of items", bytes.ToValidUTF8(fmt.Append(nil, v), nil)))
+	}
+	return n, nil
+}
+
+// any says that there are pages.
+func (p *Paginate) any() bool {
+	return p.Cursor != nil || p.PageNumber != nil || p.Offset != nil || p.Link != nil || p.LinkHeader != nil || p.HeaderCursor != nil
+}
+
+// bodyPath is the jq path in the body that paginate writes to, empty if it does not.
+func (p *Paginate) bodyPath() string {
+	switch {
+	case p.Cursor != nil:
+		return p.Cursor.Body
+	case p.PageNumber != nil:
+		return p.PageNumber.Body
+	case p.Offset != nil:
+		return p.Offset.Body
+	}
+	return ""
+}

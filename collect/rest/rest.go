@@ -1,0 +1,140 @@
+// Package rest polls an HTTP API for items.
+//
+// What enters: the pages of one resource. What leaves: their items. With incremental, what is new since the last poll, each item once; without, at
+// every poll all there is, unless nothing has changed. Rules: docs/sources/rest.md.
+//
+// Invariants:
+//  1. A page is read whole before anything of it is emitted, so that one that is cut, too long or no page adds nothing.
+//  2. With incremental an item is a stream of its own, named by what it says: an item is known exactly if Kafka has it. A window's beginning moves on
+//     only after all of its items are acknowledged, and items are forgotten only when they are before it.
+//  3. Without, a poll goes on after a failure only on the same page with the same items; otherwise it begins anew.
+//  4. A pass over pages that goes round, or ends before it should, is an error.
+//  5. Credentials go to the host of url and to those of allow_hosts, and into no text.
+//
+// Goroutines of Run: those of net/http for its connections, which end with it.
+package rest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"headwater/collect"
+	"headwater/envelope"
+	"headwater/internal/retry"
+)
+
+// Source polls the resource of one configuration.
+type Source struct {
+	c         Config
+	base      string
+	log       *slog.Logger
+	transport http.RoundTripper // instead of the network; of tests
+
+	records, value, key query // of incremental the last two
+	next, more, total   query
+	inBody              query
+}
+
+// New makes a source; a relative path of CA is relative to the folder base.
+func New(c Config, base string, log *slog.Logger) (*Source, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	s := &Source{c: c, base: base, log: log}
+	next := ""
+	switch {
+	case c.Paginate.Cursor != nil:
+		next = c.Paginate.Cursor.Path
+	case c.Paginate.Link != nil:
+		next = c.Paginate.Link.Path
+	}
+	inBody := ""
+	if path := c.Paginate.bodyPath(); path != "" {
+		inBody = ".[1] as $page | .[0] | (" + path + "\n) = $page"
+	}
+	for _, q := range []struct {
+		into *query
+		text string
+	}{
+		{&s.records, c.Records},
+		{&s.value, c.Incremental.Path},
+		{&s.key, c.Incremental.Key},
+		{&s.next, next},
+		{&s.more, c.Paginate.More},
+		{&s.total, c.Paginate.Total},
+		{&s.inBody, inBody},
+	} {
+		var err error
+		if *q.into, err = compile(q.text); err != nil {
+			return nil, fmt.Errorf("reading the jq %s: %w", q.text, err)
+		}
+	}
+	return s, nil
+}
+
+// Run implements collect.Source.
+func (s *Source) Run(ctx context.Context, out collect.Out, once bool) error {
+	c, err := s.client(out)
+	if err != nil {
+		return err
+	}
+	defer c.http.CloseIdleConnections()
+	poll, due := s.snapshots(c, out)
+	if s.c.Incremental.Path != "" {
+		if poll, due, err = s.windows(c, out); err != nil {
+			return err
+		}
+	}
+	for {
+		if !once {
+			if err := retry.Wait(ctx, time.Until(due)); err != nil {
+				return err
+			}
+		}
+		due = time.Now().Add(s.c.Every)
+		if err := poll(ctx); err != nil || once {
+			return err
+		}
+	}
+}
+
+// emit hands over an item.
+func (s *Source) emit(ctx context.Context, out collect.Out, r *record, stream string, resume any, pg *page, index int) error {
+	text, err := json.Marshal(resume)
+	if err != nil {
+		return err
+	}
+	return out.Emit(ctx, collect.Item{
+		Stream: stream, Resume: text, Item: r.Item, Origin: place(pg.answer.url), Position: fmt.Sprintf("%d/%d", pg.Page, index),
+	})
+}
+
+// mark says where a stream goes on; one without a resume is forgotten.
+func mark(ctx context.Context, out collect.Out, stream string, resume any) error {
+	if resume == nil {
+		return out.Mark(ctx, stream, nil, true, nil)
+	}
+	text, err := json.Marshal(resume)
+	if err != nil {
+		return err
+	}
+	return out.Mark(ctx, stream, text, false, nil)
+}
+
+// recall reads a stream's resume; false if there is none.
+func recall(streams map[string]envelope.StreamCursor, stream string, into any) (bool, error) {
+	at, known := streams[stream]
+	if !known || len(at.Resume) == 0 {
+		return false, nil
+	}
+	if err := json.Unmarshal(at.Resume, into); err != nil {
+		return false, retry.Stop(fmt.Errorf("reading where stream %s stands, %s: %w", stream, at.Resume, err))
+	}
+	return true, nil
+}
+
+var _ collect.Source = (*Source)(nil)
