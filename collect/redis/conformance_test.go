@@ -92,6 +92,7 @@ func TestRedis(t *testing.T) {
 		{"Field", testField},
 		{"Sizes", testSizes},
 		{"Claims", testClaims},
+		{"SlowKafka", testSlowKafka},
 		{"LostReplies", testLostReplies},
 		{"GroupGone", testGroupGone},
 		{"Deleted", testDeleted},

@@ -170,6 +170,25 @@ func testLostReplies(t *testing.T, w *world) {
 	}
 }
 
+// testSlowKafka: what is on its way to Kafka for longer than claim_after is ours already, and is not acknowledged before.
+func testSlowKafka(t *testing.T, w *world) {
+	c := w.config()
+	c.ClaimAfter = time.Second
+	log := &collecttest.Log{}
+	release := log.Hold()
+	defer release()
+	w.send(t, 0, 10)
+	l := collecttest.Start(t, New(c, "x", "", nil), log)
+	l.Await(10)
+	time.Sleep(2500 * time.Millisecond)
+	if n := w.pending(t, "headwater-x"); n != 10 {
+		t.Errorf("%d entries are pending, want 10: Kafka has acknowledged none", n)
+	}
+	release()
+	l.Until(func() bool { return w.pending(t, "headwater-x") == 0 })
+	expect(t, l, 10)
+}
+
 // testGroupGone: a group that somebody has destroyed is made again where our records end.
 func testGroupGone(t *testing.T, w *world) {
 	var logged bytes.Buffer

@@ -46,6 +46,7 @@ var ours = map[string][]string{
 	"collect/push":        {"collect", "envelope", "internal/setting"},
 	"collect/sftp":        {"collect/file", "internal/retry", "internal/setting"},
 	"collect/mqtt":        {"collect", "collect/message", "envelope", "internal/retry", "internal/setting"},
+	"collect/nats":        {"collect", "collect/message", "envelope", "internal/retry", "internal/setting"},
 	"collect/redis":       {"collect", "collect/message", "envelope", "internal/retry", "internal/setting"},
 	"collect/rest":        {"collect", "envelope", "internal/retry", "internal/setting"},
 	"collect/websocket":   {"collect", "envelope", "internal/retry", "internal/setting"},
@@ -67,7 +68,7 @@ var ours = map[string][]string{
 
 	"internal/config":  {"collect", "envelope", "internal/setting", "kafka", "land", "query", "serialize", "table", "table/hive"},
 	"internal/look":    {"collect", "collect/file", "collect/websocket", "envelope", "internal/config", "schema", "serialize"},
-	"internal/builtin": {"collect", "collect/amqp", "collect/file", "collect/ftp", "collect/mqtt", "collect/push", "collect/redis", "collect/rest", "collect/sftp", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
+	"internal/builtin": {"collect", "collect/amqp", "collect/file", "collect/ftp", "collect/mqtt", "collect/nats", "collect/push", "collect/redis", "collect/rest", "collect/sftp", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
 	"internal/arch":    {},
 	"cmd/headwater":    {"*"},
 
@@ -101,6 +102,7 @@ var theirs = map[string][]string{
 	"modernc.org/sqlite":                      {"table/metastore"},
 	"golang.org/x/sys":                        {"cmd/headwater", "internal/state", "lake/file", "table/hivefault"},
 	"github.com/mochi-mqtt/server/v2/packets": {"collect/mqtt", "tests/interop/fixture"},
+	"github.com/nats-io/nats.go":              {"collect/nats"},
 	"github.com/redis/go-redis/v9":            {"collect/redis"},
 	"github.com/itchyny/gojq":                 {"collect/rest"},
 	"golang.org/x/time":                       {"collect/rest"},

@@ -12,6 +12,7 @@ import (
 	"headwater/collect/file"
 	"headwater/collect/ftp"
 	"headwater/collect/mqtt"
+	"headwater/collect/nats"
 	"headwater/collect/push"
 	"headwater/collect/redis"
 	"headwater/collect/rest"
@@ -37,6 +38,9 @@ func Sources() *config.Registry {
 	})
 	config.Add(&r, "mqtt", mqtt.DefaultConfig, func(c mqtt.Config, env config.Env) (collect.Source, error) {
 		return mqtt.New(c, env.Name, env.Base, env.Logger), nil
+	})
+	config.Add(&r, "nats", nats.DefaultConfig, func(c nats.Config, env config.Env) (collect.Source, error) {
+		return nats.New(c, env.Name, env.Base, env.Logger), nil
 	})
 	config.Add(&r, "push", push.DefaultConfig, func(c push.Config, env config.Env) (collect.Source, error) {
 		s := push.New(c, env.Logger)
