@@ -73,6 +73,7 @@ var theirs = map[string][]string{
 	"github.com/apache/arrow-go":         {"serialize", "table", "table/tabletest"},
 	"github.com/apache/thrift":           {"table/hive", "table/metastore"},
 	"github.com/aws":                     {"lake/s3"},
+	"github.com/aws/aws-sdk-go-v2/aws":   {"collect/rest", "lake/s3"},
 	"github.com/beltran/gohive":          {"table/hive", "table/metastore"},
 	"github.com/bmatcuk/doublestar":      {"collect/file"},
 	"github.com/duckdb":                  {"query"},
