@@ -35,6 +35,12 @@ func (s *Source) credentials(out collect.Out) (credentials, error) {
 		return a.OAuth2Refresh.token(out)
 	case a.Session != nil:
 		return a.Session.token()
+	case a.JWT != nil:
+		return a.JWT.token(), nil
+	case a.SigV4 != nil:
+		return signed{a.SigV4.sign, []string{a.SigV4.SecretAccessKey.Reveal(), a.SigV4.SessionToken.Reveal()}}, nil
+	case a.HMAC != nil:
+		return signed{a.HMAC.sign, []string{a.HMAC.Secret.Reveal()}}, nil
 	}
 	return fixed{func(*http.Request) {}, nil}, nil
 }

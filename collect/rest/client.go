@@ -222,7 +222,7 @@ func (c *client) send(ctx context.Context, r request) (a *answer, to *url.URL, e
 
 // refusal is the error of a status, and whether to come again.
 func (c *client) refusal(resp *http.Response) error {
-	body, _ := readUpTo(resp.Body, 64<<10) // for a person
+	body, _ := readUpTo(resp, 64<<10) // for a person
 	err := fmt.Errorf("the server answers %s: %q", resp.Status, c.beginning(body))
 	pause := retryAfter(resp.Header.Get("Retry-After"), time.Now())
 	again := resp.StatusCode >= 500 || slices.Contains([]int{http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests}, resp.StatusCode) ||
@@ -249,7 +249,7 @@ func (c *client) read(resp *http.Response) ([]byte, error) {
 	if e := resp.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "gzip") && !strings.EqualFold(e, "identity") {
 		return nil, retry.Stop(fmt.Errorf("the answer has the content encoding %q, which was not asked for", e))
 	}
-	body, err := readUpTo(resp.Body, int64(c.c.MaxBody))
+	body, err := readUpTo(resp, int64(c.c.MaxBody))
 	if errors.Is(err, errLong) {
 		return nil, retry.Stop(fmt.Errorf("the answer is longer than max_body (%s): ask for smaller pages, or raise it", c.c.MaxBody))
 	}
@@ -262,9 +262,10 @@ func (c *client) read(resp *http.Response) ([]byte, error) {
 var errLong = errors.New("too long")
 
 // readUpTo reads all there is, decompressed, whether a content encoding says that it is gzip or not: files come without.
-func readUpTo(r io.Reader, limit int64) ([]byte, error) {
-	body, err := readPlain(r, limit)
-	if !bytes.HasPrefix(body, []byte{0x1f, 0x8b}) || err != nil {
+func readUpTo(resp *http.Response, limit int64) ([]byte, error) {
+	body, err := readPlain(resp.Body, limit)
+	packed := bytes.HasPrefix(body, []byte{0x1f, 0x8b}) || strings.EqualFold(resp.Header.Get("Content-Encoding"), "gzip")
+	if !packed || err != nil || len(body) == 0 {
 		return body, err
 	}
 	z, err := gzip.NewReader(bytes.NewReader(body))
@@ -290,7 +291,7 @@ func (c *client) allowed(u *url.URL) error {
 		return errors.New("it is no address")
 	case home.Scheme == "https" && u.Scheme != "https":
 		return errors.New("it is not encrypted, as url is")
-	case strings.EqualFold(u.Host, home.Host) && u.Scheme == home.Scheme:
+	case strings.EqualFold(u.Host, home.Host): // the other scheme can only be https
 		return nil
 	case slices.ContainsFunc(c.c.AllowHosts, func(h string) bool { return strings.EqualFold(h, u.Host) || strings.EqualFold(h, u.Hostname()) }):
 		return nil
@@ -321,6 +322,9 @@ func (c *client) secrets() []string {
 	}
 	for _, v := range c.c.Params {
 		others = append(others, v.Reveal()) // most are none
+	}
+	for _, values := range c.home.Query() {
+		others = append(others, values...)
 	}
 	return append(least(4, c.auth.secrets()), least(8, others)...)
 }

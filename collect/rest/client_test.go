@@ -390,7 +390,11 @@ func TestTLS(t *testing.T) {
 			http.Redirect(w, r, "http://"+r.Host, http.StatusFound)
 			return
 		}
-		reply(w, map[string]any{"data": slice(0, 3)})
+		page := map[string]any{"data": slice(0, 2), "next": "http://" + r.Host + "/?rest=1"}
+		if r.FormValue("rest") != "" {
+			page = map[string]any{"data": slice(2, 1)}
+		}
+		reply(w, page)
 	}))
 	defer server.Close()
 	ca := filepath.Join(t.TempDir(), "ca.pem")
@@ -412,6 +416,7 @@ func TestTLS(t *testing.T) {
 		t.Errorf("an unknown authority: %v", err)
 	}
 	b.c.CA = ca
+	b.c.Paginate.Link = &Link{Path: ".next"} // a link to http on the same host
 	b.must()
 	b.expect(numbers(0, 3)...)
 	b.c.URL += "?plain=1"

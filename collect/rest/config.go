@@ -52,7 +52,10 @@ type Auth struct {
 	APIKey                  *APIKey            `yaml:"api_key"`
 	OAuth2ClientCredentials *ClientCredentials `yaml:"oauth2_client_credentials"`
 	OAuth2Refresh           *Refresh           `yaml:"oauth2_refresh"`
+	JWT                     *JWT               `yaml:"jwt"`
 	Session                 *Session           `yaml:"session"`
+	SigV4                   *SigV4             `yaml:"sigv4"`
+	HMAC                    *HMAC              `yaml:"hmac"`
 }
 
 // Bearer is a token that does not change.
@@ -107,6 +110,50 @@ type Session struct {
 	// Header is where the token goes after Prefix; Authorization, if it is empty.
 	Header string `yaml:"header"`
 	Prefix string `yaml:"prefix"`
+}
+
+// JWT is a token that is signed here.
+type JWT struct {
+	// Algorithm is RS256 or HS256.
+	Algorithm string `yaml:"algorithm"`
+	// Key is an RSA key in PEM, or the secret of HS256.
+	Key      setting.Secret    `yaml:"key"`
+	KeyID    string            `yaml:"key_id"`
+	Issuer   string            `yaml:"issuer"`
+	Subject  string            `yaml:"subject"`
+	Audience string            `yaml:"audience"`
+	Claims   map[string]string `yaml:"claims"`
+	// Lifetime is how long it is good for; ten minutes, if it is 0.
+	Lifetime time.Duration `yaml:"lifetime"`
+	// TokenURL, if not empty, gives a token for it (RFC 7523).
+	TokenURL string `yaml:"token_url"`
+}
+
+// SigV4 is Amazon's signature.
+type SigV4 struct {
+	AccessKeyID     string         `yaml:"access_key_id"`
+	SecretAccessKey setting.Secret `yaml:"secret_access_key"`
+	SessionToken    setting.Secret `yaml:"session_token"`
+	Region          string         `yaml:"region"`
+	Service         string         `yaml:"service"`
+}
+
+// HMAC is a signature over what a request has.
+type HMAC struct {
+	Secret setting.Secret `yaml:"secret"`
+	// Algorithm is sha256, if it is empty, sha512 or sha1; Encoding hex, if it is empty, or base64.
+	Algorithm string `yaml:"algorithm"`
+	Encoding  string `yaml:"encoding"`
+	// Message is what is signed, with {method}, {path}, {query}, {body} and {timestamp}.
+	Message string `yaml:"message"`
+	// Header gets the signature after Prefix, or Param of the query, which {query} then is without.
+	Header string `yaml:"header"`
+	Prefix string `yaml:"prefix"`
+	Param  string `yaml:"param"`
+	// TimestampHeader or TimestampParam gets the timestamp: s, if TimestampFormat is empty, ms or iso.
+	TimestampHeader string `yaml:"timestamp_header"`
+	TimestampParam  string `yaml:"timestamp_param"`
+	TimestampFormat string `yaml:"timestamp_format"`
 }
 
 // Paginate has at most one of the ways to find the next page, and what else the pages say of themselves.
@@ -321,6 +368,7 @@ func (a *Auth) check(k checker) {
 	k.single(map[string]bool{
 		"bearer": a.Bearer != nil, "basic": a.Basic != nil, "api_key": a.APIKey != nil,
 		"oauth2_client_credentials": a.OAuth2ClientCredentials != nil, "oauth2_refresh": a.OAuth2Refresh != nil, "session": a.Session != nil,
+		"jwt": a.JWT != nil, "sigv4": a.SigV4 != nil, "hmac": a.HMAC != nil,
 	})
 	if a.Bearer != nil {
 		k.at("bearer").needed("token", a.Bearer.Token.Reveal(), "the token as ${NAME}")
@@ -335,6 +383,7 @@ func (a *Auth) check(k checker) {
 		k.oneOf("in", a.APIKey.In, inHeader, inQuery, inCookie)
 	}
 	a.checkTokens(k)
+	a.checkSigned(k)
 }
 
 // checkTokens is about those that are fetched.
@@ -361,6 +410,44 @@ func (a *Auth) checkTokens(k checker) {
 		k.jq("token", a.Session.Token)
 		if a.Session.Token == "" && a.Session.Header+a.Session.Prefix != "" {
 			k.fault("token", "is missing: write where the answer has what goes into the header, as .token")
+		}
+	}
+}
+
+// checkSigned is about what is made here of a key.
+func (a *Auth) checkSigned(k checker) {
+	if j := a.JWT; j != nil {
+		k := k.at("jwt")
+		k.oneOf("algorithm", j.Algorithm, algRS256, algHS256)
+		k.needed("key", j.Key.Reveal(), "the key as ${file:/run/secrets/key.pem}")
+		if j.Algorithm == algRS256 && j.Key != "" {
+			if _, err := j.rsa(); err != nil {
+				k.fault("key", "%v", err)
+			}
+		}
+		if j.Lifetime < 0 {
+			k.fault("lifetime", "must not be negative, got %v", j.Lifetime)
+		}
+		if j.TokenURL != "" {
+			k.address("token_url", j.TokenURL)
+		}
+	}
+	if v := a.SigV4; v != nil {
+		k := k.at("sigv4")
+		k.needed("access_key_id", v.AccessKeyID, "the key's id")
+		k.needed("secret_access_key", v.SecretAccessKey.Reveal(), "the key as ${NAME}")
+		k.needed("region", v.Region, "the region, as eu-west-1")
+		k.needed("service", v.Service, "what Amazon calls the service, as execute-api")
+	}
+	if h := a.HMAC; h != nil {
+		k := k.at("hmac")
+		k.needed("secret", h.Secret.Reveal(), "the key as ${NAME}")
+		k.needed("message", h.Message, "what is signed, as {timestamp}{method}{path}{body}")
+		k.oneOf("algorithm", cmp.Or(h.Algorithm, "sha256"), "sha256", "sha512", "sha1")
+		k.oneOf("encoding", cmp.Or(h.Encoding, "hex"), "hex", "base64")
+		k.oneOf("timestamp_format", cmp.Or(h.TimestampFormat, spellSeconds), spellSeconds, spellMillis, spellISO)
+		if (h.Header == "") == (h.Param == "") {
+			k.fault("header", "or param is needed, and only one of them: write where the signature goes")
 		}
 	}
 }

@@ -39,6 +39,17 @@ func TestValidate(t *testing.T) {
 		"a session": {func(c *Config) { c.Auth.Session = &Session{Prefix: "Bearer "} }, []string{
 			"auth.session.url: is missing", "auth.session.body: is missing", "auth.session.token: is missing",
 		}},
+		"signatures": {func(c *Config) {
+			c.Auth = Auth{SigV4: &SigV4{}}
+		}, []string{"auth.sigv4.access_key_id: is", "auth.sigv4.secret_access_key: is", "auth.sigv4.region: is", "auth.sigv4.service: is"}},
+		"hashes": {func(c *Config) {
+			c.Auth = Auth{HMAC: &HMAC{Algorithm: "md5", Encoding: "hex64", TimestampFormat: "us"}}
+		}, []string{
+			"auth.hmac.secret: is", "auth.hmac.message: is", "auth.hmac.algorithm: must be", "auth.hmac.encoding: must be", "auth.hmac.timestamp_format: must be", "auth.hmac.header: or param",
+		}},
+		"a JWT": {func(c *Config) {
+			c.Auth = Auth{JWT: &JWT{Algorithm: algRS256, Key: "s3cret", Lifetime: -1, TokenURL: "x"}}
+		}, []string{"auth.jwt.key: must be an RSA key", "auth.jwt.lifetime: must not", "auth.jwt.token_url: must be"}},
 		"two ways": {func(c *Config) {
 			c.Records, c.Paginate.Cursor, c.Paginate.Link = ".[]", &Cursor{Path: "]", Param: "a", Body: ".b"}, &Link{}
 		}, []string{

@@ -296,6 +296,9 @@ func (p *pager) link(pg *page, text string) (next spot, found bool, err error) {
 	if err != nil {
 		return next, false, retry.Stop(errors.New("its link to the next page is no address"))
 	}
+	if home := p.c.home; home.Scheme == "https" && u.Scheme == "http" && strings.EqualFold(u.Host, home.Host) {
+		u.Scheme = "https" // as servers behind a proxy that ends TLS do not know
+	}
 	if err := p.c.allowed(u); err != nil {
 		return next, false, retry.Stop(fmt.Errorf("its link to the next page: %w", err))
 	}

@@ -28,7 +28,16 @@ const (
 
 // windowResume is the resume of windowStream.
 type windowResume struct {
+	// Start is exact, whatever the format: a time as iso has it, or a number.
 	Start string `json:"start"`
+}
+
+// exact is the format of resumes. A coarser one would bring back items that are forgotten.
+func (i *Incremental) exact() *Incremental {
+	if i.Format == spellInteger {
+		return i
+	}
+	return &Incremental{Format: spellISO}
 }
 
 // itemResume is the resume of an item's stream.
@@ -63,12 +72,18 @@ func (s *Source) windows(c *client, out collect.Out) (poll func(context.Context)
 	w := &windows{s: s, c: c, out: out, seen: map[digest]known{}}
 	inc := &s.c.Incremental
 	streams := out.Streams()
-	at := windowResume{inc.Initial}
-	if _, err := recall(streams, windowStream, &at); err != nil {
+	var at windowResume
+	begun, err := recall(streams, windowStream, &at)
+	if err != nil {
 		return nil, due, err
 	}
-	if w.start, err = inc.parse(at.Start); err != nil {
-		return nil, due, retry.Stop(fmt.Errorf("the next window begins at %q, which is not in the format %s: give the source another name to begin anew", at.Start, inc.Format))
+	if begun {
+		w.start, err = inc.exact().parse(at.Start)
+	} else {
+		w.start, err = inc.parse(inc.Initial)
+	}
+	if err != nil {
+		return nil, due, retry.Stop(fmt.Errorf("the next window begins at %q, which does not go with the format %s: give the source another name to begin anew", at.Start, inc.Format))
 	}
 	for name := range streams {
 		text, is := strings.CutPrefix(name, itemPrefix)
@@ -187,10 +202,13 @@ func (w *windows) advance(ctx context.Context, to int64) error {
 	}
 	// Invariant 2: the mark is about the items of other streams.
 	if err := w.drain(ctx); err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		return err
 	}
 	w.start = to
-	if err := mark(ctx, w.out, windowStream, windowResume{w.s.c.Incremental.spell(to, false)}); err != nil {
+	if err := mark(ctx, w.out, windowStream, windowResume{w.s.c.Incremental.exact().spell(to, false)}); err != nil {
 		return err
 	}
 	for sum, k := range w.seen {

@@ -245,6 +245,7 @@ type shop struct {
 	changes  int             // that may still come
 	ever     map[string]bool // what has been seen by somebody
 	sort     string
+	format   string
 	size     int
 }
 
@@ -264,6 +265,9 @@ func (s *shop) change() {
 }
 
 func (s *shop) item(i int) string {
+	if s.format == spellSeconds {
+		return fmt.Sprintf(`{"id":%d,"version":%d,"at":%d.%06d}`, i, s.versions[i], s.at[i].Unix(), s.at[i].Nanosecond()/1000)
+	}
 	return fmt.Sprintf(`{"id":%d,"version":%d,"at":%q}`, i, s.versions[i], s.at[i].UTC().Format(time.RFC3339Nano))
 }
 
@@ -272,11 +276,13 @@ func (s *shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.changes--
 		s.change()
 	}
-	since, err := time.Parse(time.RFC3339Nano, r.FormValue("since"))
+	inc := Incremental{Format: s.format}
+	micros, err := inc.parse(r.FormValue("since"))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	since := time.UnixMicro(micros)
 	var found []int
 	for i := range s.versions {
 		if !s.at[i].Before(since) {
@@ -305,11 +311,12 @@ func (s *shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // version is there twice, and none that never was.
 func TestShiftingPages(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(15) {
+	for seed := range uint64(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				random := rand.New(rand.NewPCG(seed, 7))
 				s := &shop{random: random, ever: map[string]bool{}, size: 1 + random.IntN(6), sort: []string{"ascending", "descending", "by id"}[seed%3]}
+				s.format = []string{spellISO, spellSeconds, spellDate}[random.IntN(3)]
 				for range 20 {
 					s.change()
 				}
@@ -318,8 +325,11 @@ func TestShiftingPages(t *testing.T) {
 				b.c.URL, b.c.Records = "http://api.example/items", ".data[]"
 				since(&b.c)
 				b.c.Paginate.PageNumber = &PageNumber{Param: "page"}
-				b.c.Incremental.Lag = time.Duration(random.IntN(20)) * time.Millisecond
-				if s.sort == "ascending" && seed%2 == 0 {
+				b.c.Incremental.Lag, b.c.Incremental.Format = time.Duration(random.IntN(20))*time.Millisecond, s.format
+				if s.format == spellSeconds {
+					b.c.Incremental.Initial = "0"
+				}
+				if s.sort == "ascending" && random.IntN(3) > 0 {
 					b.c.Incremental.Order = orderAscending
 				}
 				process := func() error {
@@ -450,7 +460,7 @@ func TestOtherCursor(t *testing.T) {
 	since(&b.c)
 	b.must()
 	b.c.Incremental.Format, b.c.Incremental.Initial = spellInteger, "0"
-	if err := b.once(); err == nil || !strings.Contains(err.Error(), "which is not in the format integer") {
+	if err := b.once(); err == nil || !strings.Contains(err.Error(), "which does not go with the format integer") {
 		t.Error(err)
 	}
 	b.c.Incremental = Incremental{}

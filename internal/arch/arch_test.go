@@ -106,6 +106,7 @@ var theirs = map[string][]string{
 	"github.com/redis/go-redis/v9":            {"collect/redis"},
 	"github.com/itchyny/gojq":                 {"collect/rest"},
 	"golang.org/x/time":                       {"collect/rest"},
+	"github.com/aws/aws-sdk-go-v2/aws":        {"collect/rest", "lake/s3"},
 }
 
 // apart are packages that never import each other, in tests neither: what joins them is bytes in Kafka and objects in the lake.
