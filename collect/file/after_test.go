@@ -1,6 +1,7 @@
 package file
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -99,6 +100,22 @@ func TestAfterWaits(t *testing.T) {
 		stop()
 		b.expect(t, `a.log#0: "1"`, `a.log#0: "2"`)
 	})
+}
+
+// Whatever comes between the last look and the action is not lost by it.
+func TestAfterChanged(t *testing.T) {
+	b := newBench(t, "a.log")
+	b.c.After = afterDelete
+	b.write(t, "a.log", []byte("1\n"))
+	info, err := os.Stat(filepath.Join(b.dir, "a.log"))
+	must(t, err)
+	appendTo(t, filepath.Join(b.dir, "a.log"), "2\n")
+	for _, err := range []error{local{}.Remove(t.Context(), filepath.Join(b.dir, "a.log"), info), local{}.Rename(t.Context(), filepath.Join(b.dir, "a.log"), filepath.Join(b.dir, "b"), info)} {
+		if !errors.Is(err, ErrChanged) {
+			t.Error(err)
+		}
+	}
+	b.expectLeft(t, "a.log")
 }
 
 // What is damaged is left for somebody to see; so is what cannot be disposed of, which is told.

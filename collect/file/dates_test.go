@@ -11,7 +11,7 @@ import (
 func TestDates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // it is midnight of 2000-01-01 in UTC
 		b := newBench(t, "in/{yyyy}/{MM}/{dd}-*/*.log")
-		b.c.Forget = 48 * time.Hour
+		b.c.Forget, b.c.Every = 48*time.Hour, 10*time.Minute
 		for _, day := range []string{"1999/12/29", "1999/12/30", "1999/12/31", "2000/01/01", "2000/01/02"} {
 			b.write(t, "in/"+day+"-x/a.log", []byte(day+"\n"))
 		}

@@ -714,3 +714,16 @@ func TestAfter(t *testing.T) {
 		}
 	}
 }
+
+// Nor is a compressed file known by its size and time while that is fresh.
+func TestReplacedBetweenRuns(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "/*")
+	at := time.Now().Truncate(time.Second)
+	for _, text := range []string{"1\n", "2\n"} {
+		b.write(t, "a.log.gz", gzipped(t, text))
+		must(t, os.Chtimes(filepath.Join(b.Dir, "a.log.gz"), at, at))
+		b.once(t)
+	}
+	b.expect(t, `a.log.gz#0: "1"`, `a.log.gz#1: "2"`)
+}
