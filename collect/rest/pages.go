@@ -215,7 +215,7 @@ func (p *pager) follow(ctx context.Context, pg *page, document any) error {
 	if !found {
 		p.over = true
 		if p.whole && p.count < total {
-			return retry.Stop(fmt.Errorf("paginate.total says that there are %d items and all pages together have %d", total, p.count))
+			return p.stop(fmt.Errorf("paginate.total says that there are %d items and all pages together have %d", total, p.count))
 		}
 		return nil
 	}
@@ -225,7 +225,7 @@ func (p *pager) follow(ctx context.Context, pg *page, document any) error {
 // check keeps a pass from going round.
 func (p *pager) check(pg *page, next spot) error {
 	if before, again := p.sums[pg.sum]; again && len(pg.records) > 0 {
-		return retry.Stop(fmt.Errorf("it has the same items as page %d: the server does not go on, or repeats its last page; "+
+		return p.stop(fmt.Errorf("it has the same items as page %d: the server does not go on, or repeats its last page; "+
 			"check paginate, and name what tells the end as paginate.more or paginate.total", before))
 	}
 	p.sums[pg.sum] = pg.Page
@@ -245,6 +245,15 @@ func (p *pager) check(pg *page, next spot) error {
 	next.Page = pg.Page + 1
 	p.at = next
 	return nil
+}
+
+// stop marks an error that only a person can cure. In a window it may also be that the pages have shifted by just as much, and each item
+// is taken once however often the window is read.
+func (p *pager) stop(err error) error {
+	if p.s.value.code != nil {
+		return err
+	}
+	return retry.Stop(err)
 }
 
 // following is where the page itself says that another one is, or may be.

@@ -178,7 +178,7 @@ func (w *windows) poll(ctx context.Context) error {
 			end = now
 		}
 		w.newest = w.start
-		if err := w.read(ctx, end); err != nil {
+		if err := w.read(ctx, end, old); err != nil {
 			return err
 		}
 		next := end - inc.lag()
@@ -235,25 +235,31 @@ func (w *windows) drain(ctx context.Context) error {
 const passes = 10
 
 // read reads the window from w.start to end.
-func (w *windows) read(ctx context.Context, end int64) error {
+func (w *windows) read(ctx context.Context, end int64, old bool) error {
 	if w.s.c.Incremental.Order == orderAscending {
 		return w.slide(ctx, end)
 	}
 	for n := range passes {
-		pages, missed, err := w.pass(ctx, end)
-		if err != nil {
-			return err
+		before := w.newest
+		if old {
+			before = end // nothing new comes into a window of the past
 		}
-		if pages <= 1 || !w.s.c.Paginate.Reread || n > 0 && !missed {
+		pages, missed, err := w.pass(ctx, end, before)
+		switch {
+		case err != nil:
+			return err
+		case pages <= 1 || !w.s.c.Paginate.Reread:
+			return nil
+		case n > 0 && !missed:
+			w.newest = before // what is after that was seen by one pass alone, which may have missed something there
 			return nil
 		}
 	}
 	return w.restless(w.start)
 }
 
-// pass reads all pages of the window. missed says that it has found what an earlier pass should have.
-func (w *windows) pass(ctx context.Context, end int64) (pages int, missed bool, err error) {
-	before := w.newest
+// pass reads all pages of the window. missed says that it has found what is before a time up to which an earlier pass should have found all.
+func (w *windows) pass(ctx context.Context, end, before int64) (pages int, missed bool, err error) {
 	p := w.pages(w.start, end)
 	for {
 		pg, err := p.next(ctx)
@@ -327,8 +333,12 @@ func (w *windows) forward(ctx context.Context, from, end int64, again bool) (to 
 		}
 		fresh += t.fresh
 		missed = missed || t.fresh > 0 && t.oldest < before
-		if other(t.last) {
-			return t.last, pg.Page == 1 || again && !missed, nil
+		switch {
+		case !other(t.last):
+		case pg.Page == 1:
+			return t.last, true, nil
+		default: // up to before two passes have found the same
+			return min(t.last, before), again && !missed && other(before), nil
 		}
 	}
 }

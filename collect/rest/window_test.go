@@ -451,6 +451,59 @@ func TestWindowWaits(t *testing.T) {
 	}
 }
 
+// TestLastPass: what the last pass over pages is the first to see may have a hole, and is read again by the next poll.
+func TestLastPass(t *testing.T) {
+	t.Parallel()
+	item := func(n int) string { return dated(n, fmt.Sprintf("2001-01-01T00:00:%02dZ", n)) }
+	for _, order := range []string{orderAny, orderAscending} {
+		all, requests := []string{item(1), item(2)}, 0
+		b := newBench(t, func(w http.ResponseWriter, r *http.Request) {
+			if requests++; requests == 4 { // the second page of the second pass
+				all = append(all, item(3), item(4), item(5), item(6))
+			}
+			found := all
+			if at := slices.IndexFunc(all, func(s string) bool { return strings.Contains(s, r.FormValue("since")) }); at > 0 {
+				found = all[at:]
+			}
+			from := min(len(found), 3*(number(r, "page", 1)-1))
+			_, _ = w.Write([]byte(`{"data":[` + strings.Join(found[from:min(len(found), from+3)], ",") + `]}`))
+		})
+		since(&b.c)
+		b.c.Incremental.Lag, b.c.Incremental.Order = 0, order
+		b.c.Paginate.PageNumber = &PageNumber{Param: "page"}
+		for range 3 {
+			b.must()
+		}
+		got := b.items()
+		slices.Sort(got)
+		if want := []string{item(1), item(2), item(3), item(4), item(5), item(6)}; !slices.Equal(got, want) {
+			t.Errorf("order %s: %q", order, got)
+		}
+	}
+}
+
+// TestShiftByAPage: what shifts by a whole page looks as if the server repeated it; the window is read again.
+func TestShiftByAPage(t *testing.T) {
+	t.Parallel()
+	item := func(n int) string { return dated(n, fmt.Sprintf("2001-01-01T00:00:%02dZ", n)) }
+	requests := 0
+	b := newBench(t, func(w http.ResponseWriter, r *http.Request) {
+		all := []string{item(3), item(2), item(1)}
+		if requests++; requests > 1 {
+			all = append([]string{item(5), item(4)}, all...)
+		}
+		from := min(len(all), 2*(number(r, "page", 1)-1))
+		_, _ = w.Write([]byte(`{"data":[` + strings.Join(all[from:min(len(all), from+2)], ",") + `]}`))
+	})
+	since(&b.c)
+	b.c.Paginate.PageNumber = &PageNumber{Param: "page"}
+	if err := b.once(); err == nil || !strings.Contains(err.Error(), "it has the same items as page 1") || retry.Classify(err) != retry.Transient {
+		t.Errorf("%v", err)
+	}
+	b.must()
+	b.expect(item(3), item(2), item(5), item(4), item(1))
+}
+
 // TestOtherCursor: what stands in the topic and is not this kind of source's is told.
 func TestOtherCursor(t *testing.T) {
 	t.Parallel()

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"headwater/tests/binary"
@@ -26,8 +27,10 @@ func TestRestPage(t *testing.T) {
 	if m == nil {
 		t.Fatal("the page shows no pipeline")
 	}
-	orders := 1200 // one a minute
+	var count atomic.Int64
+	count.Store(1200) // one a minute
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		orders := int(count.Load())
 		limit, err := strconv.Atoi(r.FormValue("limit"))
 		after, _ := strconv.Atoi(r.FormValue("after"))
 		if r.Header.Get("Authorization") != "Bearer s3cret-token" || r.URL.Path != "/v2/orders" || err != nil || r.FormValue("updated_since") == "" {
@@ -52,10 +55,11 @@ func TestRestPage(t *testing.T) {
 	for range 2 {
 		p.Run(t, env, "run", "--once").Must(t)
 		got := p.Run(t, env, "query", "--format", "csv", "select count(*), count(distinct id), min(id), max(id) from shop.orders").Must(t)
+		orders := count.Load()
 		if want := fmt.Sprintf("\n%d,%d,0,%d\n", orders, orders, orders-1); !strings.HasSuffix(got, want) {
 			t.Errorf("the table has %q, want %q", got, want)
 		}
-		orders += 100
+		count.Add(100)
 	}
 	if r := p.Run(t, []string{"SHOP_TOKEN=s3cret-wrong"}, "run", "--once"); r.Code == 0 || !strings.Contains(r.Stderr, "401") || strings.Contains(r.Stdout+r.Stderr, "s3cret") {
 		t.Errorf("with a wrong token: %d\n%s", r.Code, r.Stderr)
