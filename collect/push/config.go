@@ -40,20 +40,6 @@ type Config struct {
 	ReadTimeout time.Duration `yaml:"read_timeout"`
 }
 
-// HMAC is how a body is signed, as GitHub, Stripe's older hooks and many others do it: the header holds the prefix and the hash of the
-// body as it was sent.
-type HMAC struct {
-	// Header is the name of the header with the signature.
-	Header string         `yaml:"header"`
-	Secret setting.Secret `yaml:"secret"`
-	// Algorithm is sha256, sha512 or sha1.
-	Algorithm string `yaml:"algorithm"`
-	// Prefix is what comes before the hash, as sha256=.
-	Prefix string `yaml:"prefix"`
-	// Encoding is hex or base64.
-	Encoding string `yaml:"encoding"`
-}
-
 const (
 	formatAuto   = "auto"
 	formatJSON   = "json"
@@ -90,28 +76,11 @@ func (c *Config) Validate() setting.Faults {
 		c.validatePath(&f)
 	}
 	c.validateHeaders(&f)
-	if h := c.HMAC; h != nil {
-		h.defaults()
-		oneOf(h.Algorithm, []string{"hmac", "algorithm"}, "sha256", "sha512", "sha1")
-		oneOf(h.Encoding, []string{"hmac", "encoding"}, "hex", "base64")
-		if h.Header == "" {
-			f.Add([]string{"hmac", "header"}, "is missing: name the header that has the signature, as X-Hub-Signature-256")
-		}
-		if h.Secret.Reveal() == "" {
-			f.Add([]string{"hmac", "secret"}, "must not be empty: write it as \"${NAME}\" or \"${file:/path}\"")
-		}
+	if c.HMAC != nil {
+		c.validateHMAC(&f, oneOf)
 	}
 	c.validateLimits(&f)
 	return f
-}
-
-func (h *HMAC) defaults() {
-	if h.Algorithm == "" {
-		h.Algorithm = "sha256"
-	}
-	if h.Encoding == "" {
-		h.Encoding = "hex"
-	}
 }
 
 // ours are the first parts of paths that the process itself answers at.

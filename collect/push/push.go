@@ -47,6 +47,7 @@ func New(c Config, log *slog.Logger) *Source {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	c = c.settled()
 	return &Source{c: c, log: log, idle: 2 * time.Second, room: room{requests: c.MaxRequests, bytes: int64(c.MaxBuffered)}}
 }
 

@@ -1,17 +1,10 @@
 package push
 
 import (
-	"crypto/hmac"
-	"crypto/sha1"
-	"crypto/sha256"
-	"crypto/sha512"
 	"crypto/subtle"
-	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash"
 	"net/http"
 	"strconv"
 	"strings"
@@ -27,8 +20,10 @@ type answer struct {
 	// Records is how many records the request has in Kafka.
 	Records int `json:"records"`
 	// Repeated says that an earlier request with the same key had brought all of them.
-	Repeated bool   `json:"repeated,omitempty"`
-	Error    string `json:"error,omitempty"`
+	Repeated bool `json:"repeated,omitempty"`
+	// Challenge is for a sender that wants to have it back.
+	Challenge string `json:"challenge,omitempty"`
+	Error     string `json:"error,omitempty"`
 }
 
 // ServeHTTP takes one request.
@@ -81,8 +76,13 @@ func (s *Source) take(w http.ResponseWriter, r *http.Request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	if h := s.c.HMAC; h != nil && !h.fits(r.Header.Get(h.Header), sent) {
-		return answer{}, &refusal{http.StatusUnauthorized, "the signature in " + h.Header + " is not that of the body"}
+	if h := s.c.HMAC; h != nil {
+		if err := h.check(r.Header, sent, time.Now()); err != nil {
+			return answer{}, &refusal{http.StatusUnauthorized, err.Error()}
+		}
+		if text := h.challenge(body); text != "" {
+			return answer{Challenge: text}, nil // it is about the address, and no item
+		}
 	}
 	if len(body) == 0 {
 		return answer{}, &refusal{http.StatusBadRequest, "the body is empty"}
@@ -206,17 +206,4 @@ func (s *Source) tokenFits(r *http.Request) bool {
 	}
 	got, found := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	return found && subtle.ConstantTimeCompare([]byte(got), []byte(token)) == 1
-}
-
-// fits tells whether signature is that of the body.
-func (h *HMAC) fits(signature string, body []byte) bool {
-	algorithm := map[string]func() hash.Hash{"sha256": sha256.New, "sha512": sha512.New, "sha1": sha1.New}[h.Algorithm]
-	mac := hmac.New(algorithm, []byte(h.Secret.Reveal()))
-	_, _ = mac.Write(body) // hashes never fail
-	text, found := strings.CutPrefix(signature, h.Prefix)
-	got, err := hex.DecodeString(text)
-	if h.Encoding == "base64" {
-		got, err = base64.StdEncoding.DecodeString(text)
-	}
-	return found && err == nil && hmac.Equal(got, mac.Sum(nil))
 }
