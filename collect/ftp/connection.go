@@ -87,23 +87,38 @@ func (p *pool) get(ctx context.Context) (*control, error) {
 			return c, nil
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
-		case !p.others(err):
-			p.free <- struct{}{}
-			return nil, file.Lost(fmt.Errorf("connecting to %s: %w", p.s.at.Origin, err))
 		}
-		time.AfterFunc(time.Minute, func() { p.free <- struct{}{} }) // then it may take another
+		others := p.others()
+		if others > 0 && (codeOf(err) != 0 || errors.Is(err, io.EOF)) {
+			p.tell(others, err)
+			time.AfterFunc(time.Minute, func() { p.free <- struct{}{} }) // then it may take another
+			continue
+		}
+		p.free <- struct{}{}
+		err = fmt.Errorf("connecting to %s: %w", p.s.at.Origin, err)
+		if others == 0 {
+			err = file.Lost(err)
+		}
+		return nil, err
 	}
 }
 
-// others says whether there are connections beside the one that was not made, and tells it once.
-func (p *pool) others(err error) bool {
+// others is how many connections are logged in.
+func (p *pool) others() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.open > 0 && !p.told {
-		p.told = true
-		p.s.log.Warn("the server takes no more connections, ftp.connections may say so", "connections", p.open, "err", err)
+	return p.open
+}
+
+// tell says once that the server takes no more connections than it has.
+func (p *pool) tell(connections int, err error) {
+	p.mu.Lock()
+	told := p.told
+	p.told = true
+	p.mu.Unlock()
+	if !told {
+		p.s.log.Warn("the server takes no more connections, ftp.connections may say so", "connections", connections, "err", err)
 	}
-	return p.open > 0
 }
 
 // pop finds a connection that is still there; nil if there is none. A server ends those that were idle for some minutes.

@@ -4,7 +4,7 @@
 // the connections; what is read, and what is new, is decided by package file. Rules: docs/sources/ftp.md.
 //
 // Invariants:
-//  1. A file has ended where the server says so and all bytes have come, not where a connection ends.
+//  1. A file has ended where all its bytes have come, or, if it has no SIZE, where the server says so: never where a connection ends.
 //  2. No more connections are open than Config.Connections, and for each of them one for data.
 //  3. A connection that broke, or on which an answer may be left over, is not used again; the others are.
 //

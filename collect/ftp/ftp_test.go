@@ -175,13 +175,16 @@ func numbered(from, n int) string {
 	return s.String()
 }
 
+// ballast makes lines long, so that files do not fit into the buffers between here and the server.
+var ballast = strings.Repeat("x", 1000)
+
 // whole fails unless the topic has the lines of numbered(0, n), each once.
 func (b *bench) whole(t *testing.T, n int) {
 	t.Helper()
 	got, want := []string{""}, strings.Split(numbered(0, n), "\n")
 	for _, it := range b.items(t) {
 		_, raw, _ := strings.Cut(it, ": ")
-		got = append(got, raw)
+		got = append(got, strings.ReplaceAll(raw, ballast, ""))
 	}
 	slices.Sort(got)
 	slices.Sort(want)
@@ -328,9 +331,9 @@ func TestCut(t *testing.T) {
 func TestServerKilled(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, fixture.NewVsftpd(t, tlsExplicit), "/*.ndjson")
-	const lines = 20_000
+	const lines = 10_000
 	for i := range 8 {
-		b.write(t, fmt.Sprintf("%d.ndjson", i), numbered(i*lines, lines))
+		b.write(t, fmt.Sprintf("%d.ndjson", i), strings.ReplaceAll(numbered(i*lines, lines), "\"}", ballast+"\"}"))
 	}
 	stop := b.live(t)
 	for i := range 3 {
@@ -342,7 +345,7 @@ func TestServerKilled(t *testing.T) {
 	b.eventually(t, 8*lines)
 	stop()
 	b.whole(t, 8*lines)
-	if !strings.Contains(b.notes.String(), "trying again") {
+	if text := b.notes.String(); !strings.Contains(text, "trying again") && !strings.Contains(text, "cannot read") {
 		t.Error("no kill was noticed")
 	}
 }

@@ -361,7 +361,7 @@ func (r *remote) begin(off int64) (err error) {
 	return nil
 }
 
-// end is what the end of what the server sends means. Invariant 1: a connection for data that ends says nothing.
+// end is what the end of a connection for data means. Invariant 1: by itself it means nothing.
 func (r *remote) end(err error) error {
 	body := r.body
 	r.body = nil
