@@ -76,9 +76,9 @@ func (l *Live) Await(records int) {
 // Until waits for what the source does in its own time.
 func (l *Live) Until(done func() bool) {
 	l.t.Helper()
-	for until := time.Now().Add(40 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
+	for until := time.Now().Add(3 * time.Minute); !done(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(until) {
-			l.t.Fatalf("forty seconds have passed: %d records, %+v", len(l.Log.Records()), l.Status())
+			l.t.Fatalf("three minutes have passed: %d records, %+v", len(l.Log.Records()), l.Status())
 		}
 	}
 }
