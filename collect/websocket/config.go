@@ -25,6 +25,8 @@ type Config struct {
 	Format string `yaml:"format"`
 	// Array says what a message that is a JSON array is: items, one for each element, or document, one item.
 	Array string `yaml:"array"`
+	// Sequence tells of items that the feed leaves out while the connection holds.
+	Sequence Sequence `yaml:"sequence"`
 	// PingEvery is how often the server is asked whether it is there. A connection on which nothing comes, no answer either, for three times
 	// as long is taken for dead.
 	PingEvery time.Duration `yaml:"ping_every"`
@@ -80,6 +82,7 @@ func (c *Config) Validate() setting.Faults {
 	if c.IdleTimeout < 0 {
 		f.Add([]string{"idle_timeout"}, "must not be negative, got %v", c.IdleTimeout)
 	}
+	c.Sequence.validate(&f)
 	if c.MaxMessage < 1 || c.MaxMessage > 1<<30 {
 		f.Add([]string{"max_message"}, "must be from 1B to 1GiB, got %s", c.MaxMessage)
 	}

@@ -21,16 +21,17 @@ import (
 
 // connection is one, and its stream.
 type connection struct {
-	s      *Source
-	conn   *websocket.Conn
-	out    collect.Out
-	once   bool
-	stream string
-	count  int64     // of messages
-	heard  time.Time // when anything came last
-	told   time.Time // when a message did
-	buffer []byte
-	beyond []byte // the byte that showed that a message is too long
+	s       *Source
+	conn    *websocket.Conn
+	out     collect.Out
+	once    bool
+	stream  string
+	count   int64     // of messages
+	heard   time.Time // when anything came last
+	told    time.Time // when a message did
+	numbers numbers
+	buffer  []byte
+	beyond  []byte // the byte that showed that a message is too long
 }
 
 // errQuiet ends a Run with once.
@@ -41,7 +42,7 @@ var errQuiet = errors.New("no message has come for a while")
 func (s *Source) read(ctx context.Context, conn *websocket.Conn, out collect.Out, f *feed, once bool) error {
 	now := time.Now()
 	f.newest = max(f.newest+1, now.UnixMilli())
-	c := &connection{s: s, conn: conn, out: out, once: once, stream: streamPrefix + strconv.FormatInt(f.newest, 36), heard: now, told: now}
+	c := &connection{s: s, conn: conn, out: out, once: once, stream: streamPrefix + strconv.FormatInt(f.newest, 36), heard: now, told: now, numbers: numbers{Sequence: s.c.Sequence}}
 	conn.SetPongHandler(func(string) error { return c.hear(ctx) })
 	answer := conn.PingHandler()
 	conn.SetPingHandler(func(text string) error { return errors.Join(c.hear(ctx), answer(text)) })
@@ -188,14 +189,17 @@ func (c *connection) take(ctx context.Context, kind int, data []byte) error {
 	if item.Kind == envelope.JSON && c.s.c.Array == arrayItems {
 		if elements, is := envelope.Elements(data); is {
 			for i, e := range elements {
-				if err := c.emit(ctx, envelope.Item{Kind: envelope.JSON, Data: e}, position+"/"+strconv.Itoa(i)); err != nil {
+				if err := c.emitNumbered(ctx, envelope.Item{Kind: envelope.JSON, Data: e}, position+"/"+strconv.Itoa(i)); err != nil {
 					return err
 				}
 			}
 			return nil
 		}
 	}
-	return c.emit(ctx, item, position)
+	if item.Kind != envelope.JSON {
+		return c.emit(ctx, item, position)
+	}
+	return c.emitNumbered(ctx, item, position)
 }
 
 func (c *connection) kindOf(kind int, data []byte) envelope.Kind {

@@ -45,6 +45,8 @@ type Source struct {
 	log  *slog.Logger
 	idle time.Duration // how long nothing must come before a Run with once ends
 	why  string        // what ended the last connection; only for people
+
+	toldFull bool // that there are more sequences than are followed
 }
 
 // New makes a source; a relative path of CA is relative to the folder base.

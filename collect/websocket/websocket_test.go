@@ -503,14 +503,59 @@ func TestStopsAtOnce(t *testing.T) {
 	}
 }
 
+// TestSequence: what a feed leaves out while its connection holds is told where it is missing, and nothing else is.
+func TestSequence(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, func(_ *testing.T, n int, conn *websocket.Conn) {
+		if n == 0 {
+			say(conn, `{"d":{"n":7},"of":"a"}`, `{"d":{"n":"8"},"of":"a"}`, `{"d":{"n":1},"of":"b"}`, `{"hello":1}`, "text", `[{"d":{"n":9},"of":"a"},{"d":{"n":12},"of":"a"}]`,
+				`{"d":{"n":2},"of":"b"}`, `{"d":{"n":2},"of":"b"}`, `{"d":{"n":9007199254740993},"of":3}`, `{"d":{"n":9007199254740994},"of":3}`, `{"d":{"n":1.5},"of":3}`)
+			return
+		}
+		say(conn, `{"d":{"n":99},"of":"a"}`) // another connection, whose gap is told already
+		listen(conn)
+	})
+	b.c.Sequence = Sequence{Path: "$.d.n", Per: "$.of"}
+	stop := b.live()
+	b.eventually(16)
+	stop()
+	b.expect(
+		`{"d":{"n":7},"of":"a"}`, `{"d":{"n":"8"},"of":"a"}`, `{"d":{"n":1},"of":"b"}`, `{"hello":1}`, `"text"`, `{"d":{"n":9},"of":"a"}`,
+		"!gap: the numbers 10 to 11 did not come", `{"d":{"n":12},"of":"a"}`, `{"d":{"n":2},"of":"b"}`,
+		"!gap: the number 2 came after 2", `{"d":{"n":2},"of":"b"}`, `{"d":{"n":9007199254740993},"of":3}`, `{"d":{"n":9007199254740994},"of":3}`, `{"d":{"n":1.5},"of":3}`,
+		"gap: websocket: close 1006 (abnormal closure): unexpected EOF", `{"d":{"n":99},"of":"a"}`,
+	)
+	for _, r := range b.log.Records() {
+		if bytes.Contains(r.Value, []byte("10 to 11")) && !bytes.Contains(r.Value, []byte(`{\"gap\":{\"after\":9,\"before\":12,\"of\":\"a\"}}`)) {
+			t.Errorf("the gap record is %s", r.Value)
+		}
+	}
+}
+
+// TestManySequences: no more are followed than there is memory for, and what is followed stays so.
+func TestManySequences(t *testing.T) {
+	t.Parallel()
+	n := numbers{Sequence: Sequence{Path: "$.n", Per: "$.of"}}
+	for of := range mostSequences + 10 {
+		if gap, err := n.next(fmt.Appendf(nil, `{"n":1,"of":%d}`, of)); gap != nil || err != nil {
+			t.Fatal(gap, err)
+		}
+	}
+	first, err := n.next([]byte(`{"n":5,"of":1}`))
+	late, err2 := n.next(fmt.Appendf(nil, `{"n":5,"of":%d}`, mostSequences+1))
+	if first == nil || late != nil || err != nil || err2 != nil || !n.full || len(n.last) != mostSequences {
+		t.Errorf("%v, %v, %d are followed", first, late, len(n.last))
+	}
+}
+
 func TestValidate(t *testing.T) {
 	t.Parallel()
-	c := Config{URL: "http://x", Format: "xml", Array: "x", Headers: map[string]setting.Secret{"a b": "x"}, IdleTimeout: -1, MaxMessage: -1}
+	c := Config{URL: "http://x", Format: "xml", Array: "x", Headers: map[string]setting.Secret{"a b": "x"}, IdleTimeout: -1, MaxMessage: -1, Sequence: Sequence{Per: "symbol"}}
 	got := map[string]bool{}
 	for _, f := range c.Validate() {
 		got[strings.Join(f.Path, ".")] = true
 	}
-	for _, want := range []string{"url", "format", "array", "headers.a b", "ping_every", "handshake_timeout", "idle_timeout", "max_message"} {
+	for _, want := range []string{"url", "format", "array", "headers.a b", "ping_every", "handshake_timeout", "idle_timeout", "max_message", "sequence.per", "sequence.path"} {
 		if !got[want] {
 			t.Errorf("%s is no fault", want)
 		}
