@@ -22,10 +22,14 @@ try() {
 	return 1
 }
 
-# apt_install FILE PACKAGE installs the package unless it has brought the file. A runlevel of 1 keeps what it installs from starting.
+# apt_install PROGRAM PACKAGE installs the package unless the program is there, and prints its path. A runlevel of 1 keeps what is installed
+# from starting.
 apt_install() {
+	local PATH="$PATH:/usr/sbin:/usr/local/sbin"
 	lock apt
-	if [ -x "$1" ]; then return; fi
-	try apt-get -qq update
-	try env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq install --no-install-recommends "$2"
+	if ! command -v "$1" >/dev/null; then
+		try apt-get -qq -o DPkg::Lock::Timeout=300 update
+		try env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq -o DPkg::Lock::Timeout=300 install --no-install-recommends "$2"
+	fi
+	command -v "$1"
 }

@@ -3,6 +3,4 @@
 set -euo pipefail
 . "$(dirname "$0")/cache.sh"
 
-bin=/usr/sbin/mosquitto
-apt_install "$bin" mosquitto
-echo "$bin"
+apt_install mosquitto mosquitto

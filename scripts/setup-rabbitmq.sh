@@ -3,6 +3,4 @@
 set -euo pipefail
 . "$(dirname "$0")/cache.sh"
 
-bin=/usr/lib/rabbitmq/bin
-apt_install "$bin/rabbitmq-server" rabbitmq-server
-echo "$bin"
+dirname "$(apt_install /usr/lib/rabbitmq/bin/rabbitmq-server rabbitmq-server)"

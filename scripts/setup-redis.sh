@@ -3,6 +3,4 @@
 set -euo pipefail
 . "$(dirname "$0")/cache.sh"
 
-bin=/usr/bin/redis-server
-apt_install "$bin" redis-server
-echo "$bin"
+apt_install redis-server redis-server
