@@ -111,6 +111,22 @@ func OpenSource(ctx context.Context, cfg Config, source, topic string, log *slog
 	return l, cursor, nil
 }
 
+// ReadCursor reads the cursor of a source as OpenSource does, and takes the topic from nobody: a source that runs may be beyond it already.
+func ReadCursor(ctx context.Context, cfg Config, source, topic string, log *slog.Logger) (envelope.Cursor, error) {
+	cfg.Shared = false // nobody is to be shut out
+	cl, err := NewClient(cfg, Logged(log))
+	if err != nil {
+		return envelope.Cursor{}, err
+	}
+	defer cl.Close()
+	l := &SourceLog{cl: cl, cfg: cfg, source: source, topic: topic}
+	c, err := l.open(ctx, log)
+	if err != nil {
+		return c, fmt.Errorf("reading the cursor of source %s: %w", source, err)
+	}
+	return c, nil
+}
+
 func (l *SourceLog) open(ctx context.Context, log *slog.Logger) (envelope.Cursor, error) {
 	none := envelope.Cursor{}
 	cursors := TopicSpec{Name: CursorTopic, Partitions: 1, Configs: map[string]string{

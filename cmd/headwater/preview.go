@@ -11,7 +11,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -42,20 +41,16 @@ func runPreview(ctx context.Context, fs *flag.FlagSet, args []string, s streams)
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(cfg.Sources, func(x config.Source) bool { return x.Name == operands[1] })
-	switch {
-	case i < 0:
-		return usagef("the pipeline has no source %q: it has %s", operands[1], names(cfg.Sources))
-	case cfg.Sources[i].Kind == config.External:
-		return usagef("source %s is external, nothing is read from it: its items are the records of topic %s", operands[1], cfg.Sources[i].Topic)
+	source, err := collected(cfg, operands[1])
+	if err != nil {
+		return err
 	}
 	dir, err := os.MkdirTemp("", "headwater-preview-")
 	if err != nil {
 		return fmt.Errorf("making a temporary folder: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	cfg = alone(cfg, cfg.Sources[i], dir)
-	source := cfg.Sources[0]
+	cfg = alone(cfg, source, dir)
 
 	look := &glance{most: *most, wait: *wait}
 	p := newPipeline(cfg, allParts, slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: slog.LevelWarn})))

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"text/tabwriter"
+
+	"headwater/internal/config"
+	"headwater/internal/state"
+	"headwater/kafka"
+	"headwater/query"
+)
+
+// runCursor shows where a source stands, whether a process collects it or not.
+func runCursor(ctx context.Context, flags *flag.FlagSet, args []string, s streams) (err error) {
+	asJSON := flags.Bool("json", false, "print the cursor as JSON")
+	operands, err := parse(flags, args, "FILE", "SOURCE")
+	if err != nil {
+		return err
+	}
+	cfg, err := load(operands[0])
+	if err != nil {
+		return err
+	}
+	source, err := collected(cfg, operands[1])
+	if err != nil {
+		return err
+	}
+	at, leave, err := kafkaThere(ctx, cfg, s)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, leave()) }()
+	c, err := kafka.ReadCursor(ctx, at, source.Name, source.Topic, s.log)
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		return json.NewEncoder(s.out).Encode(map[string]any{"source": source.Name, "topic": source.Topic, "streams": c.Streams, "offsets": c.Offsets})
+	}
+	t := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "STREAM\tRECORDS\tPARTITION\tGOES ON AT")
+	for _, name := range slices.Sorted(maps.Keys(c.Streams)) {
+		st := c.Streams[name]
+		resume := query.Printable(string(st.Resume))
+		if st.Done {
+			resume += " (done)"
+		}
+		fmt.Fprintf(t, "%s\t%d\t%d\t%s\n", query.Printable(name), st.Seq+1, st.Partition, resume)
+	}
+	return t.Flush()
+}
+
+// collected is the source of that name, which must be one that is collected.
+func collected(cfg *config.Pipeline, name string) (config.Source, error) {
+	i := slices.IndexFunc(cfg.Sources, func(x config.Source) bool { return x.Name == name })
+	switch {
+	case i < 0:
+		return config.Source{}, usagef("the pipeline has no source %q: it has %s", name, names(cfg.Sources))
+	case cfg.Sources[i].Kind == config.External:
+		return config.Source{}, usagef("source %s is external, nothing is read from it: its items are the records of topic %s", name, cfg.Sources[i].Topic)
+	}
+	return cfg.Sources[i], nil
+}
+
+// kafkaThere is the pipeline's Kafka: the one that the file names, that of the running process or, if none runs, the embedded one, which
+// is served until leave is called.
+func kafkaThere(ctx context.Context, cfg *config.Pipeline, s streams) (at kafka.Config, leave func() error, err error) {
+	at, leave = cfg.Kafka, func() error { return nil }
+	if len(at.Brokers) > 0 {
+		return at, leave, nil
+	}
+	if running, ok := state.Find(ctx, cfg.DataDir); ok {
+		at.Brokers = []string{running.Kafka}
+		return at, leave, nil
+	}
+	if _, err := os.Stat(cfg.DataDir); errors.Is(err, fs.ErrNotExist) {
+		return at, leave, usagef("nothing has run yet, %s does not exist", cfg.DataDir)
+	}
+	home, err := state.Lock(cfg.DataDir)
+	if err != nil {
+		return at, leave, err
+	}
+	b, err := openBroker(cfg, home, s.log)
+	if err != nil {
+		return at, leave, errors.Join(err, home.Close())
+	}
+	return b.config, func() error { return errors.Join(b.close(), home.Close()) }, nil
+}
