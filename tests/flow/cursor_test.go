@@ -30,7 +30,8 @@ func TestCursor(t *testing.T) {
 			Seq    int64
 			Resume struct{ At int64 }
 		}
-	}) {
+	},
+	) {
 		t.Helper()
 		if err := json.Unmarshal([]byte(p.Run(t, nil, "cursor", "orders", "--json").Must(t)), &c); err != nil {
 			t.Fatal(err)
