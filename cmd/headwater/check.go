@@ -189,7 +189,7 @@ func trySource(ctx context.Context, source config.Source, log *slog.Logger) (str
 	if source.HTTPPath != "" {
 		return "ok, it waits at " + source.HTTPPath, nil
 	}
-	opened, err := source.Open(config.Env{Logger: log.With("source", source.Name)})
+	opened, err := source.Open(config.Env{Logger: log.With("source", source.Name), Look: true})
 	if err != nil {
 		return "", err
 	}

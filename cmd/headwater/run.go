@@ -51,7 +51,7 @@ type pipeline struct {
 	now     atomic.Pointer[sources]
 	taken   chan struct{} // has an element after now has changed
 	threads int           // collectors that were made
-	wrap    func(collect.Source) collect.Source
+	wrap    func(collect.Source) collect.Source // not nil if sources are only looked at
 	file    follower
 
 	ingest      web.Ingest

@@ -160,7 +160,7 @@ func (p *pipeline) newCollector(source config.Source) (collector, error) {
 	}
 	c := collector{source: source}
 	log := p.log.With("source", source.Name)
-	opened, err := source.Open(config.Env{Logger: log, Handle: func(_ string, h http.Handler) { c.handler = h }})
+	opened, err := source.Open(config.Env{Logger: log, Look: p.wrap != nil, Handle: func(_ string, h http.Handler) { c.handler = h }})
 	if err != nil {
 		return collector{}, fmt.Errorf("opening source %s: %w", source.Name, err)
 	}

@@ -29,6 +29,13 @@ var ErrChanged = errors.New("the file has changed since it was read")
 
 func (r *Reading) takes() bool { return r.After != "" && r.After != afterNone }
 
+// Only has nothing be done to files, if look is true.
+func (r *Reading) Only(look bool) {
+	if look {
+		r.After = afterNone
+	}
+}
+
 // taking is a file that was read whole and for which something is to be done when that is known for good.
 type taking struct {
 	info fs.FileInfo

@@ -31,9 +31,11 @@ func Sources() *config.Registry {
 		return amqp.New(c, env.Name, env.Base, env.Logger), nil
 	})
 	config.Add(&r, "file", file.DefaultConfig, func(c file.Config, env config.Env) (collect.Source, error) {
+		c.Only(env.Look)
 		return file.New(c, env.Base, env.Logger), nil
 	})
 	config.Add(&r, "ftp", ftp.DefaultConfig, func(c ftp.Config, env config.Env) (collect.Source, error) {
+		c.Only(env.Look)
 		return ftp.New(c, env.Base, env.Logger), nil
 	})
 	config.Add(&r, "mqtt", mqtt.DefaultConfig, func(c mqtt.Config, env config.Env) (collect.Source, error) {
@@ -56,6 +58,7 @@ func Sources() *config.Registry {
 		return rest.New(c, env.Base, env.Logger)
 	})
 	config.Add(&r, "sftp", sftp.DefaultConfig, func(c sftp.Config, env config.Env) (collect.Source, error) {
+		c.Only(env.Look)
 		return sftp.New(c, env.Base, env.Logger), nil
 	})
 	config.Add(&r, "websocket", websocket.DefaultConfig, func(c websocket.Config, env config.Env) (collect.Source, error) {

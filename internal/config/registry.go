@@ -18,6 +18,8 @@ type Env struct {
 	Name string
 	// Handle has the process's HTTP listener answer at a path by h; nil if the process has no listener.
 	Handle func(path string, h http.Handler)
+	// Look says that the source is only looked at: it does nothing to what it reads.
+	Look bool
 	// Base is the folder that relative paths are relative to; Source.Open sets it to the pipeline file's if it is empty.
 	Base string
 	// Logger gets what the source has to say.

@@ -22,6 +22,7 @@ sources:
   orders: {file: {path: "in/orders/*", every: 50ms, settle: 50ms}, topic: {partitions: 9, replication: 3}, tables: {flat: facts}}
   bad: {file: {path: "in/bad/*"}}
   none: {file: {path: "in/none/*"}}
+  gone: {file: {path: "in/gone/*", after: delete, settle: 10ms}}
   hooks: {push: {token: sesame}}
   theirs: {external: {topic: t}}
 listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0", hive: "127.0.0.1:0"}
@@ -56,7 +57,17 @@ serialize: {every: 200ms}
 	if out := p.Run(t, env, "preview", "none", "--wait", "10ms").Must(t); !strings.Contains(out, "source none has no item") {
 		t.Errorf("of nothing it says\n%s", out)
 	}
-	for source, want := range map[string]string{"theirs": "is external", "orderz": "it has orders, bad, none, hooks, theirs"} {
+	p.Write(t, "in/gone/a.ndjson", []byte("{\"n\":1}\n"))
+	began := time.Now()
+	p.Run(t, env, "preview", "gone", "--wait", "1m").Must(t)
+	p.Run(t, env, "check", "--live", "--wait", "1m").Must(t)
+	if took := time.Since(began); took > 50*time.Second {
+		t.Errorf("it waits %s to delete what it must not delete", took)
+	}
+	if _, err := os.Stat(filepath.Join(p.Dir, "in/gone/a.ndjson")); err != nil {
+		t.Errorf("a preview deletes what it reads: %v", err)
+	}
+	for source, want := range map[string]string{"theirs": "is external", "orderz": "it has orders, bad, none, gone, hooks, theirs"} {
 		if r := p.Run(t, env, "preview", source); r.Code != 2 || !strings.Contains(r.Stderr, want) {
 			t.Errorf("preview %s ends with %d: %s", source, r.Code, r.Stderr)
 		}
@@ -106,7 +117,7 @@ serialize: {every: 200ms}
 		t.Errorf("previews leave %q, %v", left, err)
 	}
 	s := statusOf(t, p)
-	if s.Sources[0].Records != 3 || s.Sources[3].Records != 0 {
+	if s.Sources[0].Records != 3 || s.Sources[4].Records != 0 {
 		t.Errorf("the process that runs beside the previews has collected %+v", s.Sources)
 	}
 	if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
