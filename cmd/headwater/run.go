@@ -49,8 +49,8 @@ type pipeline struct {
 	serializer *serialize.Serializer
 
 	now     atomic.Pointer[sources]
-	taken   chan struct{} // has an element after now has changed
-	threads int           // collectors that were made
+	taken   chan struct{}                       // has an element after now has changed
+	threads int                                 // collectors that were made
 	wrap    func(collect.Source) collect.Source // not nil if sources are only looked at
 	file    follower
 
