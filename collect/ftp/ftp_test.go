@@ -355,8 +355,8 @@ func TestSilence(t *testing.T) {
 	server := fixture.NewFTP(t, "", 0)
 	b := newBench(t, server, "/*.ndjson")
 	b.write(t, "a.ndjson", numbered(0, 100))
-	door := fixture.NewDoor(t, b.Addr)
-	b.c.URL = strings.Replace(b.c.URL, b.Addr, door.Addr, 1)
+	proxy := fixture.NewProxy(t, b.Addr)
+	b.c.URL = strings.Replace(b.c.URL, b.Addr, proxy.Addr, 1)
 	b.c.Timeout = time.Second
 	before := runtime.NumGoroutine()
 	stopped, cancel := context.WithCancel(t.Context())
@@ -367,13 +367,13 @@ func TestSilence(t *testing.T) {
 		limit time.Duration
 	}{
 		{"later", t.Context(), func() {}, 6 * time.Second},
-		{"at first", t.Context(), func() { door.Shut(true) }, 6 * time.Second},
-		{"stopped", stopped, func() { door.Shut(true); time.AfterFunc(300*time.Millisecond, cancel) }, 900 * time.Millisecond},
+		{"at first", t.Context(), func() { proxy.Frozen.Store(true) }, 6 * time.Second},
+		{"stopped", stopped, func() { proxy.Frozen.Store(true); time.AfterFunc(300*time.Millisecond, cancel) }, 900 * time.Millisecond},
 	} {
-		door.Shut(false)
+		proxy.Frozen.Store(false)
 		c.do()
 		began := time.Now()
-		shut := time.AfterFunc(500*time.Millisecond, func() { door.Shut(true) })
+		shut := time.AfterFunc(500*time.Millisecond, func() { proxy.Frozen.Store(true) })
 		err := b.source().Run(c.ctx, &nowhere{}, false)
 		shut.Stop()
 		if err == nil || time.Since(began) > c.limit {
@@ -382,7 +382,7 @@ func TestSilence(t *testing.T) {
 		if c.when == "stopped" && !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v", c.when, err)
 		}
-		door.CutNow()
+		proxy.Break()
 	}
 	cancel()
 	for range 200 {

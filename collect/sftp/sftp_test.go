@@ -79,9 +79,9 @@ func newBench(t *testing.T, glob string) *bench {
 	return b
 }
 
-// through puts a door before the server.
-func (b *bench) through(t *testing.T) *fixture.Door {
-	d := fixture.NewDoor(t, b.Addr)
+// through puts a proxy before the server.
+func (b *bench) through(t *testing.T) *fixture.Proxy {
+	d := fixture.NewProxy(t, b.Addr)
 	b.reach(d.Addr)
 	return d
 }
@@ -296,7 +296,7 @@ func TestPassword(t *testing.T) {
 	b.once(t)
 	b.expect(t, `a.txt#0: "1"`)
 	b.c.Password = "tell-tale"
-	door := b.through(t)
+	proxy := b.through(t)
 	src := b.source()
 	err := src.Run(t.Context(), &nowhere{}, true)
 	if err == nil || retry.Classify(err) != retry.Permanent || strings.Contains(fmt.Sprint(err, b.notes.String()), "tell-tale") {
@@ -305,8 +305,8 @@ func TestPassword(t *testing.T) {
 	// A server that has refused is left alone for minutes.
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if err := src.Run(ctx, &nowhere{}, false); !errors.Is(err, context.DeadlineExceeded) || door.Visits.Load() != 1 {
-		t.Errorf("it is asked again at once: %v, %d connections", err, door.Visits.Load())
+	if err := src.Run(ctx, &nowhere{}, false); !errors.Is(err, context.DeadlineExceeded) || proxy.Dials.Load() != 1 {
+		t.Errorf("it is asked again at once: %v, %d connections", err, proxy.Dials.Load())
 	}
 }
 
@@ -329,12 +329,12 @@ func TestFlights(t *testing.T) {
 	b.write(t, "flights.csv", string(data))
 	b.write(t, "flights.csv.gz", gzipped(t, string(data)))
 	b.write(t, "flights.zip", zipped(t, "flights.csv", string(data)))
-	door := b.through(t)
-	door.Delay(time.Millisecond)
+	proxy := b.through(t)
+	proxy.Delay.Store(int64(time.Millisecond))
 	began := time.Now()
 	out := &nowhere{}
 	must(t, b.source().Run(t.Context(), out, true))
-	t.Logf("%d rows in %v, %d MB", out.items.Load(), time.Since(began), door.Down.Load()>>20)
+	t.Logf("%d rows in %v, %d MB", out.items.Load(), time.Since(began), proxy.Down.Load()>>20)
 	if got := out.items.Load(); got != 3*fixture.Flights {
 		t.Errorf("%d rows, want %d", got, 3*fixture.Flights)
 	}
@@ -348,17 +348,17 @@ func TestCut(t *testing.T) {
 	b.write(t, "a.ndjson", numbered(0, lines))
 	b.write(t, "b.ndjson.gz", gzipped(t, numbered(lines, lines)))
 	b.write(t, "c.zip", zipped(t, "c.ndjson", numbered(2*lines, lines)))
-	door := b.through(t)
-	door.Delay(100 * time.Microsecond)
+	proxy := b.through(t)
+	proxy.Delay.Store(int64(100 * time.Microsecond))
 	random := rand.New(rand.NewPCG(1, 2))
 	cuts := 0
 	for range 12 {
-		door.Cut(int64(1<<20 + random.IntN(2<<20)))
+		proxy.Cut(int64(1<<20 + random.IntN(2<<20)))
 		if b.run(t.Context(), true) != nil {
 			cuts++
 		}
 	}
-	door.Cut(-1)
+	proxy.Cut(-1)
 	b.once(t)
 	b.whole(t, 3*lines)
 	if cuts < 5 {
@@ -393,7 +393,7 @@ func TestServerKilled(t *testing.T) {
 func TestSilence(t *testing.T) {
 	b := newBench(t, "/*.ndjson")
 	b.write(t, "a.ndjson", numbered(0, 100))
-	door := b.through(t)
+	proxy := b.through(t)
 	b.c.Timeout = time.Second
 	before := runtime.NumGoroutine()
 	stopped, cancel := context.WithCancel(t.Context())
@@ -404,14 +404,14 @@ func TestSilence(t *testing.T) {
 		limit time.Duration
 	}{
 		{"later", t.Context(), func() {}, 3 * time.Second},
-		{"at first", t.Context(), func() { door.Shut(true) }, 3 * time.Second},
-		{"stopped", stopped, func() { door.Shut(true); time.AfterFunc(300*time.Millisecond, cancel) }, 800 * time.Millisecond},
+		{"at first", t.Context(), func() { proxy.Frozen.Store(true) }, 3 * time.Second},
+		{"stopped", stopped, func() { proxy.Frozen.Store(true); time.AfterFunc(300*time.Millisecond, cancel) }, 800 * time.Millisecond},
 	} {
-		door.Shut(false)
+		proxy.Frozen.Store(false)
 		c.do()
 		out := &nowhere{}
 		began := time.Now()
-		time.AfterFunc(500*time.Millisecond, func() { door.Shut(true) })
+		time.AfterFunc(500*time.Millisecond, func() { proxy.Frozen.Store(true) })
 		err := b.source().Run(c.ctx, out, false)
 		if err == nil || time.Since(began) > c.limit {
 			t.Errorf("%s: it ended after %v with %v", c.when, time.Since(began), err)
@@ -419,7 +419,7 @@ func TestSilence(t *testing.T) {
 		if c.when == "stopped" && !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v", c.when, err)
 		}
-		door.CutNow()
+		proxy.Break()
 	}
 	cancel()
 	for range 200 {
@@ -577,14 +577,14 @@ func TestManyFiles(t *testing.T) {
 		must(t, os.WriteFile(path, fmt.Appendf(nil, "%d\n", i), 0o644))
 		must(t, os.Chtimes(path, long, long))
 	}
-	door := b.through(t)
+	proxy := b.through(t)
 	b.c.Every = 500 * time.Millisecond
 	stop := b.live(t)
 	b.eventually(t, files)
 	time.Sleep(100 * time.Millisecond) // for the last file to be closed
-	before, began := door.Up.Load(), time.Now()
+	before, began := proxy.Up.Load(), time.Now()
 	time.Sleep(1500 * time.Millisecond)
-	up, polls := door.Up.Load()-before, 1+time.Since(began)/b.c.Every
+	up, polls := proxy.Up.Load()-before, 1+time.Since(began)/b.c.Every
 	stop()
 	t.Logf("%d bytes to the server in %d polls", up, polls)
 	if up == 0 || up > int64(polls)*files*8 {
