@@ -49,7 +49,7 @@ func New(c Config, name, base string, log *slog.Logger) *Source {
 	at := c.address()
 	return &Source{
 		c: c, at: at, base: base, tag: "headwater-" + name, stream: "queue/" + c.Queue, log: log, idle: 2 * time.Second,
-		origin: "amqp://" + at.hostPort + "/" + url.PathEscape(at.vhost) + "/" + c.Queue,
+		origin: "amqp://" + at.HostPort + "/" + url.PathEscape(at.vhost) + "/" + c.Queue,
 	}
 }
 

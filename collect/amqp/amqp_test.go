@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -149,6 +150,11 @@ func testCut(t *testing.T, w *world) {
 	expect(t, l, n)
 	if p.Dials.Load() < 10 {
 		t.Errorf("only %d connections", p.Dials.Load())
+	}
+	s := New(w.config(), "x", "", nil)
+	s.idle = 50 * time.Millisecond
+	if err := once(t, s, l.Log); err != nil || len(l.Log.Records()) != n { // what was cut off with its acknowledgement
+		t.Errorf("%d records: %v", len(l.Log.Records()), err)
 	}
 	if left := w.left(t); left != 0 {
 		t.Errorf("%d messages are left in the queue", left)
@@ -384,15 +390,17 @@ func TestValidate(t *testing.T) {
 
 func TestAddress(t *testing.T) {
 	for text, want := range map[string]address{
-		"amqp://rabbit":                    {"rabbit", "rabbit:5672", "/", "guest", "guest", false},
-		"amqps://u:p%40@rabbit/shop":       {"rabbit", "rabbit:5671", "shop", "u", "p@", true},
-		"amqp://u@[::1]:1234/" + "%2Fdeep": {"::1", "[::1]:1234", "/deep", "u", "", false},
+		"amqp://rabbit":                    {message.Address{Host: "rabbit", HostPort: "rabbit:5672", User: "guest", Password: "guest"}, "/"},
+		"amqps://u:p%40@rabbit/shop":       {message.Address{Host: "rabbit", HostPort: "rabbit:5671", User: "u", Password: "p@", TLS: true}, "shop"},
+		"amqp://u@[::1]:1234/" + "%2Fdeep": {message.Address{Host: "::1", HostPort: "[::1]:1234", User: "u"}, "/deep"},
 	} {
-		if _, err := url.Parse(text); err != nil {
+		u, err := url.Parse(text)
+		if err != nil {
 			t.Fatal(err)
 		}
+		want.URL = u
 		c := Config{URL: text}
-		if got := c.address(); got != want {
+		if got := c.address(); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %+v, want %+v", text, got, want)
 		}
 	}

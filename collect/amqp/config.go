@@ -1,7 +1,7 @@
 package amqp
 
 import (
-	"net"
+	"cmp"
 	"net/url"
 	"slices"
 	"strings"
@@ -57,10 +57,7 @@ func (c *Config) Validate() setting.Faults {
 	case err != nil || u.Scheme != "amqp" && u.Scheme != "amqps" || u.Host == "" || u.RawQuery != "" || u.Fragment != "":
 		f.Add([]string{"url"}, "must be an address as amqps://user@rabbit.example/vhost, without a query")
 	default:
-		c.TLS.Validate(&f, u.Scheme == "amqps", "amqps")
-		if _, twice := u.User.Password(); twice && c.Password.Reveal() != "" {
-			f.Add([]string{"password"}, "is in url too: leave one of them out")
-		}
+		message.ValidateAddress(&f, u, &c.TLS, c.Password, "amqps")
 	}
 	if c.Queue == "" || len(c.Queue) > 255 {
 		f.Add([]string{"queue"}, "must be the name of the queue to read, of 1 to 255 bytes")
@@ -84,30 +81,17 @@ func (c *Config) Validate() setting.Faults {
 
 // address is what a valid URL says.
 type address struct {
-	host, hostPort, vhost, user, password string
-	tls                                   bool
+	message.Address
+	vhost string
 }
 
 func (c *Config) address() address {
-	u, err := url.Parse(c.URL)
-	if err != nil {
-		return address{} // Validate refuses it
-	}
-	a := address{host: u.Hostname(), vhost: "/", user: "guest", password: "guest", tls: u.Scheme == "amqps"}
-	port := u.Port()
-	if port == "" {
-		port = map[bool]string{false: "5672", true: "5671"}[a.tls]
-	}
-	a.hostPort = net.JoinHostPort(a.host, port)
-	if vhost := strings.TrimPrefix(u.Path, "/"); vhost != "" {
+	a := address{message.ParseAddress(c.URL, c.Password, "amqps", "5672", "5671"), "/"}
+	if vhost := strings.TrimPrefix(a.URL.Path, "/"); vhost != "" {
 		a.vhost = vhost
 	}
-	if u.User != nil {
-		a.user = u.User.Username()
-		a.password, _ = u.User.Password()
-	}
-	if p := c.Password.Reveal(); p != "" {
-		a.password = p
+	if a.URL.User == nil {
+		a.User, a.Password = "guest", cmp.Or(a.Password, "guest")
 	}
 	return a
 }

@@ -41,7 +41,7 @@ func (p *patient) Write(data []byte) (int, error) {
 
 // connect opens a connection and begins to consume, all of it within Config.Timeout.
 func (s *Source) connect(ctx context.Context) (c *connection, err error) {
-	raw, err := (&net.Dialer{Timeout: s.c.Timeout}).DialContext(ctx, "tcp", s.at.hostPort)
+	raw, err := (&net.Dialer{Timeout: s.c.Timeout}).DialContext(ctx, "tcp", s.at.HostPort)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to %s: %w", s.origin, err)
 	}
@@ -71,12 +71,11 @@ func (s *Source) open(raw net.Conn) (c *connection, err error) {
 			_ = raw.Close()
 		}
 	}()
-	if s.at.tls {
-		t, err := s.c.TLS.Config(s.base)
+	if s.at.TLS {
+		t, err := s.c.TLS.Config(s.base, s.at.Host)
 		if err != nil {
 			return nil, err
 		}
-		t.ServerName = s.at.host
 		client := tls.Client(conn, t)
 		if err := client.Handshake(); err != nil {
 			return nil, fmt.Errorf("connecting to %s with TLS: %w", s.origin, err)
@@ -87,7 +86,7 @@ func (s *Source) open(raw net.Conn) (c *connection, err error) {
 	properties.SetClientConnectionName(s.tag)
 	c = &connection{closed: make(chan *amqp.Error, 1), cancelled: make(chan string, 1), blocked: make(chan amqp.Blocking, 1)}
 	c.conn, err = amqp.Open(conn, amqp.Config{
-		SASL: []amqp.Authentication{&amqp.PlainAuth{Username: s.at.user, Password: s.at.password}}, Vhost: s.at.vhost,
+		SASL: []amqp.Authentication{&amqp.PlainAuth{Username: s.at.User, Password: s.at.Password}}, Vhost: s.at.vhost,
 		Heartbeat: s.c.Heartbeat, Properties: properties, Locale: "en_US", FrameSize: 128 << 10,
 	})
 	if err != nil {

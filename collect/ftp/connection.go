@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/textproto"
-	"os"
 	"regexp"
 	"sync"
 	"time"
@@ -19,6 +17,8 @@ import (
 
 	"headwater/collect/file"
 	"headwater/internal/retry"
+	"headwater/internal/setting"
+	"headwater/internal/trust"
 )
 
 // pool is the connections to a server.
@@ -58,13 +58,8 @@ func newPool(s *source) (*pool, error) {
 	}
 	p.tls = &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
 	if s.c.CA != "" {
-		pem, err := os.ReadFile(s.path(s.c.CA))
-		if err != nil {
+		if p.tls.RootCAs, err = trust.Authorities(setting.At(s.base, s.c.CA)); err != nil {
 			return nil, fmt.Errorf("reading ftp.ca: %w", err)
-		}
-		p.tls.RootCAs = x509.NewCertPool()
-		if !p.tls.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, retry.Stop(fmt.Errorf("reading ftp.ca: %s has no certificate in PEM", s.c.CA))
 		}
 	}
 	return p, nil

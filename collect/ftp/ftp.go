@@ -14,7 +14,6 @@ package ftp
 import (
 	"log/slog"
 	"net"
-	"path/filepath"
 
 	"headwater/collect/file"
 )
@@ -51,11 +50,4 @@ func newSource(c Config, base string, log *slog.Logger) *source {
 
 func (s *source) files() *file.Source {
 	return file.NewElsewhere(file.Elsewhere{Path: s.at.Path, Origin: s.at.Origin, Dial: s.dial}, s.c.Reading, s.log)
-}
-
-func (s *source) path(path string) string {
-	if filepath.IsAbs(path) {
-		return path
-	}
-	return filepath.Join(s.base, path)
 }

@@ -27,13 +27,8 @@ func (d *Dedupe) Validate(f *setting.Faults, least int, because string) {
 	if d.Key == "" {
 		return
 	}
-	if names := strings.Split(d.Key, "."); names[0] == "$" || strings.HasPrefix(d.Key, "$") {
-		for i, name := range names {
-			if name == "" || (name == "$") != (i == 0) || len(names) < 2 {
-				f.Add([]string{"dedupe", "key"}, "must be the name of a header or a path as $.order.id, got %q", d.Key)
-				break
-			}
-		}
+	if strings.HasPrefix(d.Key, "$") && !IsPath(d.Key) {
+		f.Add([]string{"dedupe", "key"}, "must be the name of a header or a path as $.order.id, got %q", d.Key)
 	}
 	if d.Window < least || d.Window > maxWindow {
 		f.Add([]string{"dedupe", "window"}, "must be from %d (%s) to %d, got %d", least, because, maxWindow, d.Window)
@@ -42,11 +37,10 @@ func (d *Dedupe) Validate(f *setting.Faults, least int, because string) {
 
 // Of is the key of a message; empty if it has none.
 func (d *Dedupe) Of(h *Headers, body []byte) string {
-	path, is := strings.CutPrefix(d.Key, "$.")
-	if !is {
+	if !strings.HasPrefix(d.Key, "$.") {
 		return h.find(d.Key)
 	}
-	raw, found, err := envelope.Lookup(body, strings.Split(path, ".")...)
+	raw, found, err := Find(body, d.Key)
 	if err != nil || !found || raw[0] == '{' || raw[0] == '[' || string(raw) == "null" {
 		return ""
 	}

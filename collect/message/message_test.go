@@ -130,7 +130,7 @@ func TestTLS(t *testing.T) {
 	dir := t.TempDir()
 	fixture.Certificates(t, dir)
 	good := TLS{CA: "ca.pem", Cert: filepath.Join(dir, "client.pem"), Key: "client.key"}
-	if c, err := good.Config(dir); err != nil || c.RootCAs == nil || len(c.Certificates) != 1 {
+	if c, err := good.Config(dir, "host"); err != nil || c.RootCAs == nil || c.ServerName != "host" || len(c.Certificates) != 1 {
 		t.Error(c, err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "empty.pem"), nil, 0o600); err != nil {
@@ -139,7 +139,7 @@ func TestTLS(t *testing.T) {
 	for want, bad := range map[string]TLS{
 		"no certificate": {CA: "empty.pem"}, "tls.ca": {CA: "none.pem"}, "tls.cert and tls.key": {Cert: "client.pem", Key: "server.key"},
 	} {
-		if _, err := bad.Config(dir); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := bad.Config(dir, "host"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}

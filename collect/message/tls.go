@@ -2,13 +2,10 @@ package message
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
-	"os"
-	"path/filepath"
 
-	"headwater/internal/retry"
 	"headwater/internal/setting"
+	"headwater/internal/trust"
 )
 
 // TLS is whom a client trusts and who it says it is. The zero value trusts the system's authorities and says nothing.
@@ -20,8 +17,8 @@ type TLS struct {
 	Key  string `yaml:"key"`
 }
 
-// Validate adds the faults; used says that the URL asks for TLS.
-func (t *TLS) Validate(f *setting.Faults, used bool, scheme string) {
+// validate adds the faults; used says that the URL asks for TLS.
+func (t *TLS) validate(f *setting.Faults, used bool, scheme string) {
 	if (t.Cert == "") != (t.Key == "") {
 		f.Add([]string{"tls"}, "must have both cert and key, or neither")
 	}
@@ -30,28 +27,18 @@ func (t *TLS) Validate(f *setting.Faults, used bool, scheme string) {
 	}
 }
 
-// Config is what a client hands to crypto/tls; relative paths are relative to the folder base. The files are read each time, so that
+// Config is what a client of a host hands to crypto/tls; relative paths are relative to the folder base. The files are read each time, so that
 // renewed certificates are found.
-func (t *TLS) Config(base string) (*tls.Config, error) {
-	c := &tls.Config{MinVersion: tls.VersionTLS12}
-	at := func(path string) string {
-		if filepath.IsAbs(path) {
-			return path
-		}
-		return filepath.Join(base, path)
-	}
+func (t *TLS) Config(base, host string) (*tls.Config, error) {
+	c := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
 	if t.CA != "" {
-		pem, err := os.ReadFile(at(t.CA))
-		if err != nil {
+		var err error
+		if c.RootCAs, err = trust.Authorities(setting.At(base, t.CA)); err != nil {
 			return nil, fmt.Errorf("reading tls.ca: %w", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, retry.Stop(fmt.Errorf("reading tls.ca: %s has no certificate in PEM", at(t.CA)))
 		}
 	}
 	if t.Cert != "" {
-		pair, err := tls.LoadX509KeyPair(at(t.Cert), at(t.Key))
+		pair, err := tls.LoadX509KeyPair(setting.At(base, t.Cert), setting.At(base, t.Key))
 		if err != nil {
 			return nil, fmt.Errorf("reading tls.cert and tls.key: %w", err)
 		}

@@ -1,7 +1,6 @@
 package mqtt
 
 import (
-	"net"
 	"net/url"
 	"strconv"
 	"strings"
@@ -59,12 +58,8 @@ func (c *Config) Validate() setting.Faults {
 	case err != nil || u.Scheme != "mqtt" && u.Scheme != "mqtts" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
 		f.Add([]string{"url"}, "must be an address as mqtts://user@broker.example, without a path")
 	default:
-		c.TLS.Validate(&f, u.Scheme == "mqtts", "mqtts")
-		password, twice := u.User.Password()
-		if twice && c.Password.Reveal() != "" {
-			f.Add([]string{"password"}, "is in url too: leave one of them out")
-		}
-		if u.User.Username() == "" && password+c.Password.Reveal() != "" {
+		message.ValidateAddress(&f, u, &c.TLS, c.Password, "mqtts")
+		if at := c.address(); at.User == "" && at.Password != "" {
 			f.Add([]string{"password"}, "needs a user: write it in url as mqtts://user@broker.example")
 		}
 	}
@@ -125,26 +120,6 @@ func (c *Config) filters() (all []string) {
 	return all
 }
 
-// address is what a valid URL says.
-type address struct {
-	host, hostPort, user, password string
-	tls                            bool
-}
-
-func (c *Config) address() address {
-	u, err := url.Parse(c.URL)
-	if err != nil {
-		return address{} // Validate refuses it
-	}
-	a := address{host: u.Hostname(), user: u.User.Username(), tls: u.Scheme == "mqtts"}
-	port := u.Port()
-	if port == "" {
-		port = map[bool]string{false: "1883", true: "8883"}[a.tls]
-	}
-	a.hostPort = net.JoinHostPort(a.host, port)
-	a.password, _ = u.User.Password()
-	if p := c.Password.Reveal(); p != "" {
-		a.password = p
-	}
-	return a
+func (c *Config) address() message.Address {
+	return message.ParseAddress(c.URL, c.Password, "mqtts", "1883", "8883")
 }

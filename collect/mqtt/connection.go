@@ -47,17 +47,16 @@ var (
 func (s *Source) dial(ctx context.Context) (*connection, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.c.Timeout, fmt.Errorf("the broker did not answer within %s", s.c.Timeout))
 	defer cancel()
-	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.at.hostPort)
+	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.at.HostPort)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to %s: %w", s.origin, err)
 	}
-	if s.at.tls {
-		t, err := s.c.TLS.Config(s.base)
+	if s.at.TLS {
+		t, err := s.c.TLS.Config(s.base, s.at.Host)
 		if err != nil {
 			_ = raw.Close()
 			return nil, err
 		}
-		t.ServerName = s.at.host
 		client := tls.Client(raw, t)
 		if err := client.HandshakeContext(ctx); err != nil {
 			_ = raw.Close()
@@ -199,7 +198,7 @@ func (s *Source) greet(c *connection) (present bool, err error) {
 	p := packet(packets.Connect)
 	p.Connect = packets.ConnectParams{
 		ProtocolName: []byte("MQTT"), ClientIdentifier: s.client, Keepalive: uint16(s.c.KeepAlive / time.Second),
-		Username: []byte(s.at.user), UsernameFlag: s.at.user != "", Password: []byte(s.at.password), PasswordFlag: s.at.password != "",
+		Username: []byte(s.at.User), UsernameFlag: s.at.User != "", Password: []byte(s.at.Password), PasswordFlag: s.at.Password != "",
 	}
 	p.Properties = packets.Properties{
 		SessionExpiryInterval: uint32(min(s.c.SessionExpiry/time.Second, 1<<32-1)), SessionExpiryIntervalFlag: true, ReceiveMaximum: uint16(s.c.Prefetch),

@@ -37,7 +37,7 @@ import (
 // Source reads the topics of one configuration.
 type Source struct {
 	c      Config
-	at     address
+	at     message.Address
 	base   string
 	client string
 	origin string
@@ -52,7 +52,7 @@ func New(c Config, name, base string, log *slog.Logger) *Source {
 		log = slog.New(slog.DiscardHandler)
 	}
 	s := &Source{c: c, at: c.address(), base: base, client: cmp.Or(c.ClientID, "headwater-"+name), log: log, idle: 2 * time.Second}
-	s.origin, s.stream = "mqtt://"+s.at.hostPort, "session/"+s.client
+	s.origin, s.stream = "mqtt://"+s.at.HostPort, "session/"+s.client
 	return s
 }
 

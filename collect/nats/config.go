@@ -1,7 +1,6 @@
 package nats
 
 import (
-	"net"
 	"net/url"
 	"strings"
 	"time"
@@ -49,10 +48,7 @@ func (c *Config) Validate() setting.Faults {
 	case err != nil || u.Scheme != "nats" && u.Scheme != "tls" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
 		f.Add([]string{"url"}, "must be an address as tls://user@nats.example, without a path")
 	default:
-		c.TLS.Validate(&f, u.Scheme == "tls", "tls")
-		if _, twice := u.User.Password(); twice && c.Password.Reveal() != "" {
-			f.Add([]string{"password"}, "is in url too: leave one of them out")
-		}
+		message.ValidateAddress(&f, u, &c.TLS, c.Password, "tls")
 	}
 	if c.Stream == "" || strings.ContainsAny(c.Stream, " .*>/\\") {
 		f.Add([]string{"stream"}, "must be the name of the stream to read, got %q", c.Stream)
@@ -76,26 +72,6 @@ func (c *Config) Validate() setting.Faults {
 	return f
 }
 
-// address is what a valid URL says.
-type address struct {
-	host, hostPort, user, password string
-	tls                            bool
-}
-
-func (c *Config) address() address {
-	u, err := url.Parse(c.URL)
-	if err != nil {
-		return address{} // Validate refuses it
-	}
-	a := address{host: u.Hostname(), user: u.User.Username(), tls: u.Scheme == "tls"}
-	port := u.Port()
-	if port == "" {
-		port = "4222"
-	}
-	a.hostPort = net.JoinHostPort(a.host, port)
-	a.password, _ = u.User.Password()
-	if p := c.Password.Reveal(); p != "" {
-		a.password = p
-	}
-	return a
+func (c *Config) address() message.Address {
+	return message.ParseAddress(c.URL, c.Password, "tls", "4222", "4222")
 }

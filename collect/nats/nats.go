@@ -22,7 +22,6 @@ import (
 	"log/slog"
 	"maps"
 	"net"
-	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -36,12 +35,13 @@ import (
 	"headwater/collect/message"
 	"headwater/envelope"
 	"headwater/internal/retry"
+	"headwater/internal/setting"
 )
 
 // Source reads the stream of one configuration.
 type Source struct {
 	c       Config
-	at      address
+	at      message.Address
 	base    string
 	name    string
 	durable string
@@ -59,7 +59,7 @@ func New(c Config, name, base string, log *slog.Logger) *Source {
 	at := c.address()
 	return &Source{
 		c: c, at: at, base: base, name: "headwater-" + name, durable: cmp.Or(c.Durable, "headwater-"+name), log: log, idle: 2 * time.Second,
-		origin: "nats://" + at.hostPort + "/" + c.Stream, stream: "stream/" + c.Stream + "/" + cmp.Or(c.Subject, ">"),
+		origin: "nats://" + at.HostPort + "/" + c.Stream, stream: "stream/" + c.Stream + "/" + cmp.Or(c.Subject, ">"),
 	}
 }
 
@@ -127,27 +127,22 @@ func (s *Source) connect(ctx context.Context) (*nats.Conn, error) {
 	}
 	switch {
 	case s.c.Creds != "":
-		path := s.c.Creds
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(s.base, path)
-		}
-		options = append(options, nats.UserCredentials(path))
-	case s.at.user != "":
-		options = append(options, nats.UserInfo(s.at.user, s.at.password))
-	case s.at.password != "":
-		options = append(options, nats.Token(s.at.password))
+		options = append(options, nats.UserCredentials(setting.At(s.base, s.c.Creds)))
+	case s.at.User != "":
+		options = append(options, nats.UserInfo(s.at.User, s.at.Password))
+	case s.at.Password != "":
+		options = append(options, nats.Token(s.at.Password))
 	}
 	scheme := "nats://"
-	if s.at.tls {
+	if s.at.TLS {
 		scheme = "tls://"
-		t, err := s.c.TLS.Config(s.base)
+		t, err := s.c.TLS.Config(s.base, s.at.Host)
 		if err != nil {
 			return nil, err
 		}
-		t.ServerName = s.at.host
 		options = append(options, nats.Secure(t))
 	}
-	conn, err := nats.Connect(scheme+s.at.hostPort, options...)
+	conn, err := nats.Connect(scheme+s.at.HostPort, options...)
 	switch {
 	case err == nil:
 		return conn, nil

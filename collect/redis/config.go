@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"net"
 	"net/url"
 	"strconv"
 	"strings"
@@ -52,10 +51,7 @@ func (c *Config) Validate() setting.Faults {
 	case err != nil || u.Scheme != "redis" && u.Scheme != "rediss" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || database(u) < 0:
 		f.Add([]string{"url"}, "must be an address as rediss://user@redis.example/0, without a query")
 	default:
-		c.TLS.Validate(&f, u.Scheme == "rediss", "rediss")
-		if _, twice := u.User.Password(); twice && c.Password.Reveal() != "" {
-			f.Add([]string{"password"}, "is in url too: leave one of them out")
-		}
+		message.ValidateAddress(&f, u, &c.TLS, c.Password, "rediss")
 	}
 	if c.Stream == "" {
 		f.Add([]string{"stream"}, "is missing: write the key of the stream to read")
@@ -86,27 +82,6 @@ func database(u *url.URL) int {
 	return int(n)
 }
 
-// address is what a valid URL says.
-type address struct {
-	host, hostPort, user, password string
-	database                       int
-	tls                            bool
-}
-
-func (c *Config) address() address {
-	u, err := url.Parse(c.URL)
-	if err != nil {
-		return address{} // Validate refuses it
-	}
-	a := address{host: u.Hostname(), user: u.User.Username(), database: database(u), tls: u.Scheme == "rediss"}
-	port := u.Port()
-	if port == "" {
-		port = "6379"
-	}
-	a.hostPort = net.JoinHostPort(a.host, port)
-	a.password, _ = u.User.Password()
-	if p := c.Password.Reveal(); p != "" {
-		a.password = p
-	}
-	return a
+func (c *Config) address() message.Address {
+	return message.ParseAddress(c.URL, c.Password, "rediss", "6379", "6379")
 }

@@ -36,7 +36,7 @@ import (
 // Source reads the stream of one configuration.
 type Source struct {
 	c                Config
-	at               address
+	at               message.Address
 	base             string
 	group, consumer  string
 	origin           string
@@ -53,7 +53,7 @@ func New(c Config, name, base string, log *slog.Logger) *Source {
 	at := c.address()
 	return &Source{
 		c: c, at: at, base: base, group: cmp.Or(c.Group, "headwater-"+name), consumer: cmp.Or(c.Consumer, "headwater"), log: log, idle: 2 * time.Second,
-		origin:  "redis://" + at.hostPort + "/" + strconv.Itoa(at.database) + "/" + c.Stream,
+		origin:  "redis://" + at.HostPort + "/" + strconv.Itoa(database(at.URL)) + "/" + c.Stream,
 		entries: "entries/" + c.Stream, claimed: "claimed/" + c.Stream,
 	}
 }
@@ -61,17 +61,16 @@ func New(c Config, name, base string, log *slog.Logger) *Source {
 // client makes one; it dials when it is used.
 func (s *Source) client() (*redis.Client, error) {
 	o := &redis.Options{
-		Addr: s.at.hostPort, Username: s.at.user, Password: s.at.password, DB: s.at.database, Protocol: 2, DisableIdentity: true,
+		Addr: s.at.HostPort, Username: s.at.User, Password: s.at.Password, DB: database(s.at.URL), Protocol: 2, DisableIdentity: true,
 		// Who tries again is our Runner: an answer that was lost has given us entries.
 		MaxRetries: -1, DialerRetries: 1, PoolSize: 1, DialTimeout: s.c.Timeout, ReadTimeout: s.c.Timeout, WriteTimeout: s.c.Timeout,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
-	if s.at.tls {
-		t, err := s.c.TLS.Config(s.base)
+	if s.at.TLS {
+		t, err := s.c.TLS.Config(s.base, s.at.Host)
 		if err != nil {
 			return nil, err
 		}
-		t.ServerName = s.at.host
 		o.TLSConfig = t
 	}
 	return redis.NewClient(o), nil

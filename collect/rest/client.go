@@ -5,15 +5,12 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,6 +20,8 @@ import (
 
 	"headwater/collect"
 	"headwater/internal/retry"
+	"headwater/internal/setting"
+	"headwater/internal/trust"
 )
 
 // request is one that can be sent again.
@@ -95,17 +94,9 @@ func (s *Source) client(out collect.Out) (*client, error) {
 }
 
 func (s *Source) trust() (*tls.Config, error) {
-	path := s.c.CA
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(s.base, path)
-	}
-	pem, err := os.ReadFile(path)
+	pool, err := trust.Authorities(setting.At(s.base, s.c.CA))
 	if err != nil {
 		return nil, fmt.Errorf("reading rest.ca: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, retry.Stop(fmt.Errorf("reading rest.ca: %s has no certificate in PEM", path))
 	}
 	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, nil
 }

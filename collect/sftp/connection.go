@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 
 	"headwater/collect/file"
 	"headwater/internal/retry"
+	"headwater/internal/setting"
 )
 
 // dial connects and logs in. The connection ends with ctx.
@@ -109,7 +109,7 @@ func (s *source) signer() (ssh.Signer, error) {
 	pem := []byte(s.c.PrivateKey.Reveal())
 	if !strings.Contains(s.c.PrivateKey.Reveal(), "-----BEGIN") {
 		var err error
-		if pem, err = os.ReadFile(s.path(s.c.PrivateKey.Reveal())); err != nil {
+		if pem, err = os.ReadFile(setting.At(s.base, s.c.PrivateKey.Reveal())); err != nil {
 			return nil, fmt.Errorf("reading sftp.private_key: %w", err)
 		}
 	}
@@ -121,13 +121,6 @@ func (s *source) signer() (ssh.Signer, error) {
 		return nil, retry.Stop(fmt.Errorf("reading sftp.private_key: %w; it must be a key of OpenSSH or in PEM, and sftp.passphrase its passphrase", err))
 	}
 	return key, nil
-}
-
-func (s *source) path(path string) string {
-	if filepath.IsAbs(path) {
-		return path
-	}
-	return filepath.Join(s.base, path)
 }
 
 // hostKeys says which servers are trusted.
@@ -173,7 +166,7 @@ func (s *source) unknown(why, host string, key ssh.PublicKey) error {
 
 // knownHosts reads the keys that are trusted, from a file or from the configuration itself.
 func (s *source) knownHosts() (ssh.HostKeyCallback, error) {
-	path := s.path(s.c.KnownHosts)
+	path := setting.At(s.base, s.c.KnownHosts)
 	if _, _, _, _, _, err := ssh.ParseKnownHosts([]byte(s.c.KnownHosts)); err == nil {
 		f, err := os.CreateTemp("", "known_hosts-")
 		if err != nil {

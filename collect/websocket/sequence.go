@@ -6,8 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
-	"strings"
 
+	"headwater/collect/message"
 	"headwater/envelope"
 	"headwater/internal/setting"
 )
@@ -22,7 +22,7 @@ type Sequence struct {
 
 func (s *Sequence) validate(f *setting.Faults) {
 	for key, path := range map[string]string{"path": s.Path, "per": s.Per} {
-		if names, is := strings.CutPrefix(path, "$."); path != "" && (!is || strings.Contains("."+names+".", "..")) {
+		if path != "" && !message.IsPath(path) {
 			f.Add([]string{"sequence", key}, "must be a path of names as $.data.seq, got %q", path)
 		}
 	}
@@ -46,14 +46,14 @@ func (n *numbers) next(item []byte) (gap *envelope.Item, err error) {
 	if n.Path == "" {
 		return nil, nil
 	}
-	raw, found, err := at(item, n.Path)
+	raw, found, err := message.Find(item, n.Path)
 	number, bad := strconv.ParseInt(string(bytes.Trim(raw, `"`)), 10, 64)
 	if err != nil || !found || bad != nil {
 		return nil, nil // a heartbeat, an answer to a subscription
 	}
 	of := ""
 	if n.Per != "" {
-		raw, _, _ := at(item, n.Per)
+		raw, _, _ := message.Find(item, n.Per)
 		of = string(raw)
 	}
 	last, known := n.last[of]
@@ -81,10 +81,6 @@ func (n *numbers) next(item []byte) (gap *envelope.Item, err error) {
 		return nil, err
 	}
 	return &envelope.Item{Kind: envelope.JSON, Data: data, Malformed: "gap: " + why}, nil
-}
-
-func at(item []byte, path string) (raw []byte, found bool, err error) {
-	return envelope.Lookup(item, strings.Split(strings.TrimPrefix(path, "$."), ".")...)
 }
 
 // emitNumbered emits an item that is JSON, after a gap record if its number says that one is due.

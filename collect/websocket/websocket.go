@@ -17,7 +17,6 @@ package websocket
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,8 +24,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -36,6 +33,8 @@ import (
 	"headwater/collect"
 	"headwater/envelope"
 	"headwater/internal/retry"
+	"headwater/internal/setting"
+	"headwater/internal/trust"
 )
 
 // Source reads the feed of one configuration.
@@ -162,17 +161,9 @@ func (s *Source) dial(ctx context.Context) (*websocket.Conn, error) {
 }
 
 func (s *Source) trust() (*tls.Config, error) {
-	path := s.c.CA
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(s.base, path)
-	}
-	pem, err := os.ReadFile(path)
+	pool, err := trust.Authorities(setting.At(s.base, s.c.CA))
 	if err != nil {
 		return nil, fmt.Errorf("reading websocket.ca: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, retry.Stop(fmt.Errorf("reading websocket.ca: %s has no certificate in PEM", path))
 	}
 	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, nil
 }

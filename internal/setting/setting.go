@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/big"
+	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -31,6 +32,14 @@ func (f *Faults) Under(part Faults, path ...string) {
 	for _, p := range part {
 		*f = append(*f, Fault{Path: append(append([]string{}, path...), p.Path...), Text: p.Text})
 	}
+}
+
+// At is where a path that a configuration names leads to: relative ones begin at the folder base.
+func At(base, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(base, path)
 }
 
 // Bytes is a size, written as 64MiB, 20MB or a bare number of bytes.
