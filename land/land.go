@@ -101,7 +101,7 @@ type topicPartition struct {
 // New checks the options. It opens nothing.
 func New(o Options) (*Lander, error) {
 	if faults := o.Config.Validate(); len(faults) > 0 {
-		return nil, retry.Stop(fmt.Errorf("configuring land: %s: %s", strings.Join(faults[0].Path, "."), faults[0].Text))
+		return nil, retry.Stop(fmt.Errorf("configuring land: %v", faults[0]))
 	}
 	if o.Group == "" {
 		o.Group = DefaultGroup

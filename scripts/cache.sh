@@ -22,6 +22,19 @@ try() {
 	return 1
 }
 
+# go_install PROGRAM PACKAGE VERSION builds the program of a Go package into the cache folder, unless it is there, and prints its path.
+go_install() {
+	local bin=$cache/$1-$3/$1
+	lock "$1"
+	if [ ! -x "$bin" ]; then
+		mkdir -p "$(dirname "$bin")"
+		# GOBIN and a rename: a killed build leaves nothing that looks whole.
+		try env GOBIN="$(dirname "$bin")/new" GOFLAGS=-mod=mod go install "$2@$3"
+		mv "$(dirname "$bin")/new/$1" "$bin"
+	fi
+	echo "$bin"
+}
+
 # apt_install PROGRAM PACKAGE installs the package unless the program is there, and prints its path. A runlevel of 1 keeps what is installed
 # from starting.
 apt_install() {

@@ -3,14 +3,4 @@
 set -euo pipefail
 . "$(dirname "$0")/cache.sh"
 
-version=v2.15.2
-bin=$cache/nats-server-$version/nats-server
-
-lock nats
-if [ ! -x "$bin" ]; then
-	mkdir -p "$(dirname "$bin")"
-	# GOBIN and a rename: a killed build leaves nothing that looks whole.
-	try env GOBIN="$(dirname "$bin")/new" GOFLAGS=-mod=mod go install "github.com/nats-io/nats-server/v2@$version"
-	mv "$(dirname "$bin")/new/nats-server" "$bin"
-fi
-echo "$bin"
+go_install nats-server github.com/nats-io/nats-server/v2 v2.15.2

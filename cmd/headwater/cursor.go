@@ -21,15 +21,7 @@ import (
 // runCursor shows where a source stands, whether a process collects it or not.
 func runCursor(ctx context.Context, flags *flag.FlagSet, args []string, s streams) (err error) {
 	asJSON := flags.Bool("json", false, "print the cursor as JSON")
-	operands, err := parse(flags, args, "FILE", "SOURCE")
-	if err != nil {
-		return err
-	}
-	cfg, err := load(operands[0])
-	if err != nil {
-		return err
-	}
-	source, err := collected(cfg, operands[1])
+	cfg, source, err := parseSource(flags, args)
 	if err != nil {
 		return err
 	}
@@ -58,16 +50,25 @@ func runCursor(ctx context.Context, flags *flag.FlagSet, args []string, s stream
 	return t.Flush()
 }
 
-// collected is the source of that name, which must be one that is collected.
-func collected(cfg *config.Pipeline, name string) (config.Source, error) {
+// parseSource reads the flags of a command whose operands are a pipeline file and the name of a source, which must be one that is collected.
+func parseSource(flags *flag.FlagSet, args []string) (*config.Pipeline, config.Source, error) {
+	operands, err := parse(flags, args, "FILE", "SOURCE")
+	if err != nil {
+		return nil, config.Source{}, err
+	}
+	cfg, err := load(operands[0])
+	if err != nil {
+		return nil, config.Source{}, err
+	}
+	name := operands[1]
 	i := slices.IndexFunc(cfg.Sources, func(x config.Source) bool { return x.Name == name })
 	switch {
 	case i < 0:
-		return config.Source{}, usagef("the pipeline has no source %q: it has %s", name, names(cfg.Sources))
+		return nil, config.Source{}, usagef("the pipeline has no source %q: it has %s", name, names(cfg.Sources))
 	case cfg.Sources[i].Kind == config.External:
-		return config.Source{}, usagef("source %s is external, nothing is read from it: its items are the records of topic %s", name, cfg.Sources[i].Topic)
+		return nil, config.Source{}, usagef("source %s is external, nothing is read from it: its items are the records of topic %s", name, cfg.Sources[i].Topic)
 	}
-	return cfg.Sources[i], nil
+	return cfg, cfg.Sources[i], nil
 }
 
 // kafkaThere is the pipeline's Kafka: the one that the file names, that of the running process or, if none runs, the embedded one, which

@@ -57,13 +57,11 @@ func (p *pipeline) lookAtFile(ctx context.Context) error {
 		p.refuse("its database is another one: restart the process")
 		return nil
 	}
-	was := p.sources().configured
-	if !sameSources(was, next.Sources) {
+	if added, changed, removed := compareSources(p.sources().configured, next.Sources); len(added)+len(changed)+len(removed) > 0 {
 		if err := p.take(ctx, next.Sources); err != nil {
 			p.refuse(err.Error())
 			return nil // the next look tries again
 		}
-		added, changed, removed := compareSources(was, next.Sources)
 		p.log.Info("the sources of the pipeline file are others now", "added", added, "changed", changed, "removed", removed)
 		f.note(func(s *web.File) { s.Taken = time.Now() })
 	}
@@ -97,7 +95,7 @@ func (f *follower) status(path string) (s web.File) {
 // sameSources says that no source is another one, whatever their order.
 func sameSources(a, b []config.Source) bool {
 	added, changed, removed := compareSources(a, b)
-	return added == nil && changed == nil && removed == nil
+	return len(added)+len(changed)+len(removed) == 0
 }
 
 // compareSources names the sources that are only in b, in both and not the same, and only in a.

@@ -30,20 +30,12 @@ import (
 func runPreview(ctx context.Context, fs *flag.FlagSet, args []string, s streams) (err error) {
 	most := fs.Int("items", 10, "how many items to read")
 	wait := fs.Duration("wait", 10*time.Second, "how long to wait for them")
-	operands, err := parse(fs, args, "FILE", "SOURCE")
+	cfg, source, err := parseSource(fs, args)
 	if err != nil {
 		return err
 	}
 	if *most < 1 || *most > 10_000 {
 		return usagef("--items must be from 1 to 10000, got %d", *most)
-	}
-	cfg, err := load(operands[0])
-	if err != nil {
-		return err
-	}
-	source, err := collected(cfg, operands[1])
-	if err != nil {
-		return err
 	}
 	dir, err := os.MkdirTemp("", "headwater-preview-")
 	if err != nil {

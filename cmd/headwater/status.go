@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"headwater/internal/config"
+	"headwater/internal/setting"
 	"headwater/internal/state"
 	"headwater/internal/web"
 	"headwater/table"
@@ -163,18 +164,6 @@ func perSecond(r float64) string {
 	return thousands(int64(r + 0.5))
 }
 
-// size is a number of bytes for people: 1.2 GiB.
-func size(bytes int64) string {
-	if bytes < 1<<10 {
-		return fmt.Sprintf("%d B", bytes)
-	}
-	n, unit := float64(bytes), 0
-	for ; n >= 1<<10 && unit < 5; unit++ {
-		n /= 1 << 10
-	}
-	return fmt.Sprintf("%.1f %ciB", n, " KMGTP"[unit])
-}
-
 // oneLine keeps an error in its cell: joined errors have line feeds.
 func oneLine(s string) string { return strings.ReplaceAll(s, "\n", "; ") }
 
@@ -183,14 +172,14 @@ func printCounts(w io.Writer, s web.Status) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "\nSOURCE\tSTATE\tRECORDS\tPER SECOND\tSIZE\tMALFORMED\tQUARANTINED\tSTREAMS\tLAST ITEM\tLAST ERROR")
 	for _, x := range s.Sources {
-		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", x.Name, x.State, x.Records, perSecond(x.RecordsPerSecond), size(x.Bytes),
+		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", x.Name, x.State, x.Records, perSecond(x.RecordsPerSecond), setting.Bytes(x.Bytes).Rounded(),
 			x.Malformed, x.Quarantined, x.Streams, ago(x.LastItem), oneLine(x.LastError))
 	}
 	if len(s.Topics) > 0 {
 		fmt.Fprintln(t, "\nTOPIC\tPARTITION\tIN KAFKA\tCOMMITTED\tLAG\tOPEN\tOBJECTS\tLANDED\tALL UNTIL\tQUARANTINED\tLAST ERROR")
 	}
 	for _, x := range s.Topics {
-		fmt.Fprintf(t, "%s\t%d\t%s\t%d\t%d\t%d\t%d\t%d\t%s\t%d\t%s\n", x.Topic, x.Partition, size(x.LogBytes), x.Committed, x.Lag, x.OpenObjects,
+		fmt.Fprintf(t, "%s\t%d\t%s\t%d\t%d\t%d\t%d\t%d\t%s\t%d\t%s\n", x.Topic, x.Partition, setting.Bytes(x.LogBytes).Rounded(), x.Committed, x.Lag, x.OpenObjects,
 			x.Objects, x.Records, ago(x.LandedUntil), x.Quarantined, oneLine(x.LastError))
 	}
 	if len(s.Serialize) > 0 {
@@ -201,7 +190,7 @@ func printCounts(w io.Writer, s web.Status) error {
 	}
 	fmt.Fprintln(t, "\nTABLE\tDAYS\tLAST DAY\tROWS\tCOLUMNS\tSIZE")
 	for _, x := range s.Tables {
-		fmt.Fprintf(t, "%s\t%d\t%s\t%d\t%d\t%s\n", x.Name, x.Days, x.LastDay, x.Rows, x.Columns, size(x.Bytes))
+		fmt.Fprintf(t, "%s\t%d\t%s\t%d\t%d\t%s\n", x.Name, x.Days, x.LastDay, x.Rows, x.Columns, setting.Bytes(x.Bytes).Rounded())
 	}
 	return t.Flush()
 }

@@ -91,7 +91,7 @@ func (c *rows) cut(text []byte, end ending) (int, envelope.Item, bool) {
 	switch {
 	case bad != "":
 	case c.names == nil && c.badHeader == "" && c.header:
-		c.names = unique(c.fields)
+		c.names = envelope.UniqueNames(c.fields)
 		return n, envelope.Item{}, false
 	case c.names == nil && c.badHeader == "":
 		c.names = positional(len(c.fields))
@@ -228,23 +228,4 @@ func (c *rows) split() {
 	}
 }
 
-// unique gives names that occur again _2, _3 and so on, and those that are empty the name of their place.
-func unique(fields []string) []string {
-	names := make([]string, len(fields))
-	taken := make(map[string]bool, len(fields))
-	again := map[string]int{} // a name's last number, so that very many equal names cost no more than others
-	for i, f := range fields {
-		if f == "" {
-			f = "_c" + strconv.Itoa(i)
-		}
-		name := f
-		for k := max(2, again[f]+1); taken[name]; k++ {
-			name, again[f] = f+"_"+strconv.Itoa(k), k
-		}
-		taken[name] = true
-		names[i] = strings.Clone(name)
-	}
-	return names
-}
-
-func positional(n int) []string { return unique(make([]string, n)) }
+func positional(n int) []string { return envelope.UniqueNames(make([]string, n)) }

@@ -117,21 +117,6 @@ func TestRowsWithAFullBuffer(t *testing.T) {
 	}
 }
 
-func TestUnique(t *testing.T) {
-	for _, c := range [][2][]string{
-		{{"a", "b"}, {"a", "b"}},
-		{{"a", "a", "a"}, {"a", "a_2", "a_3"}},
-		{{"a", "a_2", "a"}, {"a", "a_2", "a_3"}},
-		{{"a", "a", "a_2"}, {"a", "a_2", "a_2_2"}},
-		{{"", "x", ""}, {"_c0", "x", "_c2"}},
-		{{"_c1", ""}, {"_c1", "_c1_2"}},
-	} {
-		if d := cmp.Diff(c[1], unique(c[0])); d != "" {
-			t.Errorf("%q (-want +got):\n%s", c[0], d)
-		}
-	}
-}
-
 // FuzzRows compares with encoding/csv, which normalizes line ends inside quotes; where that refuses a text, a row must be
 // malformed here too, or have a quote inside an unquoted field.
 func FuzzRows(f *testing.F) {

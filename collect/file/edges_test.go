@@ -3,7 +3,6 @@ package file
 import (
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -30,19 +29,6 @@ func TestFirstRowWithoutItsLineEnd(t *testing.T) {
 			b.once(t)
 			b.expect(t, c.want...)
 		})
-	}
-}
-
-// A header of very many equal names is a header like any other.
-func TestUniqueOfManyEqualNames(t *testing.T) {
-	const n = 200_000
-	began := time.Now()
-	names := unique(strings.Split(strings.Repeat("a,", n-1)+"a", ","))
-	if names[0] != "a" || names[n-1] != "a_"+strconv.Itoa(n) {
-		t.Errorf("names %s .. %s", names[0], names[n-1])
-	}
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("took %v", took)
 	}
 }
 

@@ -612,7 +612,7 @@ func TestValidate(t *testing.T) {
 		c.change(&config)
 		var got []string
 		for _, f := range config.Validate() {
-			got = append(got, strings.Join(f.Path, ".")+": "+f.Text)
+			got = append(got, f.String())
 		}
 		if text := strings.Join(got, "\n"); len(got) > 1 || !strings.HasPrefix(text, c.want) || c.want == "" && text != "" {
 			t.Errorf("%q, want %q", got, c.want)

@@ -202,7 +202,9 @@ func (t *tree) Open(ctx context.Context, path string, seen fs.FileInfo) (file.Fi
 		defer t.put(c)
 		return nil, c.fault(ctx, "opening", path, err)
 	} // it knows no SIZE
-	return &remote{t: t, c: c, path: path, info: info{e}}, nil
+	r := &remote{t: t, c: c, path: path}
+	r.Parts = file.Parts{Info: info{e}, Ask: r.ask}
+	return r, nil
 }
 
 // fault says what is wrong: with a file, or with this connection.
@@ -236,84 +238,22 @@ func (c *control) lacks(name string) bool {
 	return err == nil && !slices.ContainsFunc(listed, func(e *ftp.Entry) bool { return e.Name == path.Base(name) })
 }
 
-// remote is an open file as long as it was when it was opened: what is written to it later is for a later look. One without a length goes as far
-// as it goes.
+// remote is an open file.
 type remote struct {
+	file.Parts
 	t    *tree
 	c    *control
 	path string
-	info info
 
-	body  *ftp.Response // what the server is sending; nil for nothing
-	sent  int64         // how much of the file has been sent before what comes next
-	at    int64
-	first []byte // the beginning, which is asked for more than once
+	body *ftp.Response // what the server is sending; nil for nothing
+	sent int64         // how much of the file has been sent before what comes next
 }
 
-const (
-	firstBytes = 32 << 10
-	// skipped is how much may be passed over rather than begin anew.
-	skipped = 1 << 20
-)
-
-func (r *remote) Stat() (fs.FileInfo, error) { return r.info, nil }
-
-// Seek knows io.SeekStart alone.
-func (r *remote) Seek(offset int64, _ int) (int64, error) {
-	r.at = offset
-	return offset, nil
-}
-
-func (r *remote) Read(p []byte) (int, error) {
-	n, err := r.some(p, r.at)
-	r.at += int64(n)
-	return n, err
-}
-
-func (r *remote) ReadAt(p []byte, off int64) (n int, err error) {
-	for n < len(p) && err == nil {
-		var k int
-		k, err = r.some(p[n:], off+int64(n))
-		n += k
-	}
-	return n, err
-}
-
-// some reads what comes at once, the beginning from memory once it is there.
-func (r *remote) some(p []byte, off int64) (int, error) {
-	if off >= firstBytes {
-		return r.ask(p, off)
-	}
-	if r.first == nil {
-		first := make([]byte, firstBytes)
-		n := 0
-		for n < len(first) {
-			k, err := r.ask(first[n:], int64(n))
-			n += k
-			if err == io.EOF {
-				break
-			}
-			if err != nil {
-				return 0, err
-			}
-		}
-		r.first = first[:n]
-	}
-	if off >= int64(len(r.first)) {
-		return r.ask(p, off)
-	}
-	return copy(p, r.first[off:]), nil
-}
+// skipped is how much may be passed over rather than begin anew.
+const skipped = 1 << 20
 
 // ask reads what the server sends, from an offset.
 func (r *remote) ask(p []byte, off int64) (int, error) {
-	size := r.info.Size()
-	if size > 0 {
-		p = p[:max(0, min(int64(len(p)), size-off))]
-		if len(p) == 0 {
-			return 0, io.EOF
-		}
-	}
 	if r.body == nil || off < r.sent || off-r.sent > skipped && !r.t.noRest.Load() {
 		if err := r.begin(off); err != nil {
 			return 0, err
@@ -373,7 +313,7 @@ func (r *remote) end(err error) error {
 		r.c.broken = r.c.broken || codeOf(answer) == 0
 		return fmt.Errorf("reading %s: the server stopped at byte %d: %w", r.path, r.sent, answer)
 	}
-	size := r.info.Size()
+	size := r.Info.Size()
 	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("reading %s at byte %d: %w", r.path, r.sent, err)
 	}
@@ -389,7 +329,7 @@ func (r *remote) cut() {
 		return
 	}
 	var one [1]byte
-	if size := r.info.Size(); size > 0 && r.sent == size {
+	if size := r.Info.Size(); size > 0 && r.sent == size {
 		if n, err := r.body.Read(one[:]); n == 0 && err != nil {
 			_ = r.end(err)
 			return

@@ -391,7 +391,7 @@ func TestValidate(t *testing.T) {
 		c.change(&conf)
 		var texts []string
 		for _, f := range conf.Validate() {
-			texts = append(texts, strings.Join(f.Path, ".")+": "+f.Text)
+			texts = append(texts, f.String())
 		}
 		got := strings.Join(texts, "\n")
 		if (c.want == "") != (got == "") || !strings.Contains(got, c.want) || strings.Contains(got, "hunter") {

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"mime"
-	"strconv"
 
 	"headwater/envelope"
 	"headwater/internal/retry"
@@ -121,7 +120,7 @@ func rows(body []byte) (records []record) {
 		case err != nil:
 			records = append(records, record{Item: envelope.Item{Kind: envelope.Text, Data: raw, Malformed: "csv: " + err.Error()}})
 		case names == nil:
-			names = distinct(fields)
+			names = envelope.UniqueNames(fields)
 		case len(fields) != len(names):
 			why := fmt.Sprintf("row of %d fields where there should be %d", len(fields), len(names))
 			records = append(records, record{Item: envelope.Item{Kind: envelope.Text, Data: raw, Malformed: why}})
@@ -133,20 +132,4 @@ func rows(body []byte) (records []record) {
 			records = append(records, record{Item: envelope.Item{Kind: envelope.Fields, Names: names, Values: fields, Data: raw}, value: value})
 		}
 	}
-}
-
-// distinct gives names that occur again _2, _3 and so on, and those that are empty the name of their place.
-func distinct(fields []string) []string {
-	names, taken := make([]string, len(fields)), map[string]bool{}
-	for i, f := range fields {
-		if f == "" {
-			f = "_c" + strconv.Itoa(i)
-		}
-		name := f
-		for n := 2; taken[name]; n++ {
-			name = f + "_" + strconv.Itoa(n)
-		}
-		taken[name], names[i] = true, name
-	}
-	return names
 }

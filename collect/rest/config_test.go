@@ -87,7 +87,7 @@ func TestValidate(t *testing.T) {
 			c.set(&config)
 			var got []string
 			for _, f := range config.Validate() {
-				got = append(got, strings.Join(f.Path, ".")+": "+f.Text)
+				got = append(got, f.String())
 			}
 			for _, want := range c.want {
 				found := 0

@@ -666,7 +666,7 @@ func TestValidate(t *testing.T) {
 		c.change(&config)
 		var got []string
 		for _, f := range config.Validate() {
-			got = append(got, strings.Join(f.Path, ".")+": "+f.Text)
+			got = append(got, f.String())
 		}
 		text := strings.Join(got, "\n")
 		if len(got) > 1 || !strings.HasPrefix(text, c.want) || c.want == "" && text != "" || strings.Contains(text, "tell-tale") {

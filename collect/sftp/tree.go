@@ -137,74 +137,23 @@ func (t *tree) Open(ctx context.Context, path string, _ fs.FileInfo) (file.File,
 		_ = f.Close()
 		return nil, fault(ctx, "looking at", path, err)
 	}
-	return &remote{f: f, path: path, info: info}, nil
+	r := &remote{f: f, path: path}
+	r.Parts = file.Parts{Info: info, Ask: r.ask}
+	return r, nil
 }
 
-// remote is an open file as long as it was when it was opened: what is written to it later is for a later look. One without a length, as some
-// servers have for what they make up, goes as far as it goes.
+// remote is an open file.
 type remote struct {
-	f     *sftp.File
-	path  string
-	info  fs.FileInfo
-	at    int64
-	first []byte // the beginning, which is asked for more than once
+	file.Parts
+	f    *sftp.File
+	path string
 }
-
-const firstBytes = 32 << 10
-
-func (r *remote) Stat() (fs.FileInfo, error) { return r.info, nil }
 
 func (r *remote) Close() error { return r.f.Close() }
-
-// Seek knows io.SeekStart alone.
-func (r *remote) Seek(offset int64, _ int) (int64, error) {
-	r.at = offset
-	return offset, nil
-}
-
-func (r *remote) Read(p []byte) (int, error) {
-	n, err := r.some(p, r.at)
-	r.at += int64(n)
-	return n, err
-}
-
-func (r *remote) ReadAt(p []byte, off int64) (n int, err error) {
-	for n < len(p) && err == nil {
-		var k int
-		k, err = r.some(p[n:], off+int64(n))
-		n += k
-	}
-	return n, err
-}
-
-// some reads what comes at once, the beginning from memory once it is there.
-func (r *remote) some(p []byte, off int64) (int, error) {
-	if off >= firstBytes {
-		return r.ask(p, off)
-	}
-	if r.first == nil {
-		first := make([]byte, firstBytes)
-		n, err := r.ask(first, 0)
-		if err != nil {
-			return 0, err
-		}
-		r.first = first[:n]
-	}
-	if off >= int64(len(r.first)) {
-		return r.ask(p, off)
-	}
-	return copy(p, r.first[off:]), nil
-}
 
 // ask reads from the server. One may give less than it was asked for, which the library takes for the end of the file: the end is
 // where nothing comes.
 func (r *remote) ask(p []byte, off int64) (int, error) {
-	if size := r.info.Size(); size > 0 {
-		p = p[:max(0, min(int64(len(p)), size-off))]
-		if len(p) == 0 {
-			return 0, io.EOF
-		}
-	}
 	n, err := r.f.ReadAt(p, off)
 	switch {
 	case n > 0:

@@ -68,7 +68,7 @@ var ours = map[string][]string{
 	"query":           {"internal/setting", "schema", "table"},
 
 	"internal/config":  {"collect", "envelope", "internal/setting", "kafka", "land", "query", "serialize", "table", "table/hive"},
-	"internal/look":    {"collect", "collect/file", "collect/websocket", "envelope", "internal/config", "schema", "serialize"},
+	"internal/look":    {"collect", "collect/file", "collect/websocket", "envelope", "internal/config", "internal/setting", "schema", "serialize"},
 	"internal/builtin": {"collect", "collect/amqp", "collect/file", "collect/ftp", "collect/mqtt", "collect/nats", "collect/push", "collect/redis", "collect/rest", "collect/sftp", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
 	"internal/arch":    {},
 	"cmd/headwater":    {"*"},

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"headwater/internal/setting"
 )
 
 // mostColumns is how many columns are listed, mostReasons how many reasons, widest how long a line of them is.
@@ -75,15 +77,10 @@ func count(n int, noun string) string {
 
 // size is a number of bytes for people.
 func size(n int64) string {
-	for _, unit := range []struct {
-		name string
-		of   float64
-	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
-		if float64(n) >= unit.of {
-			return fmt.Sprintf("%.1f %s", float64(n)/unit.of, unit.name)
-		}
+	if n < 1<<10 {
+		return count(int(n), "byte")
 	}
-	return count(int(n), "byte")
+	return setting.Bytes(n).Rounded()
 }
 
 // keys are those of a file source beside its path, where the defaults would not read the files rightly.

@@ -19,6 +19,9 @@ type Fault struct {
 	Text string
 }
 
+// String is the fault for people.
+func (f Fault) String() string { return strings.Join(f.Path, ".") + ": " + f.Text }
+
 // Faults collects faults; the zero value is empty.
 type Faults []Fault
 
@@ -44,6 +47,18 @@ func At(base, path string) string {
 
 // Bytes is a size, written as 64MiB, 20MB or a bare number of bytes.
 type Bytes int64
+
+// Rounded is the size for people, as 1.2 GiB.
+func (b Bytes) Rounded() string {
+	if b < 1<<10 {
+		return fmt.Sprintf("%d B", int64(b))
+	}
+	n, unit := float64(b), 0
+	for ; n >= 1<<10 && unit < 5; unit++ {
+		n /= 1 << 10
+	}
+	return fmt.Sprintf("%.1f %ciB", n, " KMGTP"[unit])
+}
 
 var units = []struct {
 	suffix string

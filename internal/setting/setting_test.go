@@ -100,3 +100,11 @@ func TestSecretNeverPrints(t *testing.T) {
 		}
 	}
 }
+
+func TestRounded(t *testing.T) {
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1 << 20: "1.0 MiB", 3 << 29: "1.5 GiB", 1 << 62: "4096.0 PiB"} {
+		if got := Bytes(n).Rounded(); got != want {
+			t.Errorf("%d: %s, want %s", n, got, want)
+		}
+	}
+}
