@@ -30,6 +30,14 @@ type Source interface {
 	Run(ctx context.Context, out Out, once bool) error
 }
 
+// Ranged is a Source that can also read a range of what its upstream keeps.
+type Ranged interface {
+	Source
+	// Between is a source of the items from one place to before another, both as the configuration of the source would spell them. Its Run
+	// returns nil when all of them have been emitted, and emits nothing when they were emitted before. It shares no position with its parent.
+	Between(from, to string) (Source, error)
+}
+
 // Out is where a Source puts what it reads. Its methods may be called from several goroutines; the items of one stream
 // come from one.
 type Out interface {

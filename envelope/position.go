@@ -25,6 +25,9 @@ func (p Position) Append(dst []byte) []byte {
 		dst = AppendString(append(dst, `,"key":`...), p.Key)
 		dst = strconv.AppendInt(append(dst, `,"keys":`...), int64(p.Keys), 10)
 	}
+	if p.Cursor != "" {
+		dst = AppendString(append(dst, `,"cursor":`...), p.Cursor)
+	}
 	return append(dst, '}')
 }
 
@@ -48,6 +51,8 @@ func ParsePosition(header []byte) (Position, error) {
 			p.Seq, err = readNumber(raw, 0, 64)
 		case "resume":
 			p.Resume = raw
+		case "cursor":
+			p.Cursor, err = readName(raw)
 		case "key":
 			p.Key, err = readName(raw)
 		case "keys":

@@ -23,6 +23,8 @@ type Record struct {
 // Position says where a record came from and where its stream goes on after it, so that a source's cursor can be
 // rebuilt from its topic alone. Format: docs/format/position.md.
 type Position struct {
+	// Cursor is empty for the source's own cursor; a backfill has one of its own, which knows its records alone.
+	Cursor string
 	// Stream is the part of the source that is read in order.
 	Stream string
 	// Seq numbers the records of a stream from 0, without gaps, for as long as the stream exists.

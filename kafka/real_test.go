@@ -40,7 +40,7 @@ func emptied(t *testing.T, addr string) Config {
 func TestApacheKafka(t *testing.T) {
 	t.Setenv(realBroker, fixture.Kafka(t).Addr)
 	for name, test := range map[string]func(*testing.T){
-		"Cursor": TestCursor, "NoTopic": TestNoTopic, "NotDense": TestNotDense, "TopicMadeAnew": TestTopicMadeAnew,
+		"Cursor": TestCursor, "Backfill": TestBackfill, "NoTopic": TestNoTopic, "NotDense": TestNotDense, "TopicMadeAnew": TestTopicMadeAnew,
 		"DeletedBehindSnapshot": TestDeletedBehindSnapshot, "FullBuffers": TestFullBuffers, "WrongRecords": TestWrongRecords,
 		"LargestRecord": TestLargestRecord, "TrimCursors": TestTrimCursors, "LargeSnapshot": TestLargeSnapshot, "CommittedOffsets": TestCommittedOffsets,
 		"Fenced": testFenced,

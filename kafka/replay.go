@@ -247,6 +247,7 @@ func readSnapshots(ctx context.Context, cl *kgo.Client, from, to map[int32]int64
 // replay brings a cursor from its snapshot to the end of the topic.
 type replay struct {
 	topic string
+	of    string // what positions call the cursor
 	// kept says that records leave the topic by Trim alone, which asks for a snapshot of them first.
 	kept   bool
 	cursor *envelope.Cursor
@@ -264,6 +265,9 @@ func (r *replay) add(rec *kgo.Record) error {
 	p, err := envelope.ParsePosition(value)
 	if err != nil {
 		return r.fault(rec, "%w", err)
+	}
+	if p.Cursor != r.of {
+		return nil
 	}
 	s, known := r.cursor.Streams[p.Stream]
 	if !known {
@@ -303,6 +307,9 @@ func (r *replay) start(begins, ends map[int32]int64, sameLog, sure bool, log *sl
 				"topic", r.topic, "partition", p, "snapshot", offset, "end", end)
 			offset = begin
 			r.cut[p] = true
+		case offset < begin && r.of != "":
+			return nil, retry.Stop(fmt.Errorf("topic %s partition %d begins at offset %d, and the backfill's last cursor ends at %d: what it wrote after that has left the topic, "+
+				"so that nobody knows where it stood. Backfill another range, from the last item on that the table has", r.topic, p, begin, offset))
 		case offset < begin && r.kept:
 			return nil, retry.Stop(fmt.Errorf("topic %s partition %d begins at offset %d, and the last cursor of source %s in topic %s ends at %d: a later one is lost, "+
 				"or another source filled the topic. Restore topic %s, give the source its old name, or give it another topic, which reads everything again",

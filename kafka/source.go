@@ -41,7 +41,8 @@ var reading = make(chan struct{}, 8)
 type SourceLog struct {
 	cl         *kgo.Client
 	cfg        Config
-	source     string
+	source     string // the cursor's key
+	backfill   bool   // the cursor is that of a backfill
 	topic      string
 	id         string
 	partitions int32
@@ -77,8 +78,18 @@ type pending struct {
 // not ours and are passed over. What cannot be a topic that only this source fills is a permanent error that names the place.
 // The caller closes the SourceLog; there must not be another one of the same source.
 func OpenSource(ctx context.Context, cfg Config, source, topic string, log *slog.Logger) (*SourceLog, envelope.Cursor, error) {
+	return openLog(ctx, cfg, source, false, topic, log)
+}
+
+// OpenBackfill is OpenSource for what fills the topic beside its source, without touching that source's cursor: it has a cursor of its own, with its
+// own streams, which is found again by name. Name must be no source's.
+func OpenBackfill(ctx context.Context, cfg Config, name, topic string, log *slog.Logger) (*SourceLog, envelope.Cursor, error) {
+	return openLog(ctx, cfg, name, true, topic, log)
+}
+
+func openLog(ctx context.Context, cfg Config, source string, backfill bool, topic string, log *slog.Logger) (*SourceLog, envelope.Cursor, error) {
 	l := &SourceLog{
-		cfg: cfg, source: source, topic: topic,
+		cfg: cfg, source: source, backfill: backfill, topic: topic,
 		room: make(chan struct{}), wake: make(chan struct{}, 1), closing: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	dial, err := cfg.dialer()
@@ -108,6 +119,12 @@ func OpenSource(ctx context.Context, cfg Config, source, topic string, log *slog
 		return nil, envelope.Cursor{}, fmt.Errorf("opening the log of source %s: %w", source, err)
 	}
 	go l.run()
+	if backfill && l.number == 0 {
+		// It says where its records begin, so that they cannot leave the topic unnoticed.
+		if err := l.Snapshot(ctx, cursor); err != nil {
+			return nil, envelope.Cursor{}, errors.Join(err, l.Close())
+		}
+	}
 	return l, cursor, nil
 }
 
@@ -184,7 +201,11 @@ func (l *SourceLog) cursor(ctx context.Context, begins, ends Offsets, log *slog.
 			sameLog, sure = s.log == "" || s.log == l.id || len(cursor.Offsets) == 0, s.log == l.id
 		}
 	}
-	r := replay{topic: l.topic, kept: l.cfg.Kept, cursor: &cursor, cut: map[int32]bool{}, seen: map[string]bool{}}
+	if l.backfill && found[l.source] == nil {
+		cursor.Offsets = maps.Clone(ends[l.topic])
+		return cursor, nil
+	}
+	r := replay{topic: l.topic, of: l.cursorName(), kept: l.cfg.Kept, cursor: &cursor, cut: map[int32]bool{}, seen: map[string]bool{}}
 	from, err := r.start(begins[l.topic], ends[l.topic], sameLog, sure, log)
 	if err != nil {
 		return cursor, err
@@ -196,6 +217,14 @@ func (l *SourceLog) cursor(ctx context.Context, begins, ends Offsets, log *slog.
 	return cursor, nil
 }
 
+// cursorName is what positions call the cursor.
+func (l *SourceLog) cursorName() string {
+	if l.backfill {
+		return l.source
+	}
+	return ""
+}
+
 // Partitions is the number of Kafka partitions of the topic when it was opened.
 func (l *SourceLog) Partitions() int32 { return l.partitions }
 
@@ -203,6 +232,7 @@ func (l *SourceLog) Partitions() int32 { return l.partitions }
 // order of the records of a Kafka partition; it must not block for long, nor call Append. After a failure, which a ctx that ends while
 // Append blocks is too, every later record fails, whatever its Kafka partition.
 func (l *SourceLog) Append(ctx context.Context, r envelope.Record, done func(offset int64, err error)) {
+	r.Position.Cursor = l.cursorName()
 	position := r.Position.Append(nil)
 	e := &pending{done: done, size: int64(len(position) + len(r.Value) + 100), record: &kgo.Record{
 		Topic: l.topic, Partition: r.Partition, Value: r.Value, Timestamp: r.Time,

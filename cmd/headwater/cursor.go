@@ -60,15 +60,20 @@ func parseSource(flags *flag.FlagSet, args []string) (*config.Pipeline, config.S
 	if err != nil {
 		return nil, config.Source{}, err
 	}
-	name := operands[1]
+	source, err := collected(cfg, operands[1])
+	return cfg, source, err
+}
+
+// collected is the source of that name, which must be one that is collected.
+func collected(cfg *config.Pipeline, name string) (config.Source, error) {
 	i := slices.IndexFunc(cfg.Sources, func(x config.Source) bool { return x.Name == name })
 	switch {
 	case i < 0:
-		return nil, config.Source{}, usagef("the pipeline has no source %q: it has %s", name, names(cfg.Sources))
+		return config.Source{}, usagef("the pipeline has no source %q: it has %s", name, names(cfg.Sources))
 	case cfg.Sources[i].Kind == config.External:
-		return nil, config.Source{}, usagef("source %s is external, nothing is read from it: its items are the records of topic %s", name, cfg.Sources[i].Topic)
+		return config.Source{}, usagef("source %s is external, nothing is read from it: its items are the records of topic %s", name, cfg.Sources[i].Topic)
 	}
-	return cfg, cfg.Sources[i], nil
+	return cfg.Sources[i], nil
 }
 
 // kafkaThere is the pipeline's Kafka: the one that the file names, that of the running process or, if none runs, the embedded one, which

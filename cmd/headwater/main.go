@@ -35,7 +35,7 @@ func commands() []command {
 		{"demo", "[--once]", "the whole chain on this machine, with simulated sources; says what to try", runDemo},
 		{"init", "WHAT...", "write a pipeline file by looking at files, folders or feeds", runInit},
 		{"run", "FILE [--once]", "every stage in one process; --once: what is there now, then exit", runPipeline},
-		{"collect", "FILE", "the sources alone, shared with others that do the same; needs brokers of its own", runCollect},
+		{"collect", "FILE [--source S --from F --to T]", "the sources alone, shared with others that do the same; with a range: that of one source, then exit", runCollect},
 		{"land", "FILE", "topics to raw objects alone, shared likewise", runLand},
 		{"serve", "FILE", "the tables alone, by schedule and on request", runServe},
 		{"serialize", "FILE --source S --date D", "make the tables of one source and day", runSerialize},

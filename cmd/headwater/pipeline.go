@@ -217,12 +217,16 @@ func (b *broker) close() error {
 }
 
 // quarantine gives collect the lake's.
-type quarantine struct{ lake.Quarantine }
+type quarantine struct {
+	lake.Quarantine
+	streams string // goes before the names of streams
+}
 
 // Keep implements collect.Quarantine. The day is that of the first try: a process killed before midnight, whose item is read
 // again after it, must not keep the item twice.
 func (q quarantine) Keep(ctx context.Context, source, stream string, seq int64, reason string, data []byte) error {
 	const stage = "collect"
+	stream = q.streams + stream
 	id := lake.CollectID(stream, seq)
 	now := time.Now().UTC()
 	yesterday := lake.QuarantineKey(stage, source, now.AddDate(0, 0, -1).Format(time.DateOnly), id)

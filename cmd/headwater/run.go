@@ -127,17 +127,25 @@ func (p *pipeline) open(ctx context.Context) (err error) {
 	if err := p.openTables(ctx); err != nil {
 		return err
 	}
-	if p.broker, err = openBroker(p.cfg, p.home, p.log); err != nil {
+	if err := p.openKafka(); err != nil {
 		return err
-	}
-	if p.broker.embedded != nil && p.cfg.MinFree > 0 {
-		p.admission = &admission{folder: p.cfg.DataDir, least: int64(p.cfg.MinFree), free: freeBytes}
 	}
 	if err := p.take(ctx, p.cfg.Sources); err != nil {
 		return err
 	}
 	p.lander, err = p.newLander()
 	return err
+}
+
+// openKafka opens the broker, and watches the disk of our own.
+func (p *pipeline) openKafka() (err error) {
+	if p.broker, err = openBroker(p.cfg, p.home, p.log); err != nil {
+		return err
+	}
+	if p.broker.embedded != nil && p.cfg.MinFree > 0 {
+		p.admission = &admission{folder: p.cfg.DataDir, least: int64(p.cfg.MinFree), free: freeBytes}
+	}
+	return nil
 }
 
 func (p *pipeline) newLander() (*land.Lander, error) {

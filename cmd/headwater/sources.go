@@ -154,10 +154,6 @@ func (p *pipeline) ensureTopics(ctx context.Context, configured []config.Source)
 
 // newCollector makes the collector of a source whose topic exists.
 func (p *pipeline) newCollector(source config.Source) (collector, error) {
-	host, err := os.Hostname()
-	if err != nil {
-		return collector{}, fmt.Errorf("finding the name of this machine: %w", err)
-	}
 	c := collector{source: source}
 	log := p.log.With("source", source.Name)
 	opened, err := source.Open(config.Env{Logger: log, Look: p.wrap != nil, Handle: func(_ string, h http.Handler) { c.handler = h }})
@@ -167,16 +163,9 @@ func (p *pipeline) newCollector(source config.Source) (collector, error) {
 	if p.wrap != nil {
 		opened = p.wrap(opened)
 	}
-	var admit func() error
-	if p.admission != nil {
-		admit = p.admission.check
-	}
-	c.Runner = collect.New(collect.Options{
-		Name: source.Name, Source: opened, Config: p.cfg.Collect, Logger: log, Admit: admit,
-		Quarantine: quarantine{lake.Quarantine{Store: p.layers.raw}},
-		Metadata: envelope.Metadata{
-			ThreadID: p.threads, HostName: host, ProcessStartTime: p.started.UTC().Format(time.RFC3339), Source: source.Name,
-		},
+	c.Runner, err = p.newRunner(collect.Options{
+		Name: source.Name, Source: opened, Logger: log,
+		Quarantine: quarantine{Quarantine: lake.Quarantine{Store: p.layers.raw}},
 		Open: func(ctx context.Context) (collect.Log, envelope.Cursor, error) {
 			l, cursor, err := kafka.OpenSource(ctx, p.broker.config, source.Name, source.Topic, log)
 			if err != nil {
@@ -185,8 +174,22 @@ func (p *pipeline) newCollector(source config.Source) (collector, error) {
 			return l, cursor, nil
 		},
 	})
+	return c, err
+}
+
+// newRunner adds what all runners of the process have.
+func (p *pipeline) newRunner(o collect.Options) (*collect.Runner, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("finding the name of this machine: %w", err)
+	}
+	o.Config = p.cfg.Collect
+	if p.admission != nil {
+		o.Admit = p.admission.check
+	}
+	o.Metadata = envelope.Metadata{ThreadID: p.threads, HostName: host, ProcessStartTime: p.started.UTC().Format(time.RFC3339)}
 	p.threads++
-	return c, nil
+	return collect.New(o), nil
 }
 
 // collect runs the collectors, and others when the sources change, until ctx ends: all of them or, on a broker that others share, those

@@ -17,6 +17,7 @@ package rest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -33,6 +34,9 @@ type Source struct {
 	base      string
 	log       *slog.Logger
 	transport http.RoundTripper // instead of the network; of tests
+
+	ranged bool // the windows end at until
+	until  int64
 
 	records, value, key query // of incremental the last two
 	next, more, total   query
@@ -96,10 +100,39 @@ func (s *Source) Run(ctx context.Context, out collect.Out, once bool) error {
 			}
 		}
 		due = time.Now().Add(s.c.Every)
-		if err := poll(ctx); err != nil || once {
+		if err := poll(ctx); err != nil || once || s.ranged {
 			return err
 		}
 	}
+}
+
+// Between implements collect.Ranged, by the items' time of change or number.
+func (s *Source) Between(from, to string) (collect.Source, error) {
+	inc := &s.c.Incremental
+	switch {
+	case inc.Path == "":
+		return nil, errors.New("it has no range without incremental.path, which says where an item has its time of change")
+	case s.c.Auth.OAuth2Refresh != nil:
+		// A server that rotates refresh tokens would shut out the one of the two that comes second.
+		return nil, errors.New("it has no range with auth.oauth2_refresh: the refresh token is in the source's own cursor")
+	}
+	begin, err := inc.parse(from)
+	if err != nil {
+		return nil, fmt.Errorf("the range must begin in the format %s, got %q", inc.Format, from)
+	}
+	end, err := inc.parse(to)
+	if err != nil {
+		return nil, fmt.Errorf("the range must end in the format %s, got %q", inc.Format, to)
+	}
+	switch {
+	case end <= begin:
+		return nil, fmt.Errorf("the range must end after it begins, got %s and %s", from, to)
+	case inc.Format != spellInteger && end > time.Now().UnixMicro():
+		return nil, fmt.Errorf("the range must be over, and %s is to come", to)
+	}
+	r := *s
+	r.c.Incremental.Initial, r.ranged, r.until = from, true, end
+	return &r, nil
 }
 
 // emit hands over an item.
@@ -137,4 +170,4 @@ func recall(streams map[string]envelope.StreamCursor, stream string, into any) (
 	return true, nil
 }
 
-var _ collect.Source = (*Source)(nil)
+var _ collect.Ranged = (*Source)(nil)

@@ -98,6 +98,9 @@ func (s *Source) windows(c *client, out collect.Out) (poll func(context.Context)
 		}
 		w.seen[digest(sum)] = known{at.At, name}
 	}
+	if s.ranged {
+		return w.backfill, time.Time{}, nil
+	}
 	return w.poll, time.Time{}, nil
 }
 
@@ -193,6 +196,24 @@ func (w *windows) poll(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// backfill reads the windows up to the end of the range, in which nothing is new.
+func (w *windows) backfill(ctx context.Context) error {
+	for w.start < w.s.until {
+		end := w.s.until
+		if step := w.s.c.Incremental.Step.Microseconds(); step > 0 {
+			end = min(end, w.start+step)
+		}
+		w.newest = w.start
+		if err := w.read(ctx, end, true); err != nil {
+			return err
+		}
+		if err := w.advance(ctx, end); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // advance moves the beginning of the next window.

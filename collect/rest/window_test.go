@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -543,5 +544,95 @@ func TestResumesAreJSON(t *testing.T) {
 	cancel()
 	if err := b.runner(source(t, b.c)).Run(ctx, true); err == nil {
 		t.Error("a Run whose context is over succeeds")
+	}
+}
+
+// TestBetween: a range is read to its end and no further, each item once, whatever order and steps it is read in, and is over when it was read.
+func TestBetween(t *testing.T) {
+	t.Parallel()
+	var all []string
+	for n := range 100 {
+		all = append(all, dated(n, time.Date(2001, 1, 1, n, 0, 0, 0, time.UTC).Format(time.RFC3339)))
+	}
+	for name, set := range map[string]func(c *Config){
+		"any":       func(*Config) {},
+		"steps":     func(c *Config) { c.Params["until"], c.Incremental.Step = "{incremental.end}", 7*time.Hour },
+		"ascending": func(c *Config) { c.Incremental.Order = orderAscending },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			fails, requests := 3, 0
+			b := newBench(t, func(w http.ResponseWriter, r *http.Request) {
+				if requests++; fails > 0 && requests%3 == 0 {
+					fails--
+					w.WriteHeader(http.StatusNotFound)
+					return
+				}
+				show := []string{}
+				for _, it := range all {
+					at := it[len(it)-22 : len(it)-2]
+					if at >= r.FormValue("since") && (r.FormValue("until") == "" || at < r.FormValue("until")) {
+						show = append(show, it)
+					}
+				}
+				page, _ := strconv.Atoi(r.FormValue("page"))
+				show = show[min(len(show), (page-1)*10):min(len(show), page*10)]
+				_, _ = w.Write([]byte(`{"data":[` + strings.Join(show, ",") + `]}`))
+			})
+			since(&b.c)
+			set(&b.c)
+			b.c.Paginate.PageNumber = &PageNumber{Param: "page"}
+			read := func() error {
+				s, err := source(t, b.c).Between("2001-01-01T10:00:00Z", "2001-01-04T00:00:00Z")
+				if err != nil {
+					t.Fatal(err)
+				}
+				return b.runner(s.(*Source)).Run(t.Context(), true)
+			}
+			failed := 0
+			for read() != nil {
+				failed++
+			}
+			if failed != 3 {
+				t.Errorf("it failed %d times", failed)
+			}
+			for range 2 {
+				b.expect(all[10:72]...)
+				before := requests
+				if err := read(); err != nil || requests != before {
+					t.Errorf("once more it makes %d requests: %v", requests-before, err)
+				}
+			}
+			if _, c := b.log.Snapshots(); len(c.Streams) != 1 {
+				t.Errorf("the cursor has %v", c.Streams)
+			}
+		})
+	}
+}
+
+func TestNotBetween(t *testing.T) {
+	for _, c := range []struct {
+		from, to, want string
+		set            func(*Config)
+	}{
+		{"2001-01-01T00:00:00Z", "2001-01-01T00:00:00Z", "must end after it begins", func(*Config) {}},
+		{"yesterday", "2001-01-01T00:00:00Z", "must begin in the format iso", func(*Config) {}},
+		{"2001-01-01T00:00:00Z", "1e9", "must end in the format iso", func(*Config) {}},
+		{"2001-01-01T00:00:00Z", "9001-01-01T00:00:00Z", "is to come", func(*Config) {}},
+		{"7", "9", "", func(c *Config) { c.Incremental.Format, c.Incremental.Initial = spellInteger, "0" }},
+		{"7", "9", "without incremental.path", func(c *Config) { *c = DefaultConfig(); c.URL = "http://x" }},
+		{"2001-01-01T00:00:00Z", "2001-01-02T00:00:00Z", "refresh token", func(c *Config) { c.Auth.OAuth2Refresh = &Refresh{} }},
+	} {
+		conf := DefaultConfig()
+		conf.URL = "http://x"
+		since(&conf)
+		c.set(&conf)
+		s, err := New(conf, "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = s.Between(c.from, c.to); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s to %s: %v, want %q", c.from, c.to, err, c.want)
+		}
 	}
 }
