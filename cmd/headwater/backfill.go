@@ -48,21 +48,10 @@ func backfill(ctx context.Context, cfg *config.Pipeline, span span, s streams) (
 
 	p := newPipeline(cfg, parts{collect: true}, s.log)
 	defer func() { err = errors.Join(err, p.close()) }()
-	if len(cfg.Kafka.Brokers) == 0 {
-		if running, ok := state.Find(ctx, cfg.DataDir); ok {
-			return usagef("process %d has the pipeline's Kafka to itself: stop it, read the range and start it again, or have Kafka of your own under kafka.brokers", running.PID)
-		}
-		if p.home, err = state.Lock(cfg.DataDir); err != nil {
-			return err
-		}
+	if err := p.openTopic(ctx, source); err != nil {
+		return err
 	}
 	if p.layers, err = openLayers(ctx, cfg, false); err != nil {
-		return err
-	}
-	if err := p.openKafka(); err != nil {
-		return err
-	}
-	if err := p.ensureTopics(ctx, []config.Source{source}); err != nil {
 		return err
 	}
 	runner, err := p.newRunner(collect.Options{
@@ -85,4 +74,20 @@ func backfill(ctx context.Context, cfg *config.Pipeline, span span, s streams) (
 	}
 	fmt.Fprintf(s.out, "%d records of source %s that were not there yet, from %s to %s, are in topic %s\n", runner.Status().Records, source.Name, span.from, span.to, source.Topic)
 	return nil
+}
+
+// openTopic opens the broker, and the source's topic there, for a command that writes to it.
+func (p *pipeline) openTopic(ctx context.Context, source config.Source) (err error) {
+	if len(p.cfg.Kafka.Brokers) == 0 {
+		if running, ok := state.Find(ctx, p.cfg.DataDir); ok {
+			return usagef("process %d has the pipeline's Kafka to itself: stop it, do this and start it again, or have Kafka of your own under kafka.brokers", running.PID)
+		}
+		if p.home, err = state.Lock(p.cfg.DataDir); err != nil {
+			return err
+		}
+	}
+	if err := p.openKafka(); err != nil {
+		return err
+	}
+	return p.ensureTopics(ctx, []config.Source{source})
 }

@@ -99,7 +99,7 @@ func TestBackfill(t *testing.T) {
 	binary.Eventually(t, "a running source", func() bool {
 		return strings.Contains(p.Run(t, own("run"), "status", "--json").Stdout, `"state":"running"`)
 	})
-	if r := p.Run(t, own("run"), "collect", backfillArgs...); r.Code != 2 || !strings.Contains(r.Stderr, "stop it, read the range and start it again") {
+	if r := p.Run(t, own("run"), "collect", backfillArgs...); r.Code != 2 || !strings.Contains(r.Stderr, "stop it, do this and start it again") {
 		t.Errorf("beside a running process it ends with %d: %s", r.Code, r.Stderr)
 	}
 	if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
