@@ -31,7 +31,7 @@ func newWorld(t *testing.T, broker *fixture.Broker) *world {
 	w := &world{broker: broker, topic: fmt.Sprint("topic.", worlds)}
 	var err error
 	w.client, err = kgo.NewClient(kgo.SeedBrokers(broker.Addr), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchMaxBytes(90e6),
-		kgo.MetadataMinAge(50*time.Millisecond), kgo.ProducerLinger(0))
+		kgo.MetadataMinAge(50*time.Millisecond), kgo.ProducerLinger(0), kgo.ProducerBatchCompression(kgo.NoCompression()))
 	if err != nil {
 		t.Fatal(err)
 	}

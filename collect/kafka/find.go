@@ -84,7 +84,9 @@ func (r *reader) find(ctx context.Context) error {
 	if len(added) == 0 {
 		return nil
 	}
-	slices.SortFunc(added, func(a, b *partition) int { return cmp.Or(cmp.Compare(a.topic, b.topic), cmp.Compare(a.number, b.number)) })
+	slices.SortFunc(added, func(a, b *partition) int {
+		return cmp.Or(cmp.Compare(a.topic, b.topic), cmp.Compare(a.number, b.number))
+	})
 	return r.add(ctx, added)
 }
 

@@ -283,7 +283,7 @@ func gap(t *testing.T, log *collecttest.Log, before []string, says string, after
 
 // testStart: latest is where the topic ended when the source was first run, whatever was read then; a time is what came from then on.
 func testStart(t *testing.T, w *world) {
-	w.produce(t, &kgo.Record{Value: []byte("old"), Timestamp: time.UnixMilli(1e12)}, &kgo.Record{Value: []byte("0"), Timestamp: time.UnixMilli(2e12)})
+	w.produce(t, &kgo.Record{Value: []byte("old"), Timestamp: time.UnixMilli(1e12)}, &kgo.Record{Value: []byte("0")})
 	c := w.config()
 	c.Start = time.UnixMilli(1.5e12).UTC().Format(time.RFC3339)
 	log := &collecttest.Log{}
@@ -334,9 +334,10 @@ func testFound(t *testing.T, w *world) {
 	if _, err := w.adm.CreatePartitions(t.Context(), 1, w.topic); err != nil {
 		t.Fatal(err)
 	}
+	w.client.PurgeTopicsFromClient(w.topic) // it would hear of it in its own time
 	w.create(t, w.topic+"-more")
 	w.create(t, "not-"+w.topic)
-	l.Until(func() bool { // the producer hears of it in its own time
+	l.Until(func() bool {
 		return w.client.ProduceSync(t.Context(), &kgo.Record{Topic: w.topic, Partition: 2, Value: []byte("1")}).FirstErr() == nil
 	})
 	w.produce(t, &kgo.Record{Topic: "not-" + w.topic, Value: []byte("other")}, &kgo.Record{Topic: w.topic + "-more", Value: []byte("2")})
@@ -408,10 +409,15 @@ func through(p *fixture.Proxy, c Config) *Source {
 
 // testCut cuts connections anywhere.
 func testCut(t *testing.T, w *world) {
-	const n = 20_000
+	const n = 5000
 	p := fixture.NewProxy(t, w.broker.Addr)
-	w.send(t, 0, n)
-	p.CutWithin(60_000)
+	for i := range n {
+		w.client.Produce(t.Context(), &kgo.Record{Topic: w.topic, Value: fmt.Appendf(nil, "%1000d", i)}, nil)
+	}
+	if err := w.client.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.CutWithin(1_500_000) // an answer has up to 1 MiB
 	l := collecttest.Start(t, through(p, w.config()), &collecttest.Log{})
 	l.Await(n / 2)
 	p.CutWithin(0)
