@@ -411,11 +411,12 @@ func through(p *fixture.Proxy, c Config) *Source {
 func testCut(t *testing.T, w *world) {
 	const n = 5000
 	p := fixture.NewProxy(t, w.broker.Addr)
-	for i := range n {
-		w.client.Produce(t.Context(), &kgo.Record{Topic: w.topic, Value: fmt.Appendf(nil, "%1000d", i)}, nil)
-	}
-	if err := w.client.Flush(t.Context()); err != nil {
-		t.Fatal(err)
+	for i := 0; i < n; i += 100 { // a batch of 100 KB: an answer has at least one
+		var batch []*kgo.Record
+		for j := range 100 {
+			batch = append(batch, &kgo.Record{Value: fmt.Appendf(nil, "%1000d", i+j)})
+		}
+		w.produce(t, batch...)
 	}
 	p.CutWithin(1_500_000) // an answer has up to 1 MiB
 	l := collecttest.Start(t, through(p, w.config()), &collecttest.Log{})
