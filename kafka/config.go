@@ -200,17 +200,17 @@ func (t *TLS) load() (*tls.Config, error) {
 	if t.CA != "" {
 		pem, err := os.ReadFile(t.CA)
 		if err != nil {
-			return nil, fmt.Errorf("reading kafka.tls.ca: %w", err)
+			return nil, fmt.Errorf("reading tls.ca: %w", err)
 		}
 		conf.RootCAs = x509.NewCertPool()
 		if !conf.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("reading kafka.tls.ca: %s has no certificate in PEM", t.CA)
+			return nil, fmt.Errorf("reading tls.ca: %s has no certificate in PEM", t.CA)
 		}
 	}
 	if t.Cert != "" {
 		own, err := tls.LoadX509KeyPair(t.Cert, t.Key)
 		if err != nil {
-			return nil, fmt.Errorf("reading kafka.tls.cert and kafka.tls.key: %w", err)
+			return nil, fmt.Errorf("reading tls.cert and tls.key: %w", err)
 		}
 		conf.Certificates = []tls.Certificate{own}
 	}

@@ -47,6 +47,7 @@ var ours = map[string][]string{
 	"collect/push":        {"collect", "envelope", "internal/setting"},
 	"collect/sftp":        {"collect/file", "internal/retry", "internal/setting"},
 	"collect/mqtt":        {"collect", "collect/message", "envelope", "internal/retry", "internal/setting"},
+	"collect/kafka":       {"collect", "collect/message", "envelope", "internal/retry", "internal/setting", "kafka"},
 	"collect/nats":        {"collect", "collect/message", "envelope", "internal/retry", "internal/setting"},
 	"collect/redis":       {"collect", "collect/message", "envelope", "internal/retry", "internal/setting"},
 	"collect/rest":        {"collect", "envelope", "internal/retry", "internal/setting", "internal/trust"},
@@ -69,7 +70,7 @@ var ours = map[string][]string{
 
 	"internal/config":  {"collect", "envelope", "internal/setting", "kafka", "land", "query", "serialize", "table", "table/hive"},
 	"internal/look":    {"collect", "collect/file", "collect/websocket", "envelope", "internal/config", "internal/setting", "schema", "serialize"},
-	"internal/builtin": {"collect", "collect/amqp", "collect/file", "collect/ftp", "collect/mqtt", "collect/nats", "collect/push", "collect/redis", "collect/rest", "collect/sftp", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
+	"internal/builtin": {"collect", "collect/amqp", "collect/file", "collect/ftp", "collect/kafka", "collect/mqtt", "collect/nats", "collect/push", "collect/redis", "collect/rest", "collect/sftp", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
 	"internal/arch":    {},
 	"cmd/headwater":    {"*"},
 
@@ -94,8 +95,8 @@ var theirs = map[string][]string{
 	"github.com/prometheus":                   {"internal/metrics"},
 	"github.com/rabbitmq/amqp091-go":          {"collect/amqp"},
 	"github.com/robfig/cron":                  {"internal/schedule"},
-	"github.com/twmb/franz-go":                {"kafka", "kafka/embedded", "land"},
-	"github.com/twmb/franz-go/pkg/kgo":        {"cmd/headwater", "kafka", "kafka/embedded", "land"},
+	"github.com/twmb/franz-go":                {"collect/kafka", "kafka", "kafka/embedded", "land"},
+	"github.com/twmb/franz-go/pkg/kgo":        {"cmd/headwater", "collect/kafka", "kafka", "kafka/embedded", "land"},
 	"github.com/twmb/franz-go/pkg/kfake":      {"kafka/embedded"},
 	"go.yaml.in/yaml":                         {"internal/config"},
 	"golang.org/x/crypto":                     {"collect/sftp"},

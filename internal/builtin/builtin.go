@@ -11,6 +11,7 @@ import (
 	"headwater/collect/amqp"
 	"headwater/collect/file"
 	"headwater/collect/ftp"
+	"headwater/collect/kafka"
 	"headwater/collect/mqtt"
 	"headwater/collect/nats"
 	"headwater/collect/push"
@@ -37,6 +38,12 @@ func Sources() *config.Registry {
 	config.Add(&r, "ftp", ftp.DefaultConfig, func(c ftp.Config, env config.Env) (collect.Source, error) {
 		c.Only(env.Look)
 		return ftp.New(c, env.Base, env.Logger), nil
+	})
+	config.Add(&r, "kafka", kafka.DefaultConfig, func(c kafka.Config, env config.Env) (collect.Source, error) {
+		if env.Look {
+			c.Group = ""
+		}
+		return kafka.New(c, env.Base, env.Logger), nil
 	})
 	config.Add(&r, "mqtt", mqtt.DefaultConfig, func(c mqtt.Config, env config.Env) (collect.Source, error) {
 		return mqtt.New(c, env.Name, env.Base, env.Logger), nil
