@@ -50,7 +50,11 @@ func (s *Source) parse(ctx context.Context, c *client, a *answer) (records []rec
 	body := bytes.TrimPrefix(a.body, []byte("\xef\xbb\xbf"))
 	kind, _, _ := mime.ParseMediaType(a.header.Get("Content-Type"))
 	start := bytes.TrimLeft(body, " \t\r\n")
-	if kind == "text/html" || bytes.HasPrefix(start, []byte("<")) {
+	page := bytes.HasPrefix(start, []byte("<"))
+	if s.c.Format == formatXML {
+		page = len(start) >= 5 && (bytes.EqualFold(start[:5], []byte("<html")) || bytes.EqualFold(start[:min(14, len(start))], []byte("<!doctype html")))
+	}
+	if kind == "text/html" || page {
 		return nil, nil, retry.Stop(fmt.Errorf("the answer is a page of HTML or XML, not %s (is this the API's address, and is it one that asks for a log-in?): %q",
 			s.c.Format, c.beginning(body)))
 	}
@@ -63,6 +67,11 @@ func (s *Source) parse(ctx context.Context, c *client, a *answer) (records []rec
 	if len(start) == 0 {
 		return nil, nil, nil // 204, or as good
 	}
+	if s.c.Format == formatXML {
+		if body, err = s.fromXML(a); err != nil {
+			return nil, nil, fmt.Errorf("the answer is not XML: %w: %q", err, c.beginning(a.body))
+		}
+	}
 	if document, err = decode(body); err != nil {
 		return nil, nil, fmt.Errorf("the answer is not JSON: %w: %q", err, c.beginning(body))
 	}
@@ -74,6 +83,18 @@ func (s *Source) parse(ctx context.Context, c *client, a *answer) (records []rec
 		records = append(records, record{Item: envelope.Item{Kind: envelope.JSON, Data: texts[i]}, value: v})
 	}
 	return records, document, nil
+}
+
+// fromXML is a document as JSON.
+func (s *Source) fromXML(a *answer) ([]byte, error) {
+	text, repeated, err := s.c.XML.convert(a.body, a.header.Get("Content-Type"))
+	for _, path := range repeated {
+		if !s.repeated[path] {
+			s.repeated[path] = true
+			s.log.Warn("an element comes more than once and is an array there only: name it in xml.arrays, so that it is one where it comes once", "element", path)
+		}
+	}
+	return text, err
 }
 
 // decode reads one JSON text; numbers keep their spelling.

@@ -26,9 +26,10 @@ type Config struct {
 	Every    time.Duration `yaml:"every"`
 	Auth     Auth          `yaml:"auth"`
 	Paginate Paginate      `yaml:"paginate"`
-	// Format is json, ndjson or csv.
+	// Format is json, ndjson, csv or xml.
 	Format string `yaml:"format"`
-	// Records is the jq that gives the items of a page of JSON; without, the whole page is one item.
+	XML    XML    `yaml:"xml"`
+	// Records is the jq that gives the items of a page of JSON or XML; without, the whole page is one item.
 	Records     string      `yaml:"records"`
 	Incremental Incremental `yaml:"incremental"`
 	// RateLimit is how many requests a second may be made; 0 is any number.
@@ -239,6 +240,7 @@ const (
 	formatJSON   = "json"
 	formatNDJSON = "ndjson"
 	formatCSV    = "csv"
+	formatXML    = "xml"
 
 	inHeader = "header"
 	inQuery  = "query"
@@ -319,7 +321,8 @@ func (c *Config) Validate() setting.Faults {
 	k := checker{faults: &f}
 	k.address("url", expand(c.URL, "0", "0"))
 	k.oneOf("method", c.Method, methodGet, methodPost)
-	k.oneOf("format", c.Format, formatJSON, formatNDJSON, formatCSV)
+	k.oneOf("format", c.Format, formatJSON, formatNDJSON, formatCSV, formatXML)
+	c.XML.check(k.at("xml"), c.Format)
 	k.jq("records", c.Records)
 	for name := range c.Headers {
 		if name == "" || strings.ContainsAny(name, " :\r\n") {
@@ -452,6 +455,20 @@ func (a *Auth) checkSigned(k checker) {
 	}
 }
 
+// documents says whether a page of the format is one that jq reads.
+func documents(format string) bool { return format == formatJSON || format == formatXML }
+
+func (x *XML) check(k checker, format string) {
+	if len(x.Arrays) > 0 && format != formatXML {
+		k.fault("arrays", "goes with format: xml")
+	}
+	for _, name := range x.Arrays {
+		if name == "" || strings.HasPrefix(name, "/") || strings.HasSuffix(name, "/") || strings.ContainsAny(name, "[]<> ") {
+			k.fault("arrays", "must be names of elements, or ends of their paths as lines/line, or *, got %q", name)
+		}
+	}
+}
+
 func (c *Config) checkPaginate(k checker) {
 	p := &c.Paginate
 	k.single(map[string]bool{
@@ -499,10 +516,10 @@ func (c *Config) checkPaginate(k checker) {
 	}
 	k.jq("more", p.More)
 	k.jq("total", p.Total)
-	if c.Format != formatJSON && (p.Cursor != nil || p.Link != nil || p.More != "" || p.Total != "" || c.Records != "") {
-		checker{faults: k.faults}.fault("format", "must be json for paginate's paths and for records, got %q", c.Format)
+	if !documents(c.Format) && (p.Cursor != nil || p.Link != nil || p.More != "" || p.Total != "" || c.Records != "") {
+		checker{faults: k.faults}.fault("format", "must be json or xml for paginate's paths and for records, got %q", c.Format)
 	}
-	if counted := p.PageNumber != nil || p.Offset != nil; counted && c.Format == formatJSON && c.Records == "" {
+	if counted := p.PageNumber != nil || p.Offset != nil; counted && documents(c.Format) && c.Records == "" {
 		checker{faults: k.faults}.fault("records", "is missing: pages are counted until one has no records")
 	}
 }

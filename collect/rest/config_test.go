@@ -62,7 +62,8 @@ func TestValidate(t *testing.T) {
 		"cursors": {func(c *Config) {
 			c.Paginate = Paginate{HeaderCursor: &HeaderCursor{}, More: "(", Total: "("}
 		}, []string{"paginate.header_cursor.header: is", "paginate.header_cursor.param: is", "paginate.more: is no jq", "paginate.total: is no jq"}},
-		"csv": {func(c *Config) { c.Format, c.Records = formatCSV, ".[]" }, []string{"format: must be json"}},
+		"csv":    {func(c *Config) { c.Format, c.Records = formatCSV, ".[]" }, []string{"format: must be json or xml"}},
+		"arrays": {func(c *Config) { c.XML.Arrays = []string{"/a", "*", "b/c"} }, []string{"xml.arrays: goes with", "xml.arrays: must be names"}},
 		"incremental": {func(c *Config) {
 			c.Incremental = Incremental{Path: ".a", Format: "rfc", Initial: "yesterday", Lag: -1, Order: "down", Step: time.Second}
 		}, []string{

@@ -137,6 +137,7 @@ func (p *pager) request(ctx context.Context) (request, error) {
 
 var accepts = map[string]string{
 	formatJSON: "application/json", formatNDJSON: "application/x-ndjson, application/jsonl, */*;q=0.1", formatCSV: "text/csv, */*;q=0.1",
+	formatXML: "application/xml, text/xml, */*;q=0.1",
 }
 
 // place says in a request which page is asked for.

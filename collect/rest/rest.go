@@ -41,6 +41,8 @@ type Source struct {
 	records, value, key query // of incremental the last two
 	next, more, total   query
 	inBody              query
+
+	repeated map[string]bool // elements of XML that were warned of
 }
 
 // New makes a source; a relative path of CA is relative to the folder base.
@@ -48,7 +50,7 @@ func New(c Config, base string, log *slog.Logger) (*Source, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	s := &Source{c: c, base: base, log: log}
+	s := &Source{c: c, base: base, log: log, repeated: map[string]bool{}}
 	next := ""
 	switch {
 	case c.Paginate.Cursor != nil:

@@ -100,6 +100,7 @@ var theirs = map[string][]string{
 	"github.com/twmb/franz-go/pkg/kfake":      {"kafka/embedded"},
 	"go.yaml.in/yaml":                         {"internal/config"},
 	"golang.org/x/crypto":                     {"collect/sftp"},
+	"golang.org/x/net/html/charset":           {"collect/rest"},
 	"golang.org/x/sync":                       {"*"},
 	"modernc.org/sqlite":                      {"table/metastore"},
 	"golang.org/x/sys":                        {"cmd/headwater", "internal/state", "lake/file", "table/hivefault"},
