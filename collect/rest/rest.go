@@ -34,9 +34,13 @@ type Source struct {
 	log       *slog.Logger
 	transport http.RoundTripper // instead of the network; of tests
 
-	records, value, key query // of incremental the last two
-	next, more, total   query
-	inBody              query
+	items      *resource
+	children   *resource // nil if there are none
+	value, key query     // of incremental
+
+	parents []parent // what requests for children have of an item
+	include []parent // what children get of it
+	own     query    // the key of children
 
 	repeated map[string]bool // elements of XML that were warned of
 }
@@ -47,35 +51,32 @@ func New(c Config, base string, log *slog.Logger) (*Source, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	s := &Source{c: c, base: base, log: log, repeated: map[string]bool{}}
-	next := ""
-	switch {
-	case c.Paginate.Cursor != nil:
-		next = c.Paginate.Cursor.Path
-	case c.Paginate.Link != nil:
-		next = c.Paginate.Link.Path
+	var err error
+	if s.items, err = s.c.Resource.compile(); err != nil {
+		return nil, err
 	}
-	inBody := ""
-	if path := c.Paginate.bodyPath(); path != "" {
-		inBody = ".[1] as $page | .[0] | (" + path + "\n) = $page"
+	if err := compileAll([]compiled{{&s.value, c.Incremental.Path}, {&s.key, c.Incremental.Key}}); err != nil {
+		return nil, err
 	}
-	for _, q := range []struct {
-		into *query
-		text string
-	}{
-		{&s.records, c.Records},
-		{&s.value, c.Incremental.Path},
-		{&s.key, c.Incremental.Key},
-		{&s.next, next},
-		{&s.more, c.Paginate.More},
-		{&s.total, c.Paginate.Total},
-		{&s.inBody, inBody},
-	} {
-		var err error
-		if *q.into, err = compile(q.text); err != nil {
-			return nil, fmt.Errorf("reading the jq %s: %w", q.text, err)
-		}
+	if c.Children.URL != "" {
+		return s, s.compileChildren()
 	}
 	return s, nil
+}
+
+// compiled is a query and its text.
+type compiled struct {
+	into *query
+	text string
+}
+
+func compileAll(all []compiled) (err error) {
+	for _, q := range all {
+		if *q.into, err = compile(q.text); err != nil {
+			return fmt.Errorf("reading the jq %s: %w", q.text, err)
+		}
+	}
+	return nil
 }
 
 // Run implements collect.Source.
