@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"headwater/internal/setting"
 )
@@ -219,6 +220,53 @@ func TestOddChildren(t *testing.T) {
 				b.expect(c.want...)
 			})
 		}
+	}
+}
+
+// TestChildrenWait: an item is not marked before its children are acknowledged. Invariant 2.
+func TestChildrenWait(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, orders)
+	withLines(&b.c)
+	since(&b.c)
+	b.snapshotEvery = time.Millisecond
+	release := b.log.Hold()
+	stop := b.live()
+	for len(b.log.Records()) < 3 {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(100 * time.Millisecond) // many snapshots
+	if _, c := b.log.Snapshots(); len(c.Streams) > 0 {
+		t.Errorf("with nothing acknowledged the cursor has %v", c.Streams)
+	}
+	release()
+	stop()
+	b.must()
+	got, want := b.items(), allLines(7)
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestChildrenAreForgotten: the children of items on pages that are read do not count, and those that are too many stop before one is there twice.
+func TestChildrenAreForgotten(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, orders)
+	withLines(&b.c)
+	since(&b.c)
+	b.c.Incremental.MaxSeen = 15 // six items before the last page; three and the twelve children of the second page's
+	if err := b.once(); err == nil || !strings.Contains(err.Error(), "has more than incremental.max_seen (15)") {
+		t.Error(err)
+	}
+	b.c.Incremental.MaxSeen = 18
+	b.must()
+	got, want := b.items(), allLines(7)
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("%q", got)
 	}
 }
 
