@@ -43,7 +43,7 @@ type Config struct {
 	RateLimit float64 `yaml:"rate_limit"`
 	// Timeout is how long a request may take, to the last byte of its answer.
 	Timeout time.Duration `yaml:"timeout"`
-	// MaxBody is the greatest length of an answer, decompressed. A source holds one, decoded, at a time.
+	// MaxBody is the greatest length of an answer, decompressed. A source holds one, decoded, at a time, and with children one of these, too.
 	MaxBody setting.Bytes `yaml:"max_body"`
 	// MaxPages bounds the pages of a poll.
 	MaxPages int `yaml:"max_pages"`

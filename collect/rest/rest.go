@@ -1,12 +1,14 @@
 // Package rest polls an HTTP API for items.
 //
 // What enters: the pages of one resource. What leaves: their items. With incremental, what is new since the last poll, each item once; without, at
-// every poll all there is, unless nothing has changed. Rules: docs/sources/rest.md.
+// every poll all there is, unless nothing has changed. With children, what is read for each item leaves in its place.
+// Rules: docs/sources/rest.md.
 //
 // Invariants:
 //  1. A page is read whole before anything of it is emitted, so that one that is cut, too long or no page adds nothing.
 //  2. With incremental an item is a stream of its own, named by what it says: an item is known exactly if Kafka has it. A window's beginning moves on
-//     only after all of its items are acknowledged, and items are forgotten only when they are before it.
+//     only after all of its items are acknowledged, and items are forgotten only when they are before it. An item with children is marked after all of these,
+//     which are forgotten then.
 //  3. Without, a poll goes on after a failure only on the same page with the same items; otherwise it begins anew.
 //  4. A pass over pages that goes round, or ends before it should, is an error.
 //  5. Credentials go to the host of url and to those of allow_hosts, and into no text.
