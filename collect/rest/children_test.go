@@ -270,7 +270,7 @@ func TestChildrenAreForgotten(t *testing.T) {
 	}
 }
 
-// TestChildrenElsewhere: an address that an item has gets the credentials only where it may, and children share the limit of requests.
+// TestChildrenElsewhere: an address that an item has gets the credentials only where it may.
 func TestChildrenElsewhere(t *testing.T) {
 	t.Parallel()
 	other := newBench(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"data":[{"n":7}]}`)) })
