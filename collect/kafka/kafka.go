@@ -64,6 +64,8 @@ func (s *Source) Run(ctx context.Context, out collect.Out, once bool) error {
 		// The last offsets may be those of markers of transactions, and seeing them is how the end is noticed.
 		kgo.KeepControlRecords(),
 		kgo.RetryTimeout(s.c.Timeout),
+		// A request that waits for some Kafka partitions keeps those that were added after it waiting: no longer than in Kafka's own consumer.
+		kgo.FetchMaxWait(500 * time.Millisecond),
 	}
 	if s.c.Isolation == readUncommitted {
 		options = append(options, kgo.FetchIsolationLevel(kgo.ReadUncommitted()))

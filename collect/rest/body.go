@@ -46,19 +46,19 @@ func sumOf(records []record) digest {
 }
 
 // parse reads a page's body. document is that of a page of JSON.
-func (s *Source) parse(ctx context.Context, c *client, a *answer) (records []record, document any, err error) {
+func (s *Source) parse(ctx context.Context, c *client, res *resource, a *answer) (records []record, document any, err error) {
 	body := bytes.TrimPrefix(a.body, []byte("\xef\xbb\xbf"))
 	kind, _, _ := mime.ParseMediaType(a.header.Get("Content-Type"))
 	start := bytes.TrimLeft(body, " \t\r\n")
 	page := bytes.HasPrefix(start, []byte("<"))
-	if s.c.Format == formatXML {
+	if res.Format == formatXML {
 		page = len(start) >= 5 && (bytes.EqualFold(start[:5], []byte("<html")) || bytes.EqualFold(start[:min(14, len(start))], []byte("<!doctype html")))
 	}
 	if kind == "text/html" || page {
 		return nil, nil, retry.Stop(fmt.Errorf("the answer is a page of HTML or XML, not %s (is this the API's address, and is it one that asks for a log-in?): %q",
-			s.c.Format, c.beginning(body)))
+			res.Format, c.beginning(body)))
 	}
-	switch s.c.Format {
+	switch res.Format {
 	case formatNDJSON:
 		return lines(body), nil, nil
 	case formatCSV:
@@ -67,7 +67,7 @@ func (s *Source) parse(ctx context.Context, c *client, a *answer) (records []rec
 	if len(start) == 0 {
 		return nil, nil, nil // 204, or as good
 	}
-	if s.c.Format == formatXML {
+	if res.Format == formatXML {
 		if body, err = s.fromXML(a); err != nil {
 			return nil, nil, fmt.Errorf("the answer is not XML: %w: %q", err, c.beginning(a.body))
 		}
@@ -75,7 +75,7 @@ func (s *Source) parse(ctx context.Context, c *client, a *answer) (records []rec
 	if document, err = decode(body); err != nil {
 		return nil, nil, fmt.Errorf("the answer is not JSON: %w: %q", err, c.beginning(body))
 	}
-	values, texts, err := s.records.texts(ctx, document, body)
+	values, texts, err := res.records.texts(ctx, document, body)
 	if err != nil {
 		return nil, nil, retry.Stop(fmt.Errorf("records: %w, on %q", err, c.beginning(body)))
 	}

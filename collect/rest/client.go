@@ -59,7 +59,7 @@ const (
 )
 
 func (s *Source) client(out collect.Out) (*client, error) {
-	home, err := url.Parse(expand(s.c.URL, "0", "0"))
+	home, err := url.Parse(window("0", "0").plain.Replace(s.c.URL))
 	if err != nil {
 		return nil, retry.Stop(errors.New("rest.url is no address"))
 	}
@@ -311,8 +311,10 @@ func (c *client) secrets() []string {
 	for _, v := range c.c.Headers {
 		others = append(others, v.Reveal())
 	}
-	for _, v := range c.c.Params {
-		others = append(others, v.Reveal()) // most are none
+	for _, params := range []map[string]setting.Secret{c.c.Params, c.c.Children.Params} {
+		for _, v := range params {
+			others = append(others, v.Reveal()) // most are none
+		}
 	}
 	for _, values := range c.home.Query() {
 		others = append(others, values...)

@@ -149,12 +149,12 @@ func TestSlowServers(t *testing.T) {
 	}
 	defer deaf.Close()
 	for _, address := range []string{b.server.URL, b.server.URL + "/?dribble=1", "http://" + deaf.Addr().String()} {
-		s := source(t, Config{URL: address, Method: methodGet, Format: formatJSON, Every: time.Hour, Timeout: 50 * time.Millisecond, MaxBody: 1 << 20, MaxPages: 1})
+		s := source(t, Config{Resource: Resource{URL: address, Method: methodGet, Format: formatJSON}, Every: time.Hour, Timeout: 50 * time.Millisecond, MaxBody: 1 << 20, MaxPages: 1})
 		c, err := s.client(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := s.pages(c, "", "")
+		p := s.pages(c, s.items, window("", ""))
 		r, err := p.request(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -167,12 +167,12 @@ func TestSlowServers(t *testing.T) {
 	}
 	gone := httptest.NewServer(nil)
 	gone.Close()
-	s := source(t, Config{URL: gone.URL + "/?key=s3cret", Method: methodGet, Format: formatJSON, Every: time.Hour, Timeout: time.Second, MaxBody: 1 << 20, MaxPages: 1})
+	s := source(t, Config{Resource: Resource{URL: gone.URL + "/?key=s3cret", Method: methodGet, Format: formatJSON}, Every: time.Hour, Timeout: time.Second, MaxBody: 1 << 20, MaxPages: 1})
 	c, err := s.client(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := s.pages(c, "", "").request(t.Context())
+	r, err := s.pages(c, s.items, window("", "")).request(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -408,7 +408,7 @@ func TestTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := s.pages(c, "", "").request(t.Context())
+	r, err := s.pages(c, s.items, window("", "")).request(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

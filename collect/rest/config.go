@@ -10,33 +10,40 @@ import (
 	"headwater/internal/setting"
 )
 
-// Config is a rest source's.
-type Config struct {
-	// URL is http:// or https://. It, Params, Headers and Body may contain {incremental.start} and {incremental.end}.
+// Resource is what is read page by page.
+type Resource struct {
+	// URL is http:// or https://.
 	URL string `yaml:"url"`
 	// Method is GET or POST.
 	Method string `yaml:"method"`
-	// Headers are sent with every request for items.
-	Headers map[string]setting.Secret `yaml:"headers"`
 	// Params are the query's, beside those that URL has.
 	Params map[string]setting.Secret `yaml:"params"`
 	// Body is sent as JSON.
-	Body setting.Secret `yaml:"body"`
-	// Every is how long after the beginning of one poll the next one begins.
-	Every    time.Duration `yaml:"every"`
-	Auth     Auth          `yaml:"auth"`
-	Paginate Paginate      `yaml:"paginate"`
+	Body     setting.Secret `yaml:"body"`
+	Paginate Paginate       `yaml:"paginate"`
 	// Format is json, ndjson, csv or xml.
 	Format string `yaml:"format"`
-	XML    XML    `yaml:"xml"`
 	// Records is the jq that gives the items of a page of JSON or XML; without, the whole page is one item.
-	Records     string      `yaml:"records"`
-	Incremental Incremental `yaml:"incremental"`
+	Records string `yaml:"records"`
+}
+
+// Config is a rest source's.
+type Config struct {
+	// Resource is that of the items. Its texts, and Headers, may contain {incremental.start} and {incremental.end}.
+	Resource `yaml:",inline"`
+	// Headers are sent with every request for items.
+	Headers map[string]setting.Secret `yaml:"headers"`
+	// Every is how long after the beginning of one poll the next one begins.
+	Every       time.Duration `yaml:"every"`
+	Auth        Auth          `yaml:"auth"`
+	XML         XML           `yaml:"xml"`
+	Children    Children      `yaml:"children"`
+	Incremental Incremental   `yaml:"incremental"`
 	// RateLimit is how many requests a second may be made; 0 is any number.
 	RateLimit float64 `yaml:"rate_limit"`
 	// Timeout is how long a request may take, to the last byte of its answer.
 	Timeout time.Duration `yaml:"timeout"`
-	// MaxBody is the greatest length of an answer, decompressed. A source holds one, decoded, at a time.
+	// MaxBody is the greatest length of an answer, decompressed. A source holds one, decoded, at a time, and with children one of these, too.
 	MaxBody setting.Bytes `yaml:"max_body"`
 	// MaxPages bounds the pages of a poll.
 	MaxPages int `yaml:"max_pages"`
@@ -260,10 +267,14 @@ const (
 // DefaultConfig is what holds for a setting that is not given.
 func DefaultConfig() Config {
 	return Config{
-		Method: methodGet, Every: 5 * time.Minute, Format: formatJSON, Timeout: time.Minute, MaxBody: 32 << 20, MaxPages: 100_000,
-		Paginate:    Paginate{Reread: true},
+		Resource: defaultResource(), Every: 5 * time.Minute, Timeout: time.Minute, MaxBody: 32 << 20, MaxPages: 100_000,
+		Children:    Children{Resource: defaultResource(), NotFound: notFoundMalformed},
 		Incremental: Incremental{Format: spellISO, Lag: time.Minute, Order: orderAny, MaxSeen: 100_000},
 	}
+}
+
+func defaultResource() Resource {
+	return Resource{Method: methodGet, Format: formatJSON, Paginate: Paginate{Reread: true}}
 }
 
 // checker collects faults below a path.
@@ -319,18 +330,13 @@ func (k checker) address(key, text string) {
 func (c *Config) Validate() setting.Faults {
 	var f setting.Faults
 	k := checker{faults: &f}
-	k.address("url", expand(c.URL, "0", "0"))
-	k.oneOf("method", c.Method, methodGet, methodPost)
-	k.oneOf("format", c.Format, formatJSON, formatNDJSON, formatCSV, formatXML)
-	c.XML.check(k.at("xml"), c.Format)
-	k.jq("records", c.Records)
+	k.address("url", window("0", "0").plain.Replace(c.URL))
+	c.Resource.check(k)
+	c.XML.check(k.at("xml"), c)
 	for name := range c.Headers {
 		if name == "" || strings.ContainsAny(name, " :\r\n") {
 			k.at("headers").fault(name, "must be the name of a header")
 		}
-	}
-	if c.Body != "" && c.Method == methodGet {
-		k.fault("body", "needs method: POST")
 	}
 	if c.Every <= 0 {
 		k.fault("every", "must be positive, got %v", c.Every)
@@ -348,9 +354,20 @@ func (c *Config) Validate() setting.Faults {
 		k.fault("max_pages", "must be positive, got %d", c.MaxPages)
 	}
 	c.Auth.check(k.at("auth"))
-	c.checkPaginate(k.at("paginate"))
 	c.checkIncremental(k.at("incremental"))
+	c.Children.check(k.at("children"), c)
 	return f
+}
+
+// check finds the faults of a resource but for those of its address.
+func (r *Resource) check(k checker) {
+	k.oneOf("method", r.Method, methodGet, methodPost)
+	k.oneOf("format", r.Format, formatJSON, formatNDJSON, formatCSV, formatXML)
+	k.jq("records", r.Records)
+	if r.Body != "" && r.Method == methodGet {
+		k.fault("body", "needs method: POST")
+	}
+	r.checkPaginate(k, k.at("paginate"))
 }
 
 // single wants at most one of the pointers to be set.
@@ -458,8 +475,8 @@ func (a *Auth) checkSigned(k checker) {
 // documents says whether a page of the format is one that jq reads.
 func documents(format string) bool { return format == formatJSON || format == formatXML }
 
-func (x *XML) check(k checker, format string) {
-	if len(x.Arrays) > 0 && format != formatXML {
+func (x *XML) check(k checker, c *Config) {
+	if len(x.Arrays) > 0 && c.Format != formatXML && c.Children.Format != formatXML {
 		k.fault("arrays", "goes with format: xml")
 	}
 	for _, name := range x.Arrays {
@@ -469,8 +486,8 @@ func (x *XML) check(k checker, format string) {
 	}
 }
 
-func (c *Config) checkPaginate(k checker) {
-	p := &c.Paginate
+func (r *Resource) checkPaginate(whole, k checker) {
+	p := &r.Paginate
 	k.single(map[string]bool{
 		"cursor": p.Cursor != nil, "page_number": p.PageNumber != nil, "offset": p.Offset != nil,
 		"link": p.Link != nil, "link_header": p.LinkHeader != nil, "header_cursor": p.HeaderCursor != nil,
@@ -481,7 +498,7 @@ func (c *Config) checkPaginate(k checker) {
 			k.fault("param", "is missing: write the query parameter that takes it")
 		case param != "" && body != "":
 			k.fault("body", "is a second place beside param: keep one")
-		case body != "" && c.Method != methodPost:
+		case body != "" && r.Method != methodPost:
 			k.fault("body", "needs method: POST")
 		}
 		if body != "" {
@@ -516,11 +533,11 @@ func (c *Config) checkPaginate(k checker) {
 	}
 	k.jq("more", p.More)
 	k.jq("total", p.Total)
-	if !documents(c.Format) && (p.Cursor != nil || p.Link != nil || p.More != "" || p.Total != "" || c.Records != "") {
-		checker{faults: k.faults}.fault("format", "must be json or xml for paginate's paths and for records, got %q", c.Format)
+	if !documents(r.Format) && (p.Cursor != nil || p.Link != nil || p.More != "" || p.Total != "" || r.Records != "") {
+		whole.fault("format", "must be json or xml for paginate's paths and for records, got %q", r.Format)
 	}
-	if counted := p.PageNumber != nil || p.Offset != nil; counted && documents(c.Format) && c.Records == "" {
-		checker{faults: k.faults}.fault("records", "is missing: pages are counted until one has no records")
+	if counted := p.PageNumber != nil || p.Offset != nil; counted && documents(r.Format) && r.Records == "" {
+		whole.fault("records", "is missing: pages are counted until one has no records")
 	}
 }
 
@@ -564,12 +581,18 @@ func (c *Config) checkIncremental(k checker) {
 
 // mentions says whether a request has the placeholder anywhere.
 func (c *Config) mentions(placeholder string) bool {
-	texts := []string{c.URL, c.Body.Reveal()}
-	for _, v := range c.Params {
-		texts = append(texts, v.Reveal())
-	}
+	texts := c.texts()
 	for _, v := range c.Headers {
 		texts = append(texts, v.Reveal())
 	}
 	return slices.ContainsFunc(texts, func(s string) bool { return strings.Contains(s, placeholder) })
+}
+
+// texts are those of a request that may have placeholders.
+func (r *Resource) texts() []string {
+	texts := []string{r.URL, r.Body.Reveal()}
+	for _, v := range r.Params {
+		texts = append(texts, v.Reveal())
+	}
+	return texts
 }

@@ -64,6 +64,20 @@ func TestValidate(t *testing.T) {
 		}, []string{"paginate.header_cursor.header: is", "paginate.header_cursor.param: is", "paginate.more: is no jq", "paginate.total: is no jq"}},
 		"csv":    {func(c *Config) { c.Format, c.Records = formatCSV, ".[]" }, []string{"format: must be json or xml"}},
 		"arrays": {func(c *Config) { c.XML.Arrays = []string{"/a", "*", "b/c"} }, []string{"xml.arrays: goes with", "xml.arrays: must be names"}},
+		"children": {func(c *Config) {
+			c.Children.URL, c.Children.NotFound, c.Children.Format, c.Children.Body = "https://api.example/lines", "skip", "yaml", "{incremental.start}"
+			c.Children.Include, c.Children.Key = map[string]string{"a": "("}, ")"
+		}, []string{
+			"children.url: has nothing of the item", "children.not_found: must be one of", "children.format: must be one of", "children.body: needs method", "children.include.a: is no jq",
+			"children.key: is no jq", "children.url: and what else",
+		}},
+		"children of nobody": {func(c *Config) { c.Children.Records = ".[]" }, []string{"children.url: is missing"}},
+		"a child's address":  {func(c *Config) { c.Children.URL = "/lines/{parent.id}" }, []string{"children.url: must be an address"}},
+		"a child's jq": {func(c *Config) {
+			c.Children.URL = "{parent..[}"
+			c.Headers = map[string]setting.Secret{"A": "{incremental.start}"}
+			c.Incremental.Path, c.Incremental.Initial = ".a", "2026-01-01"
+		}, []string{"children.url: is no jq", "children.url: cannot go with"}},
 		"incremental": {func(c *Config) {
 			c.Incremental = Incremental{Path: ".a", Format: "rfc", Initial: "yesterday", Lag: -1, Order: "down", Step: time.Second}
 		}, []string{

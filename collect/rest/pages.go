@@ -14,6 +14,7 @@ import (
 
 	"github.com/itchyny/gojq"
 
+	"headwater/envelope"
 	"headwater/internal/retry"
 )
 
@@ -41,21 +42,70 @@ type page struct {
 // What would make a pass endless or cut it short is an error: a page, a cursor or a link that was there before, more pages than
 // max_pages, fewer items than total. A page that is short is never taken for the last one.
 type pager struct {
-	s          *Source
-	c          *client
-	start, end string // of the window
-	at         spot
-	over       bool
-	whole      bool // it began with the first page, so that total can be compared
-	count      int64
-	asked      map[string]bool
-	sums       map[digest]int
-	condition  http.Header // for the first page
+	s         *Source
+	c         *client
+	res       *resource
+	fill      fill
+	at        spot
+	over      bool
+	whole     bool // it began with the first page, so that total can be compared
+	count     int64
+	asked     map[string]bool
+	sums      map[digest]int
+	condition http.Header // for the first page
 }
 
-func (s *Source) pages(c *client, start, end string) *pager {
-	p := &pager{s: s, c: c, start: start, end: end, at: spot{Page: 1}, whole: true, asked: map[string]bool{}, sums: map[digest]int{}}
-	if n := s.c.Paginate.PageNumber; n != nil {
+// resource is what has pages, and its queries.
+type resource struct {
+	*Resource
+	records, next, more, total query
+	inBody                     query
+}
+
+func (r *Resource) compile() (*resource, error) {
+	next, inBody := "", ""
+	switch {
+	case r.Paginate.Cursor != nil:
+		next = r.Paginate.Cursor.Path
+	case r.Paginate.Link != nil:
+		next = r.Paginate.Link.Path
+	}
+	if path := r.Paginate.bodyPath(); path != "" {
+		inBody = ".[1] as $page | .[0] | (" + path + "\n) = $page"
+	}
+	res := &resource{Resource: r}
+	return res, compileAll([]compiled{
+		{&res.records, r.Records},
+		{&res.next, next},
+		{&res.more, r.Paginate.More},
+		{&res.total, r.Paginate.Total},
+		{&res.inBody, inBody},
+	})
+}
+
+// fill puts values into placeholders: as they are, in an address, inside of a JSON text.
+type fill struct{ plain, address, json *strings.Replacer }
+
+// filling makes one of placeholders and values that alternate.
+func filling(values ...string) fill {
+	var f [3][]string
+	for i := 0; i < len(values); i += 2 {
+		quoted := envelope.AppendString(nil, values[i+1])
+		f[0] = append(f[0], values[i], values[i+1])
+		f[1] = append(f[1], values[i], strings.ReplaceAll(url.QueryEscape(values[i+1]), "+", "%20")) // it may be in the path
+		f[2] = append(f[2], values[i], string(quoted[1:len(quoted)-1]))
+	}
+	return fill{strings.NewReplacer(f[0]...), strings.NewReplacer(f[1]...), strings.NewReplacer(f[2]...)}
+}
+
+// window fills in that of incremental.
+func window(start, end string) fill {
+	return filling("{incremental.start}", start, "{incremental.end}", end)
+}
+
+func (s *Source) pages(c *client, res *resource, f fill) *pager {
+	p := &pager{s: s, c: c, res: res, fill: f, at: spot{Page: 1}, whole: true, asked: map[string]bool{}, sums: map[digest]int{}}
+	if n := res.Paginate.PageNumber; n != nil {
 		p.at.At = 1
 		if n.Start != nil {
 			p.at.At = *n.Start
@@ -82,7 +132,7 @@ func (p *pager) next(ctx context.Context) (*page, error) {
 		pg.last, p.over = true, true
 		return pg, nil
 	}
-	records, document, err := p.s.parse(ctx, p.c, a)
+	records, document, err := p.s.parse(ctx, p.c, p.res, a)
 	if err == nil {
 		pg.records, pg.sum = records, sumOf(records)
 		err = p.follow(ctx, pg, document)
@@ -94,23 +144,21 @@ func (p *pager) next(ctx context.Context) (*page, error) {
 	return pg, nil
 }
 
-// expand puts a window into a text.
-func expand(text, start, end string) string {
-	return strings.NewReplacer("{incremental.start}", start, "{incremental.end}", end).Replace(text)
-}
-
 // request is that for the page at p.at.
 func (p *pager) request(ctx context.Context) (request, error) {
-	c := &p.s.c
+	c := p.res
 	r := request{method: c.Method, header: http.Header{"Accept": {accepts[c.Format]}, "User-Agent": {"headwater"}}}
-	for name, v := range c.Headers {
-		r.header.Set(name, expand(v.Reveal(), p.start, p.end))
+	for name, v := range p.s.c.Headers {
+		r.header.Set(name, p.fill.plain.Replace(v.Reveal()))
 	}
 	if p.at.Page == 1 {
 		maps.Copy(r.header, p.condition)
 	}
 	linked := c.Paginate.Link != nil || c.Paginate.LinkHeader != nil
-	address := expand(c.URL, url.QueryEscape(p.start), url.QueryEscape(p.end))
+	address := p.fill.address.Replace(c.URL)
+	if strings.HasPrefix(c.URL, parentPrefix) {
+		address = p.fill.plain.Replace(c.URL) // it is one
+	}
 	if linked && p.at.Next != "" {
 		address = p.at.Next
 	}
@@ -118,17 +166,23 @@ func (p *pager) request(ctx context.Context) (request, error) {
 	if err != nil {
 		return r, retry.Stop(errors.New("rest.url is no address"))
 	}
+	if c == p.s.children {
+		u = p.c.home.ResolveReference(u)
+		if err := p.c.allowed(u); err != nil {
+			return r, retry.Stop(fmt.Errorf("children.url gives %s: %w", place(u), err))
+		}
+	}
 	r.url = u
 	if c.Body != "" {
 		r.header.Set("Content-Type", "application/json")
-		r.body = []byte(expand(c.Body.Reveal(), p.start, p.end))
+		r.body = []byte(p.fill.json.Replace(c.Body.Reveal()))
 	}
 	if linked && p.at.Next != "" {
 		return r, nil // a link has its own parameters
 	}
 	q := u.Query()
 	for name, v := range c.Params {
-		q.Set(name, expand(v.Reveal(), p.start, p.end))
+		q.Set(name, p.fill.plain.Replace(v.Reveal()))
 	}
 	err = p.place(ctx, q, &r)
 	u.RawQuery = q.Encode()
@@ -143,7 +197,7 @@ var accepts = map[string]string{
 // place says in a request which page is asked for.
 func (p *pager) place(ctx context.Context, q url.Values, r *request) error {
 	at := strconv.FormatInt(p.at.At, 10)
-	switch way := &p.s.c.Paginate; {
+	switch way := &p.res.Paginate; {
 	case way.PageNumber != nil:
 		return p.put(ctx, q, r, way.PageNumber.Param, at)
 	case way.Offset != nil:
@@ -179,7 +233,7 @@ func (p *pager) put(ctx context.Context, q url.Values, r *request, param, text s
 			return retry.Stop(errors.New("rest.body must be JSON, so that paginate can put something into it"))
 		}
 	}
-	body, err = p.s.inBody.one(ctx, []any{body, value})
+	body, err = p.res.inBody.one(ctx, []any{body, value})
 	if err != nil {
 		return retry.Stop(fmt.Errorf("putting the page into rest.body: %w", err))
 	}
@@ -195,11 +249,11 @@ func (p *pager) follow(ctx context.Context, pg *page, document any) error {
 	if err != nil {
 		return err
 	}
-	more, err := p.says(ctx, p.s.more, document)
+	more, err := p.says(ctx, p.res.more, document)
 	if err != nil {
 		return err
 	}
-	if p.s.more.code != nil {
+	if p.res.more.code != nil {
 		if more && !found && len(pg.records) > 0 {
 			return retry.Stop(errors.New("paginate.more says that another page follows, and nothing says where it is"))
 		}
@@ -209,7 +263,7 @@ func (p *pager) follow(ctx context.Context, pg *page, document any) error {
 	if err != nil {
 		return err
 	}
-	way := &p.s.c.Paginate
+	way := &p.res.Paginate
 	if counted := way.PageNumber != nil || way.Offset != nil; counted && p.whole && total >= 0 && p.count >= total {
 		found = false // without asking for a page that some servers refuse
 	}
@@ -259,13 +313,13 @@ func (p *pager) stop(err error) error {
 
 // following is where the page itself says that another one is, or may be.
 func (p *pager) following(ctx context.Context, pg *page, document any) (next spot, found bool, err error) {
-	switch way := &p.s.c.Paginate; {
+	switch way := &p.res.Paginate; {
 	case way.PageNumber != nil:
 		return spot{At: pg.At + 1}, len(pg.records) > 0, nil
 	case way.Offset != nil:
 		return spot{At: pg.At + int64(len(pg.records))}, len(pg.records) > 0, nil // the server may give fewer than the limit
 	case way.Cursor != nil:
-		v, err := p.s.next.one(ctx, document)
+		v, err := p.res.next.one(ctx, document)
 		if err != nil {
 			return next, false, retry.Stop(fmt.Errorf("paginate.cursor.path: %w", err))
 		}
@@ -282,7 +336,7 @@ func (p *pager) following(ctx context.Context, pg *page, document any) (next spo
 		text, err := json.Marshal(v)
 		return spot{Next: string(text)}, v != "", err
 	case way.Link != nil:
-		v, err := p.s.next.one(ctx, document)
+		v, err := p.res.next.one(ctx, document)
 		if err != nil {
 			return next, false, retry.Stop(fmt.Errorf("paginate.link.path: %w", err))
 		}
@@ -361,10 +415,10 @@ func (p *pager) says(ctx context.Context, q query, document any) (bool, error) {
 
 // total is how many items the page says that there are, -1 if it does not.
 func (p *pager) total(ctx context.Context, document any) (int64, error) {
-	if p.s.total.code == nil {
+	if p.res.total.code == nil {
 		return -1, nil
 	}
-	v, err := p.s.total.one(ctx, document)
+	v, err := p.res.total.one(ctx, document)
 	if err != nil {
 		return -1, retry.Stop(fmt.Errorf("paginate.total: %w", err))
 	}

@@ -1,12 +1,14 @@
 // Package rest polls an HTTP API for items.
 //
 // What enters: the pages of one resource. What leaves: their items. With incremental, what is new since the last poll, each item once; without, at
-// every poll all there is, unless nothing has changed. Rules: docs/sources/rest.md.
+// every poll all there is, unless nothing has changed. With children, what is read for each item leaves in its place.
+// Rules: docs/sources/rest.md.
 //
 // Invariants:
 //  1. A page is read whole before anything of it is emitted, so that one that is cut, too long or no page adds nothing.
 //  2. With incremental an item is a stream of its own, named by what it says: an item is known exactly if Kafka has it. A window's beginning moves on
-//     only after all of its items are acknowledged, and items are forgotten only when they are before it.
+//     only after all of its items are acknowledged, and items are forgotten only when they are before it. An item with children is marked after all of these,
+//     which are forgotten then.
 //  3. Without, a poll goes on after a failure only on the same page with the same items; otherwise it begins anew.
 //  4. A pass over pages that goes round, or ends before it should, is an error.
 //  5. Credentials go to the host of url and to those of allow_hosts, and into no text.
@@ -38,9 +40,13 @@ type Source struct {
 	ranged bool // the windows end at until
 	until  int64
 
-	records, value, key query // of incremental the last two
-	next, more, total   query
-	inBody              query
+	items      *resource
+	children   *resource // nil if there are none
+	value, key query     // of incremental
+
+	parents []parent // what requests for children have of an item
+	include []parent // what children get of it
+	own     query    // the key of children
 
 	repeated map[string]bool // elements of XML that were warned of
 }
@@ -51,35 +57,32 @@ func New(c Config, base string, log *slog.Logger) (*Source, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	s := &Source{c: c, base: base, log: log, repeated: map[string]bool{}}
-	next := ""
-	switch {
-	case c.Paginate.Cursor != nil:
-		next = c.Paginate.Cursor.Path
-	case c.Paginate.Link != nil:
-		next = c.Paginate.Link.Path
+	var err error
+	if s.items, err = s.c.Resource.compile(); err != nil {
+		return nil, err
 	}
-	inBody := ""
-	if path := c.Paginate.bodyPath(); path != "" {
-		inBody = ".[1] as $page | .[0] | (" + path + "\n) = $page"
+	if err := compileAll([]compiled{{&s.value, c.Incremental.Path}, {&s.key, c.Incremental.Key}}); err != nil {
+		return nil, err
 	}
-	for _, q := range []struct {
-		into *query
-		text string
-	}{
-		{&s.records, c.Records},
-		{&s.value, c.Incremental.Path},
-		{&s.key, c.Incremental.Key},
-		{&s.next, next},
-		{&s.more, c.Paginate.More},
-		{&s.total, c.Paginate.Total},
-		{&s.inBody, inBody},
-	} {
-		var err error
-		if *q.into, err = compile(q.text); err != nil {
-			return nil, fmt.Errorf("reading the jq %s: %w", q.text, err)
-		}
+	if c.Children.URL != "" {
+		return s, s.compileChildren()
 	}
 	return s, nil
+}
+
+// compiled is a query and its text.
+type compiled struct {
+	into *query
+	text string
+}
+
+func compileAll(all []compiled) (err error) {
+	for _, q := range all {
+		if *q.into, err = compile(q.text); err != nil {
+			return fmt.Errorf("reading the jq %s: %w", q.text, err)
+		}
+	}
+	return nil
 }
 
 // Run implements collect.Source.

@@ -20,10 +20,19 @@ type snapshot struct {
 	Spot  spot   `json:"spot,omitzero"`
 	Items int    `json:"items,omitempty"`
 	Sum   []byte `json:"sum,omitempty"`
+	// Child is where the children are of the item after those of Items.
+	Child *childPlace `json:"child,omitempty"`
 	// Done says that the poll has ended. If it had one page, Sum is that page's, and ETag and Modified what the server says of it.
 	Done     bool   `json:"done,omitempty"`
 	ETag     string `json:"etag,omitempty"`
 	Modified string `json:"modified,omitempty"`
+}
+
+// childPlace is the page of a child, how many of its children are emitted, and the digest of all of them.
+type childPlace struct {
+	Spot  spot   `json:"spot"`
+	Items int    `json:"items"`
+	Sum   []byte `json:"sum"`
 }
 
 // snapshots gives what polls the whole resource, and when it is due.
@@ -47,7 +56,7 @@ func (s *Source) snapshots(c *client, out collect.Out) (poll func(context.Contex
 
 // anew is a poll from the first page on.
 func (s *Source) anew(ctx context.Context, c *client, out collect.Out, last *snapshot) error {
-	p := s.pages(c, "", "")
+	p := s.pages(c, s.items, window("", ""))
 	p.condition = http.Header{}
 	if last.Done && last.ETag != "" {
 		p.condition.Set("If-None-Match", last.ETag)
@@ -65,12 +74,13 @@ func (s *Source) anew(ctx context.Context, c *client, out collect.Out, last *sna
 		return nil
 	}
 	*last = snapshot{Poll: began}
-	return s.rest(ctx, out, p, pg, 0, last)
+	_, err = s.rest(ctx, c, out, p, pg, 0, last)
+	return err
 }
 
 // goOn goes on with a poll that was interrupted, if the page is as it was.
 func (s *Source) goOn(ctx context.Context, c *client, out collect.Out, last *snapshot) (ended bool, err error) {
-	p := s.pages(c, "", "")
+	p := s.pages(c, s.items, window("", ""))
 	p.at, p.whole = last.Spot, last.Spot.Page <= 1
 	pg, err := p.next(ctx)
 	if err != nil {
@@ -83,31 +93,40 @@ func (s *Source) goOn(ctx context.Context, c *client, out collect.Out, last *sna
 	if string(pg.sum[:]) != string(last.Sum) { // Invariant 3
 		return false, nil
 	}
-	return true, s.rest(ctx, out, p, pg, last.Items, last)
+	return s.rest(ctx, c, out, p, pg, last.Items, last)
 }
 
-// rest emits a page from an item on, and all that follow it, and ends the poll.
-func (s *Source) rest(ctx context.Context, out collect.Out, p *pager, pg *page, from int, last *snapshot) error {
+// rest emits a page from an item on, and all that follow it, and ends the poll; not ended if the children of the first item are not as they were.
+func (s *Source) rest(ctx context.Context, c *client, out collect.Out, p *pager, pg *page, from int, last *snapshot) (ended bool, err error) {
 	for pg != nil {
 		for i := from; i < len(pg.records); i++ {
-			last.Spot, last.Items, last.Sum = pg.spot, i+1, pg.sum[:]
-			if err := s.emit(ctx, out, &pg.records[i], snapshotStream, last, pg, i); err != nil {
-				return err
+			r := &pg.records[i]
+			last.Spot, last.Items, last.Sum = pg.spot, i, pg.sum[:]
+			if s.children != nil && r.Malformed == "" {
+				if same, err := s.offspring(ctx, c, out, r, last); err != nil || !same {
+					return false, err
+				}
+			}
+			last.Items, last.Child = i+1, nil
+			if s.children != nil && r.Malformed == "" {
+				continue
+			}
+			if err := s.emit(ctx, out, r, snapshotStream, last, pg, i); err != nil {
+				return false, err
 			}
 		}
 		from = 0
 		done := snapshot{Poll: last.Poll, Done: true}
-		if pg.last && pg.Page == 1 {
+		if pg.last && pg.Page == 1 && s.children == nil { // an item says nothing of its children
 			done.Sum, done.ETag, done.Modified = pg.sum[:], pg.answer.header.Get("ETag"), pg.answer.header.Get("Last-Modified")
 		}
 		if pg.last {
 			*last = done
-			return mark(ctx, out, snapshotStream, last)
+			return true, mark(ctx, out, snapshotStream, last)
 		}
-		var err error
 		if pg, err = p.next(ctx); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return true, nil
 }

@@ -63,8 +63,9 @@ type windows struct {
 	start int64 // of the next window
 	seen  map[digest]known
 
-	newest int64 // of the items of this window
-	dirty  bool  // something was emitted since the last drain
+	newest   int64       // of the items of this window
+	dirty    bool        // something was emitted since the last drain
+	families []relatives // items whose children are emitted, and perhaps on their way
 }
 
 // windows gives what polls for what is new, and when it is due.
@@ -223,9 +224,6 @@ func (w *windows) advance(ctx context.Context, to int64) error {
 	}
 	// Invariant 2: the mark is about the items of other streams.
 	if err := w.drain(ctx); err != nil {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
 		return err
 	}
 	w.start = to
@@ -249,7 +247,11 @@ func (w *windows) drain(ctx context.Context) error {
 		return nil
 	}
 	w.dirty = false
-	return w.out.Drain(ctx)
+	err := w.out.Drain(ctx)
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // passes bounds how often a window is read.
@@ -302,7 +304,7 @@ func (w *windows) pages(start, end int64) *pager {
 	if end != math.MaxInt64 {
 		until = inc.spell(end, true)
 	}
-	return w.s.pages(w.c, inc.spell(start, false), until)
+	return w.s.pages(w.c, w.s.items, window(inc.spell(start, false), until))
 }
 
 // slide reads a window whose items come in order: after each page it asks for what is from that page's last item on, so that nothing that
@@ -405,26 +407,56 @@ func (w *windows) take(ctx context.Context, pg *page, start, end int64) (t taken
 			t.last = at
 			w.newest = max(w.newest, at)
 		}
-		sum, err := w.name(ctx, r, at, alike)
+		sum, err := r.name(ctx, w.s.key, at, alike)
 		if err != nil {
 			return t, err
 		}
 		if _, is := w.seen[sum]; is {
 			continue
 		}
-		if len(w.seen) >= inc.MaxSeen {
-			return t, retry.Stop(fmt.Errorf("the window from %s on has more than incremental.max_seen (%d) items: set incremental.order: ascending if the API can sort by %s, "+
-				"set incremental.step, or raise it (a million takes about 200 MB)", inc.spell(w.start, false), inc.MaxSeen, inc.Path))
-		}
-		k := known{at, itemPrefix + base64.RawURLEncoding.EncodeToString(sum[:]) + "/" + strconv.FormatInt(w.start, 36)}
-		w.dirty = true
-		if err := w.s.emit(ctx, w.out, r, k.stream, itemResume{at}, pg, i); err != nil {
+		if err := w.room(); err != nil {
 			return t, err
 		}
-		w.seen[sum] = k
+		if w.s.children != nil && r.Malformed == "" {
+			if err := w.family(ctx, r, sum, known{at, w.stream(sum)}); err != nil {
+				return t, err
+			}
+		}
+		if w.s.children == nil || r.Malformed != "" {
+			if err := w.emit(ctx, r, sum, at, pg, i); err != nil {
+				return t, err
+			}
+		}
+		w.seen[sum] = known{at, w.stream(sum)}
 		t.fresh, t.oldest = t.fresh+1, min(t.oldest, at)
 	}
-	return t, nil
+	return t, w.settle(ctx)
+}
+
+// room says whether another item can be remembered.
+func (w *windows) room() error {
+	inc := &w.s.c.Incremental
+	if len(w.seen) < inc.MaxSeen {
+		return nil
+	}
+	return retry.Stop(fmt.Errorf("the window from %s on has more than incremental.max_seen (%d) items: set incremental.order: ascending if the API can sort by %s, "+
+		"set incremental.step, or raise it (a million takes about 200 MB)", inc.spell(w.start, false), inc.MaxSeen, inc.Path))
+}
+
+// stream is that of an item.
+func (w *windows) stream(sum digest) string {
+	return itemPrefix + base64.RawURLEncoding.EncodeToString(sum[:]) + "/" + strconv.FormatInt(w.start, 36)
+}
+
+// emit hands over an item that Kafka has not.
+func (w *windows) emit(ctx context.Context, r *record, sum digest, at int64, pg *page, i int) error {
+	k := known{at, w.stream(sum)}
+	w.dirty = true
+	if err := w.s.emit(ctx, w.out, r, k.stream, itemResume{at}, pg, i); err != nil {
+		return err
+	}
+	w.seen[sum] = k
+	return nil
 }
 
 // timeOf is an item's time of change; an item that has none becomes malformed.
@@ -451,12 +483,12 @@ func (w *windows) timeOf(ctx context.Context, r *record) (int64, error) {
 }
 
 // name is what an item is known by: its key and time, or else all that it says, in whatever order. Items of one page that say the same are different ones.
-func (w *windows) name(ctx context.Context, r *record, at int64, alike map[digest]int) (digest, error) {
+func (r *record) name(ctx context.Context, key query, at int64, alike map[digest]int) (digest, error) {
 	if r.value == nil {
 		return digestOf(r.Data), nil
 	}
-	if w.s.key.code != nil {
-		v, err := w.s.key.one(ctx, r.value)
+	if key.code != nil {
+		v, err := key.one(ctx, r.value)
 		if err == nil && v != nil {
 			text, err := gojq.Marshal(v)
 			return digestOf(text, strconv.AppendInt(nil, at, 10)), err
