@@ -51,7 +51,7 @@ func (w *world) create(t *testing.T, topic string) {
 
 func (w *world) config() Config {
 	c := DefaultConfig()
-	c.Brokers, c.Topics, c.Timeout = []string{w.broker.Addr}, []string{w.topic}, 3*time.Second
+	c.Brokers, c.Topics, c.Timeout = []string{w.broker.Addr}, []string{w.topic}, 10*time.Second
 	return c
 }
 
