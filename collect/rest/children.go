@@ -300,10 +300,11 @@ func (w *windows) family(ctx context.Context, r *record, sum digest, item known)
 					return err
 				}
 				f.join(child)
-				if err := w.emit(ctx, child, name, item.at, pg, i); err != nil {
+				k := known{item.at, w.stream(name)}
+				if err := w.emit(ctx, child, k, pg, i); err != nil {
 					return err
 				}
-				fresh = true
+				w.seen[name], fresh = k, true
 			}
 		}
 		if !fresh || pages <= 1 || !w.s.children.Paginate.Reread {

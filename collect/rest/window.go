@@ -417,17 +417,18 @@ func (w *windows) take(ctx context.Context, pg *page, start, end int64) (t taken
 		if err := w.room(); err != nil {
 			return t, err
 		}
+		item := known{at, w.stream(sum)}
 		if w.s.children != nil && r.Malformed == "" {
-			if err := w.family(ctx, r, sum, known{at, w.stream(sum)}); err != nil {
+			if err := w.family(ctx, r, sum, item); err != nil {
 				return t, err
 			}
 		}
 		if w.s.children == nil || r.Malformed != "" {
-			if err := w.emit(ctx, r, sum, at, pg, i); err != nil {
+			if err := w.emit(ctx, r, item, pg, i); err != nil {
 				return t, err
 			}
 		}
-		w.seen[sum] = known{at, w.stream(sum)}
+		w.seen[sum] = item
 		t.fresh, t.oldest = t.fresh+1, min(t.oldest, at)
 	}
 	return t, w.settle(ctx)
@@ -449,14 +450,9 @@ func (w *windows) stream(sum digest) string {
 }
 
 // emit hands over an item that Kafka has not.
-func (w *windows) emit(ctx context.Context, r *record, sum digest, at int64, pg *page, i int) error {
-	k := known{at, w.stream(sum)}
+func (w *windows) emit(ctx context.Context, r *record, k known, pg *page, i int) error {
 	w.dirty = true
-	if err := w.s.emit(ctx, w.out, r, k.stream, itemResume{at}, pg, i); err != nil {
-		return err
-	}
-	w.seen[sum] = k
-	return nil
+	return w.s.emit(ctx, w.out, r, k.stream, itemResume{k.at}, pg, i)
 }
 
 // timeOf is an item's time of change; an item that has none becomes malformed.
