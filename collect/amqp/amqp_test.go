@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/url"
 	"reflect"
@@ -24,20 +23,6 @@ import (
 	"headwater/internal/setting"
 	"headwater/tests/interop/fixture"
 )
-
-// expect fails unless the topic has every number below n once, in order.
-func expect(t *testing.T, l *collecttest.Live, n int) {
-	t.Helper()
-	l.Await(n)
-	l.Stop()
-	var want []string
-	for i := range n {
-		want = append(want, fmt.Sprint(i))
-	}
-	if d := cmp.Diff(want, l.Items()); d != "" {
-		t.Errorf("items (-want +got):\n%s", d)
-	}
-}
 
 // left is how many messages the queue still has.
 func (w *world) left(t *testing.T) int {
@@ -108,7 +93,7 @@ func testRepeats(t *testing.T, w *world) {
 		w.send(t, append(numbers(0, 5), numbers(0, 5)...)...)
 		s := New(c, "x", "", nil)
 		s.idle = 50 * time.Millisecond
-		if err := once(t, s, log); err != nil {
+		if err := collecttest.Once(t, s, log); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -119,20 +104,12 @@ func testRepeats(t *testing.T, w *world) {
 	w.send(t, append(numbers(0, 5), numbers(0, 5)...)...)
 	s := New(c, "x", "", nil)
 	s.idle = 50 * time.Millisecond
-	if err := once(t, s, log); err != nil || len(log.Records()) != 15 {
+	if err := collecttest.Once(t, s, log); err != nil || len(log.Records()) != 15 {
 		t.Errorf("%d records, want 15: %v", len(log.Records()), err)
 	}
 	if n := w.left(t); n != 0 {
 		t.Errorf("%d messages are left in the queue", n)
 	}
-}
-
-func once(t *testing.T, s *Source, log *collecttest.Log) error {
-	t.Helper()
-	c := collect.DefaultConfig()
-	c.Retry.Tries = 1
-	r := collect.New(collect.Options{Name: "x", Source: s, Open: log.Open, Quarantine: &collecttest.Quarantine{}, Config: c})
-	return r.Run(t.Context(), true)
 }
 
 // testCut cuts connections anywhere, in the middle of the handshake and of messages.
@@ -147,13 +124,13 @@ func testCut(t *testing.T, w *world) {
 	l.Await(n - 100)
 	p.CutWithin(0)
 	p.Break()
-	expect(t, l, n)
+	l.Expect("%d", n)
 	if p.Dials.Load() < 10 {
 		t.Errorf("only %d connections", p.Dials.Load())
 	}
 	s := New(w.config(), "x", "", nil)
 	s.idle = 50 * time.Millisecond
-	if err := once(t, s, l.Log); err != nil || len(l.Log.Records()) != n { // what was cut off with its acknowledgement
+	if err := collecttest.Once(t, s, l.Log); err != nil || len(l.Log.Records()) != n { // what was cut off with its acknowledgement
 		t.Errorf("%d records: %v", len(l.Log.Records()), err)
 	}
 	if left := w.left(t); left != 0 {
@@ -168,7 +145,7 @@ func testLatency(t *testing.T, w *world) {
 	c.URL, c.Heartbeat = "amqp://"+p.Addr, 10*time.Second
 	w.send(t, numbers(0, 1000)...)
 	l := collecttest.Start(t, New(c, "x", "", nil), &collecttest.Log{})
-	expect(t, l, 1000)
+	l.Expect("%d", 1000)
 	if why := l.Status().LastError; why != "" {
 		t.Error(why)
 	}
@@ -188,7 +165,7 @@ func testHalfOpen(t *testing.T, w *world) {
 	w.send(t, numbers(10, 20)...)
 	p.Break()
 	p.Frozen.Store(false)
-	expect(t, l, 20)
+	l.Expect("%d", 20)
 }
 
 // testPrefetch: while Kafka acknowledges nothing, no more than prefetch comes.
@@ -207,7 +184,7 @@ func testPrefetch(t *testing.T, w *world) {
 	}
 	release()
 	began := time.Now()
-	expect(t, l, n)
+	l.Expect("%d", n)
 	t.Logf("%.0f messages a second", n/time.Since(began).Seconds())
 }
 
@@ -219,7 +196,7 @@ func testWrongPassword(t *testing.T, w *world) {
 	} {
 		c := w.config()
 		change(&c)
-		err := once(t, New(c, "x", "", nil), &collecttest.Log{})
+		err := collecttest.Once(t, New(c, "x", "", nil), &collecttest.Log{})
 		if err == nil || retry.Classify(err) != retry.Permanent || !strings.Contains(err.Error(), "connecting to amqp://"+p.Addr) || !strings.Contains(err.Error(), "403") {
 			t.Errorf("got %v", err)
 		}
@@ -232,7 +209,7 @@ func testWrongPassword(t *testing.T, w *world) {
 func testNoQueue(t *testing.T, w *world) {
 	c := w.config()
 	c.Queue += " of mine"
-	err := once(t, New(c, "x", "", nil), &collecttest.Log{})
+	err := collecttest.Once(t, New(c, "x", "", nil), &collecttest.Log{})
 	if err == nil || retry.Classify(err) != retry.Permanent || !strings.Contains(err.Error(), "404") || !strings.Contains(err.Error(), "declare: classic or quorum") {
 		t.Errorf("got %v", err)
 	}
@@ -243,10 +220,10 @@ func testNoQueue(t *testing.T, w *world) {
 		l.Until(func() bool { return l.Status().State == collect.Running })
 		time.Sleep(200 * time.Millisecond) // until it has made the queue
 		w.send(t, numbers(0, 10)...)
-		expect(t, l, 10)
+		l.Expect("%d", 10)
 	}
 	c.Queue, c.Declare = w.queue, declareQuorum
-	err = once(t, New(c, "x", "", nil), &collecttest.Log{})
+	err = collecttest.Once(t, New(c, "x", "", nil), &collecttest.Log{})
 	if err == nil || !strings.Contains(err.Error(), "write declare: none") {
 		t.Errorf("got %v", err)
 	}
@@ -264,7 +241,7 @@ func testQueueDeleted(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	w.send(t, numbers(10, 20)...)
-	expect(t, l, 20)
+	l.Expect("%d", 20)
 }
 
 func testStreamQueue(t *testing.T, w *world) {
@@ -287,13 +264,13 @@ func testTLS(t *testing.T, w *world) {
 	w.send(t, numbers(0, 10)...)
 	c := w.config()
 	c.URL, c.TLS = "amqps://guest:guest@"+w.broker.AddrTLS, message.TLS{CA: "ca.pem"}
-	if err := once(t, New(c, "x", w.broker.Dir, nil), &collecttest.Log{}); err == nil {
+	if err := collecttest.Once(t, New(c, "x", w.broker.Dir, nil), &collecttest.Log{}); err == nil {
 		t.Error("a client without a certificate was let in")
 	}
 	c.TLS.Cert, c.TLS.Key = "client.pem", "client.key"
-	expect(t, collecttest.Start(t, New(c, "x", w.broker.Dir, nil), &collecttest.Log{}), 10)
+	collecttest.Start(t, New(c, "x", w.broker.Dir, nil), &collecttest.Log{}).Expect("%d", 10)
 	c.TLS = message.TLS{}
-	if err := once(t, New(c, "x", "", nil), &collecttest.Log{}); err == nil || !strings.Contains(err.Error(), "certificate") {
+	if err := collecttest.Once(t, New(c, "x", "", nil), &collecttest.Log{}); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("a server that nobody vouches for: %v", err)
 	}
 }
@@ -303,7 +280,7 @@ func testAlarm(t *testing.T, w *world) {
 	w.send(t, numbers(0, 100)...)
 	w.broker.Control("set_vm_memory_high_watermark", "0.000001")
 	defer w.broker.Control("set_vm_memory_high_watermark", "0.4")
-	expect(t, collecttest.Start(t, New(w.config(), "x", "", nil), &collecttest.Log{}), 100)
+	collecttest.Start(t, New(w.config(), "x", "", nil), &collecttest.Log{}).Expect("%d", 100)
 }
 
 // testAcknowledgementTimeout: the broker closes the channel of a consumer that acknowledges nothing for too long.
@@ -319,7 +296,7 @@ func testAcknowledgementTimeout(t *testing.T, w *world) {
 	time.Sleep(2 * time.Second)
 	release()
 	l.AwaitError("timeout", "consumer_timeout")
-	expect(t, l, 50)
+	l.Expect("%d", 50)
 }
 
 // testRestart kills the broker in the middle of what it delivers, and then sends more.
@@ -350,7 +327,7 @@ func testRestart(t *testing.T, w *world) {
 	}
 	w.connect(t)
 	w.send(t, numbers(n, n+100)...)
-	expect(t, l, n+100)
+	l.Expect("%d", n+100)
 }
 
 func TestValidate(t *testing.T) {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"headwater/collect"
 	"headwater/envelope"
 )
@@ -45,6 +47,28 @@ func Start(t *testing.T, src collect.Source, log *Log) *Live {
 	})
 	t.Cleanup(l.Stop)
 	return l
+}
+
+// Once runs the source over the topic until it has read what is there, or fails.
+func Once(t *testing.T, src collect.Source, log *Log) error {
+	t.Helper()
+	c := collect.DefaultConfig()
+	c.Retry.Tries = 1
+	return collect.New(collect.Options{Name: "x", Source: src, Open: log.Open, Quarantine: &Quarantine{}, Config: c}).Run(t.Context(), true)
+}
+
+// Expect waits for n records, stops, and fails unless the topic has every number below n once, in order, as format spells it.
+func (l *Live) Expect(format string, n int) {
+	l.t.Helper()
+	l.Await(n)
+	l.Stop()
+	var want []string
+	for i := range n {
+		want = append(want, fmt.Sprintf(format, i))
+	}
+	if d := cmp.Diff(want, l.Items()); d != "" {
+		l.t.Errorf("items (-want +got):\n%s", d)
+	}
 }
 
 // Items are Log's.

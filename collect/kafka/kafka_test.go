@@ -23,24 +23,6 @@ import (
 	"headwater/tests/interop/fixture"
 )
 
-func once(t *testing.T, s collect.Source, log *collecttest.Log) error {
-	t.Helper()
-	c := collect.DefaultConfig()
-	c.Retry.Tries = 1
-	r := collect.New(collect.Options{Name: "x", Source: s, Open: log.Open, Quarantine: &collecttest.Quarantine{}, Config: c})
-	return r.Run(t.Context(), true)
-}
-
-// expect fails unless the topic has every number below n once, in order.
-func expect(t *testing.T, l *collecttest.Live, n int) {
-	t.Helper()
-	l.Await(n)
-	l.Stop()
-	if d := cmp.Diff(numbers(n), l.Items()); d != "" {
-		t.Errorf("items (-want +got):\n%s", d)
-	}
-}
-
 func numbers(n int) (all []string) {
 	for i := range n {
 		all = append(all, fmt.Sprint(i))
@@ -131,7 +113,7 @@ func testTransactions(t *testing.T, w *world) {
 	produce(kgo.TryAbort, "aborted")
 	log := &collecttest.Log{}
 	for range 2 {
-		if err := once(t, quick(w.config()), log); err != nil {
+		if err := collecttest.Once(t, quick(w.config()), log); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -140,7 +122,7 @@ func testTransactions(t *testing.T, w *world) {
 	if _, err := w.adm.DeleteRecords(t.Context(), offsetsOf(w.topic, 5)); err != nil {
 		t.Fatal(err)
 	}
-	if err := once(t, quick(w.config()), log); err != nil {
+	if err := collecttest.Once(t, quick(w.config()), log); err != nil {
 		t.Fatal(err)
 	}
 	if d := cmp.Diff(numbers(3), log.Items()); d != "" {
@@ -150,7 +132,7 @@ func testTransactions(t *testing.T, w *world) {
 	c.Isolation = readUncommitted
 	produce(kgo.TryAbort, "7")
 	log = &collecttest.Log{}
-	if err := once(t, quick(c), log); err != nil {
+	if err := collecttest.Once(t, quick(c), log); err != nil {
 		t.Fatal(err)
 	}
 	if d := cmp.Diff([]string{"2", "7"}, log.Items()); d != "" {
@@ -168,7 +150,7 @@ func offsetsOf(topic string, at int64) kadm.Offsets {
 func testRemoved(t *testing.T, w *world) {
 	log := &collecttest.Log{}
 	w.send(t, 0, 3)
-	if err := once(t, quick(w.config()), log); err != nil {
+	if err := collecttest.Once(t, quick(w.config()), log); err != nil {
 		t.Fatal(err)
 	}
 	w.send(t, 3, 6)
@@ -176,7 +158,7 @@ func testRemoved(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := once(t, quick(w.config()), log); err != nil {
+		if err := collecttest.Once(t, quick(w.config()), log); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -219,7 +201,7 @@ func testMadeAnew(t *testing.T, w *world) {
 	w.send(t, 3, 9)
 	l.Await(10)
 	l.Stop()
-	if err := once(t, quick(w.config()), log); err != nil {
+	if err := collecttest.Once(t, quick(w.config()), log); err != nil {
 		t.Fatal(err)
 	}
 	gap(t, log, numbers(3), "made anew after offset 2", []string{"3", "4", "5", "6", "7", "8"})
@@ -249,21 +231,21 @@ func testCutOff(t *testing.T, w *world) {
 		if strings.Contains(resume, "%s") {
 			resume = fmt.Sprintf(resume, w.id(t))
 		}
-		if err := once(t, stub{"topic/" + w.topic + "/0", resume}, log); err != nil {
+		if err := collecttest.Once(t, stub{"topic/" + w.topic + "/0", resume}, log); err != nil {
 			t.Fatal(err)
 		}
 		for range 2 {
-			if err := once(t, quick(w.config()), log); err != nil {
+			if err := collecttest.Once(t, quick(w.config()), log); err != nil {
 				t.Fatal(err)
 			}
 		}
 		gap(t, log, []string{"0"}, want.says, want.then)
 	}
 	log := &collecttest.Log{}
-	if err := once(t, stub{"topic/" + w.topic + "/0", `"none"`}, log); err != nil {
+	if err := collecttest.Once(t, stub{"topic/" + w.topic + "/0", `"none"`}, log); err != nil {
 		t.Fatal(err)
 	}
-	if err := once(t, quick(w.config()), log); err == nil || retry.Classify(err) != retry.Permanent {
+	if err := collecttest.Once(t, quick(w.config()), log); err == nil || retry.Classify(err) != retry.Permanent {
 		t.Errorf("got %v", err)
 	}
 }
@@ -287,17 +269,17 @@ func testStart(t *testing.T, w *world) {
 	c := w.config()
 	c.Start = time.UnixMilli(1.5e12).UTC().Format(time.RFC3339)
 	log := &collecttest.Log{}
-	if err := once(t, quick(c), log); err != nil || !slices.Equal(log.Items(), numbers(1)) {
+	if err := collecttest.Once(t, quick(c), log); err != nil || !slices.Equal(log.Items(), numbers(1)) {
 		t.Errorf("%q: %v", log.Items(), err)
 	}
 	c.Start = latest
 	log = &collecttest.Log{}
-	if err := once(t, quick(c), log); err != nil || len(log.Records()) > 0 {
+	if err := collecttest.Once(t, quick(c), log); err != nil || len(log.Records()) > 0 {
 		t.Errorf("%q: %v", log.Items(), err)
 	}
 	w.send(t, 0, 1)
 	w.Put(t, 1, 1)
-	if err := once(t, quick(c), log); err != nil {
+	if err := collecttest.Once(t, quick(c), log); err != nil {
 		t.Error(err)
 	}
 	if got := slices.Sorted(slices.Values(log.Items())); !slices.Equal(got, numbers(2)) {
@@ -354,7 +336,7 @@ func testNoTopic(t *testing.T, w *world) {
 	c.Topics = append(c.Topics, w.topic+"-none")
 	w.send(t, 0, 3)
 	log := &collecttest.Log{}
-	if err := once(t, quick(c), log); err == nil || !strings.Contains(err.Error(), "there is no topic "+w.topic+"-none") {
+	if err := collecttest.Once(t, quick(c), log); err == nil || !strings.Contains(err.Error(), "there is no topic "+w.topic+"-none") {
 		t.Errorf("got %v", err)
 	}
 	if d := cmp.Diff(numbers(3), log.Items()); d != "" {
@@ -366,7 +348,7 @@ func testNoTopic(t *testing.T, w *world) {
 	l.AwaitError("there is no topic")
 	w.create(t, w.topic+"-none")
 	w.produce(t, &kgo.Record{Topic: w.topic + "-none", Value: []byte("6")})
-	expect(t, l, 7)
+	l.Expect("%d", 7)
 }
 
 // testGroup: monitors of lag see how far it is read, and nothing else depends on it.
@@ -375,7 +357,7 @@ func testGroup(t *testing.T, w *world) {
 	c.Group = w.topic + "-group"
 	w.send(t, 0, 5)
 	log := &collecttest.Log{}
-	if err := once(t, quick(c), log); err != nil {
+	if err := collecttest.Once(t, quick(c), log); err != nil {
 		t.Fatal(err)
 	}
 	at := func() int64 {
@@ -395,7 +377,7 @@ func testGroup(t *testing.T, w *world) {
 	l := collecttest.Start(t, quick(c), log)
 	w.send(t, 5, 9)
 	l.Until(func() bool { return at() == 9 })
-	expect(t, l, 9)
+	l.Expect("%d", 9)
 }
 
 // through has a source reach the broker, which does not know, by a proxy.
@@ -423,7 +405,7 @@ func testCut(t *testing.T, w *world) {
 	l.Await(n / 2)
 	p.CutWithin(0)
 	p.Break()
-	expect(t, l, n)
+	l.Expect("%d", n)
 	if p.Dials.Load() < 8 {
 		t.Errorf("only %d connections", p.Dials.Load())
 	}
@@ -436,7 +418,7 @@ func testLatency(t *testing.T, w *world) {
 	c := w.config()
 	c.Timeout = 15 * time.Second
 	l := collecttest.Start(t, through(p, c), &collecttest.Log{})
-	expect(t, l, 1000)
+	l.Expect("%d", 1000)
 	if why := l.Status().LastError; why != "" {
 		t.Error(why)
 	}
@@ -455,7 +437,7 @@ func testHalfOpen(t *testing.T, w *world) {
 	w.send(t, 10, 20)
 	p.Break()
 	p.Frozen.Store(false)
-	expect(t, l, 20)
+	l.Expect("%d", 20)
 }
 
 // testFlood: reading waits while our Kafka acknowledges nothing.
@@ -472,7 +454,7 @@ func testFlood(t *testing.T, w *world) {
 	}
 	release()
 	began := time.Now()
-	expect(t, l, n)
+	l.Expect("%d", n)
 	t.Logf("%.0f records a second", n/time.Since(began).Seconds())
 }
 
@@ -483,21 +465,21 @@ func testSASL(t *testing.T, w *world) {
 	for _, mechanism := range []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"} {
 		c.SASL = &cluster.SASL{Mechanism: mechanism, Username: "reader", Password: "secret"}
 		log := &collecttest.Log{}
-		if err := once(t, New(c, w.broker.Dir, nil), log); err != nil || !slices.Equal(log.Items(), numbers(10)) {
+		if err := collecttest.Once(t, New(c, w.broker.Dir, nil), log); err != nil || !slices.Equal(log.Items(), numbers(10)) {
 			t.Errorf("%s: %q, %v", mechanism, log.Items(), err)
 		}
 		c.SASL = &cluster.SASL{Mechanism: mechanism, Username: "reader", Password: setting.Secret("hunter2")}
-		err := once(t, New(c, w.broker.Dir, nil), log)
+		err := collecttest.Once(t, New(c, w.broker.Dir, nil), log)
 		if err == nil || retry.Classify(err) != retry.Permanent || !strings.Contains(err.Error(), "kafka://"+w.broker.AddrSASL) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: got %v", mechanism, err)
 		}
 	}
 	c.TLS = &cluster.TLS{}
-	if err := once(t, New(c, "", nil), &collecttest.Log{}); err == nil || !strings.Contains(err.Error(), "certificate") {
+	if err := collecttest.Once(t, New(c, "", nil), &collecttest.Log{}); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("a broker that nobody vouches for: %v", err)
 	}
 	c.TLS = &cluster.TLS{CA: "none.pem"}
-	if err := once(t, New(c, w.broker.Dir, nil), &collecttest.Log{}); err == nil || !strings.Contains(err.Error(), "tls.ca") {
+	if err := collecttest.Once(t, New(c, w.broker.Dir, nil), &collecttest.Log{}); err == nil || !strings.Contains(err.Error(), "tls.ca") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -515,7 +497,7 @@ func testRestart(t *testing.T, w *world) {
 	l.AwaitError("kafka://")
 	w.broker.Start()
 	w.send(t, n, n+100)
-	expect(t, l, n+100)
+	l.Expect("%d", n+100)
 }
 
 func TestValidate(t *testing.T) {

@@ -34,7 +34,7 @@ func newWorld(t *testing.T, broker *fixture.Mosquitto, version string, qos int) 
 // subscribe has the broker keep messages from now on.
 func (w *world) subscribe(t *testing.T) {
 	t.Helper()
-	if err := once(t, w.quick(w.config()), &collecttest.Log{}); err != nil {
+	if err := collecttest.Once(t, w.quick(w.config()), &collecttest.Log{}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/mochi-mqtt/server/v2/packets"
 
-	"headwater/collect"
 	"headwater/collect/collecttest"
 	"headwater/collect/message"
 	"headwater/envelope"
@@ -21,14 +20,6 @@ import (
 	"headwater/internal/setting"
 	"headwater/tests/interop/fixture"
 )
-
-func once(t *testing.T, s *Source, log *collecttest.Log) error {
-	t.Helper()
-	c := collect.DefaultConfig()
-	c.Retry.Tries = 1
-	r := collect.New(collect.Options{Name: "x", Source: s, Open: log.Open, Quarantine: &collecttest.Quarantine{}, Config: c})
-	return r.Run(t.Context(), true)
-}
 
 // send sends the numbers from first on and below n.
 func (w *world) send(t *testing.T, first, n int) {
@@ -38,27 +29,13 @@ func (w *world) send(t *testing.T, first, n int) {
 	}
 }
 
-// expect fails unless the topic has every number below n once, in order.
-func expect(t *testing.T, l *collecttest.Live, n int) {
-	t.Helper()
-	l.Await(n)
-	l.Stop()
-	var want []string
-	for i := range n {
-		want = append(want, fmt.Sprintf(`{"n":%d}`, i))
-	}
-	if d := cmp.Diff(want, l.Items()); d != "" {
-		t.Errorf("items (-want +got):\n%s", d)
-	}
-}
-
 // nothingLeft fails if the broker still has messages of the session.
 func (w *world) nothingLeft(t *testing.T) {
 	t.Helper()
 	c := w.config()
 	c.Dedupe.Key = ""
 	log := &collecttest.Log{}
-	if err := once(t, w.quick(c), log); err != nil || len(log.Records()) > 0 {
+	if err := collecttest.Once(t, w.quick(c), log); err != nil || len(log.Records()) > 0 {
 		t.Errorf("%d messages were not acknowledged: %v", len(log.Records()), err)
 	}
 }
@@ -117,7 +94,7 @@ func testRepeats(t *testing.T, w *world) {
 	for range 3 {
 		w.send(t, 0, 5)
 		w.send(t, 0, 5)
-		if err := once(t, w.quick(w.config()), log); err != nil {
+		if err := collecttest.Once(t, w.quick(w.config()), log); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -135,7 +112,7 @@ func testTopics(t *testing.T, w *world) {
 	run := func(topics ...string) int {
 		t.Helper()
 		c.Topics = topics
-		if err := once(t, w.quick(c), log); err != nil {
+		if err := collecttest.Once(t, w.quick(c), log); err != nil {
 			t.Fatal(err)
 		}
 		return len(log.Records())
@@ -165,7 +142,7 @@ func testShared(t *testing.T, w *world) {
 	for i := range 2 {
 		c := w.config()
 		c.ClientID, c.Group = fmt.Sprint(w.name, "-", i), "g"
-		if err := once(t, w.quick(c), &collecttest.Log{}); err != nil {
+		if err := collecttest.Once(t, w.quick(c), &collecttest.Log{}); err != nil {
 			t.Fatal(err)
 		}
 		lives = append(lives, collecttest.Start(t, New(c, "x", "", nil), &collecttest.Log{}))
@@ -187,7 +164,7 @@ func testBestEffort(t *testing.T, w *world) {
 		return len(l.Log.Records()) > 0
 	})
 	w.send(t, 1, 20)
-	expect(t, l, 20)
+	l.Expect(`{"n":%d}`, 20)
 }
 
 // testCut cuts connections anywhere.
@@ -202,11 +179,11 @@ func testCut(t *testing.T, w *world) {
 	l.Await(n - 50)
 	p.CutWithin(0)
 	p.Break()
-	expect(t, l, n)
+	l.Expect(`{"n":%d}`, n)
 	if p.Dials.Load() < 8 {
 		t.Errorf("only %d connections", p.Dials.Load())
 	}
-	if err := once(t, w.quick(w.config()), l.Log); err != nil || len(l.Log.Records()) != n { // what was cut off with its acknowledgement
+	if err := collecttest.Once(t, w.quick(w.config()), l.Log); err != nil || len(l.Log.Records()) != n { // what was cut off with its acknowledgement
 		t.Errorf("%d records: %v", len(l.Log.Records()), err)
 	}
 	w.nothingLeft(t)
@@ -219,7 +196,7 @@ func testLatency(t *testing.T, w *world) {
 	c.URL = "mqtt://" + p.Addr
 	w.send(t, 0, 40)
 	l := collecttest.Start(t, New(c, "x", "", nil), &collecttest.Log{})
-	expect(t, l, 40)
+	l.Expect(`{"n":%d}`, 40)
 	if why := l.Status().LastError; why != "" {
 		t.Error(why)
 	}
@@ -239,7 +216,7 @@ func testHalfOpen(t *testing.T, w *world) {
 	w.send(t, 10, 20)
 	p.Break()
 	p.Frozen.Store(false)
-	expect(t, l, 20)
+	l.Expect(`{"n":%d}`, 20)
 }
 
 // testSlowKafka: while Kafka takes nothing for longer than either side may be silent, the connection does not end.
@@ -259,7 +236,7 @@ func testSlowKafka(t *testing.T, w *world) {
 	release()
 	l.Await(50)
 	time.Sleep(2 * time.Second) // nor while nobody has anything to say
-	expect(t, l, 50)
+	l.Expect(`{"n":%d}`, 50)
 	if why := l.Status().LastError; why != "" {
 		t.Error(why)
 	}
@@ -282,7 +259,7 @@ func testFlood(t *testing.T, w *world) {
 	}
 	release()
 	began := time.Now()
-	expect(t, l, n)
+	l.Expect(`{"n":%d}`, n)
 	t.Logf("%.0f messages a second", n/time.Since(began).Seconds())
 }
 
@@ -300,19 +277,19 @@ func testTLS(t *testing.T, w *world) {
 	w.send(t, 0, 10)
 	c := w.config()
 	c.URL, c.TLS, c.Password = "mqtts://user@"+w.broker.AddrTLS, message.TLS{CA: "ca.pem"}, "secret"
-	if err := once(t, New(c, "x", w.broker.Dir, nil), &collecttest.Log{}); err == nil {
+	if err := collecttest.Once(t, New(c, "x", w.broker.Dir, nil), &collecttest.Log{}); err == nil {
 		t.Error("a client without a certificate was let in")
 	}
 	c.TLS.Cert, c.TLS.Key = "client.pem", "client.key"
-	expect(t, collecttest.Start(t, New(c, "x", w.broker.Dir, nil), &collecttest.Log{}), 10)
+	collecttest.Start(t, New(c, "x", w.broker.Dir, nil), &collecttest.Log{}).Expect(`{"n":%d}`, 10)
 
 	c.Password = setting.Secret("hunter2")
-	err := once(t, New(c, "x", w.broker.Dir, nil), &collecttest.Log{})
+	err := collecttest.Once(t, New(c, "x", w.broker.Dir, nil), &collecttest.Log{})
 	if err == nil || retry.Classify(err) != retry.Permanent || !strings.Contains(err.Error(), "connecting to mqtt://"+w.broker.AddrTLS) || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("with a wrong password: %v", err)
 	}
 	c.TLS.CA = ""
-	if err := once(t, New(c, "x", w.broker.Dir, nil), &collecttest.Log{}); err == nil || !strings.Contains(err.Error(), "certificate") {
+	if err := collecttest.Once(t, New(c, "x", w.broker.Dir, nil), &collecttest.Log{}); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("a server that nobody vouches for: %v", err)
 	}
 }
@@ -331,7 +308,7 @@ func testRestart(t *testing.T, w *world) {
 	w.broker.Start()
 	w.sender = fixture.NewMQTTSender(t, w.broker.Addr)
 	w.send(t, n, n+100)
-	expect(t, l, n+100)
+	l.Expect(`{"n":%d}`, n+100)
 }
 
 // testSessionLost kills the broker, whose sessions are gone: that is a gap.

@@ -1,7 +1,6 @@
 package nats
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -10,35 +9,12 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"headwater/collect"
 	"headwater/collect/collecttest"
 	"headwater/collect/message"
 	"headwater/internal/retry"
 	"headwater/internal/setting"
 	"headwater/tests/interop/fixture"
 )
-
-func once(t *testing.T, s *Source, log *collecttest.Log) error {
-	t.Helper()
-	c := collect.DefaultConfig()
-	c.Retry.Tries = 1
-	r := collect.New(collect.Options{Name: "x", Source: s, Open: log.Open, Quarantine: &collecttest.Quarantine{}, Config: c})
-	return r.Run(t.Context(), true)
-}
-
-// expect fails unless the topic has every number below n once, in order.
-func expect(t *testing.T, l *collecttest.Live, n int) {
-	t.Helper()
-	l.Await(n)
-	l.Stop()
-	var want []string
-	for i := range n {
-		want = append(want, fmt.Sprint(i))
-	}
-	if d := cmp.Diff(want, l.Items()); d != "" {
-		t.Errorf("items (-want +got):\n%s", d)
-	}
-}
 
 func (w *world) start(t *testing.T, c Config) *collecttest.Live {
 	return collecttest.Start(t, New(c, "x", w.server.Dir, nil), &collecttest.Log{})
@@ -86,7 +62,7 @@ func testWorkQueue(t *testing.T, w *world) {
 	c := w.config()
 	c.Subject = w.name + ".a"
 	l := w.start(t, c)
-	expect(t, l, 50)
+	l.Expect("%d", 50)
 	l.Until(func() bool { // the server takes acknowledgements in its own time
 		s, err := w.js.Stream(t.Context(), w.name)
 		return err == nil && s.CachedInfo().State.Msgs == 1 // that of the other subject
@@ -94,7 +70,7 @@ func testWorkQueue(t *testing.T, w *world) {
 }
 
 func testInterest(t *testing.T, w *world) {
-	if err := once(t, w.quick(w.config()), &collecttest.Log{}); err == nil || retry.Classify(err) != retry.Permanent || !strings.Contains(err.Error(), "retention is by interest") {
+	if err := collecttest.Once(t, w.quick(w.config()), &collecttest.Log{}); err == nil || retry.Classify(err) != retry.Permanent || !strings.Contains(err.Error(), "retention is by interest") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -103,7 +79,7 @@ func testInterest(t *testing.T, w *world) {
 func testRemoved(t *testing.T, w *world) {
 	log := &collecttest.Log{}
 	w.send(t, 0, 3)
-	if err := once(t, w.quick(w.config()), log); err != nil {
+	if err := collecttest.Once(t, w.quick(w.config()), log); err != nil {
 		t.Fatal(err)
 	}
 	w.send(t, 3, 6)
@@ -115,7 +91,7 @@ func testRemoved(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := once(t, w.quick(w.config()), log); err != nil {
+		if err := collecttest.Once(t, w.quick(w.config()), log); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -126,7 +102,7 @@ func testRemoved(t *testing.T, w *world) {
 func testMadeAnew(t *testing.T, w *world) {
 	log := &collecttest.Log{}
 	w.send(t, 0, 3)
-	if err := once(t, w.quick(w.config()), log); err != nil {
+	if err := collecttest.Once(t, w.quick(w.config()), log); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.js.DeleteStream(t.Context(), w.name); err != nil {
@@ -137,7 +113,7 @@ func testMadeAnew(t *testing.T, w *world) {
 	}
 	w.send(t, 3, 9)
 	for range 2 {
-		if err := once(t, w.quick(w.config()), log); err != nil {
+		if err := collecttest.Once(t, w.quick(w.config()), log); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -167,7 +143,7 @@ func testTwoProcesses(t *testing.T, w *world) {
 	first.AwaitError("consumer")
 	second.Stop()
 	w.send(t, 10, 20)
-	expect(t, first, 20)
+	first.Expect("%d", 20)
 }
 
 // testCut cuts connections anywhere.
@@ -182,7 +158,7 @@ func testCut(t *testing.T, w *world) {
 	l.Await(n - 100)
 	p.CutWithin(0)
 	p.Break()
-	expect(t, l, n)
+	l.Expect("%d", n)
 	if p.Dials.Load() < 8 {
 		t.Errorf("only %d connections", p.Dials.Load())
 	}
@@ -195,7 +171,7 @@ func testLatency(t *testing.T, w *world) {
 	c.URL, c.Heartbeat = "nats://"+p.Addr, 5*time.Second
 	w.send(t, 0, 1000)
 	l := w.start(t, c)
-	expect(t, l, 1000)
+	l.Expect("%d", 1000)
 	if why := l.Status().LastError; why != "" {
 		t.Error(why)
 	}
@@ -214,7 +190,7 @@ func testHalfOpen(t *testing.T, w *world) {
 	w.send(t, 10, 20)
 	p.Break()
 	p.Frozen.Store(false)
-	expect(t, l, 20)
+	l.Expect("%d", 20)
 }
 
 // testFlood: no more than prefetch comes while Kafka acknowledges nothing.
@@ -233,7 +209,7 @@ func testFlood(t *testing.T, w *world) {
 	}
 	release()
 	began := time.Now()
-	expect(t, l, n)
+	l.Expect("%d", n)
 	t.Logf("%.0f messages a second", n/time.Since(began).Seconds())
 }
 
@@ -244,14 +220,14 @@ func testRefused(t *testing.T, w *world) {
 	} {
 		c := w.config()
 		change(&c)
-		err := once(t, New(c, "x", "", nil), &collecttest.Log{})
+		err := collecttest.Once(t, New(c, "x", "", nil), &collecttest.Log{})
 		if err == nil || retry.Classify(err) != retry.Permanent || !strings.Contains(err.Error(), "connecting to nats://"+w.server.Addr) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("got %v", err)
 		}
 	}
 	c := w.config()
 	c.Stream = "none"
-	if err := once(t, New(c, "x", "", nil), &collecttest.Log{}); err == nil || retry.Classify(err) != retry.Permanent || !strings.Contains(err.Error(), "no such stream") {
+	if err := collecttest.Once(t, New(c, "x", "", nil), &collecttest.Log{}); err == nil || retry.Classify(err) != retry.Permanent || !strings.Contains(err.Error(), "no such stream") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -260,13 +236,13 @@ func testTLS(t *testing.T, w *world) {
 	w.send(t, 0, 10)
 	c := w.config()
 	c.URL, c.Password, c.TLS = "tls://reader@"+w.server.Addr, "secret", message.TLS{CA: "ca.pem"}
-	if err := once(t, New(c, "x", w.server.Dir, nil), &collecttest.Log{}); err == nil {
+	if err := collecttest.Once(t, New(c, "x", w.server.Dir, nil), &collecttest.Log{}); err == nil {
 		t.Error("a client without a certificate was let in")
 	}
 	c.TLS.Cert, c.TLS.Key = "client.pem", "client.key"
-	expect(t, w.start(t, c), 10)
+	w.start(t, c).Expect("%d", 10)
 	c.TLS = message.TLS{}
-	if err := once(t, New(c, "x", "", nil), &collecttest.Log{}); err == nil || !strings.Contains(err.Error(), "certificate") {
+	if err := collecttest.Once(t, New(c, "x", "", nil), &collecttest.Log{}); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("a server that nobody vouches for: %v", err)
 	}
 }
@@ -287,7 +263,7 @@ func testRestart(t *testing.T, w *world) {
 	w.server.Start()
 	w.connect(t)
 	w.send(t, n, n+100)
-	expect(t, l, n+100)
+	l.Expect("%d", n+100)
 }
 
 func TestValidate(t *testing.T) {

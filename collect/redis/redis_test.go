@@ -2,7 +2,6 @@ package redis
 
 import (
 	"bytes"
-	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -13,21 +12,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
-	"headwater/collect"
 	"headwater/collect/collecttest"
 	"headwater/collect/message"
 	"headwater/internal/retry"
 	"headwater/internal/setting"
 	"headwater/tests/interop/fixture"
 )
-
-func once(t *testing.T, s *Source, log *collecttest.Log) error {
-	t.Helper()
-	c := collect.DefaultConfig()
-	c.Retry.Tries = 1
-	r := collect.New(collect.Options{Name: "x", Source: s, Open: log.Open, Quarantine: &collecttest.Quarantine{}, Config: c})
-	return r.Run(t.Context(), true)
-}
 
 // times are how often each raw_data is in the topic.
 func times(l *collecttest.Live) map[string]int {
@@ -36,20 +26,6 @@ func times(l *collecttest.Live) map[string]int {
 		all[item]++
 	}
 	return all
-}
-
-// expect fails unless the topic has every number below n once, in order.
-func expect(t *testing.T, l *collecttest.Live, n int) {
-	t.Helper()
-	l.Await(n)
-	l.Stop()
-	var want []string
-	for i := range n {
-		want = append(want, fmt.Sprintf(`{"n":"%d"}`, i))
-	}
-	if d := cmp.Diff(want, l.Items()); d != "" {
-		t.Errorf("items (-want +got):\n%s", d)
-	}
 }
 
 // pending is how many entries of the group are not acknowledged.
@@ -186,7 +162,7 @@ func testSlowKafka(t *testing.T, w *world) {
 	}
 	release()
 	l.Until(func() bool { return w.pending(t, "headwater-x") == 0 })
-	expect(t, l, 10)
+	l.Expect(`{"n":"%d"}`, 10)
 }
 
 // testGroupGone: a group that somebody has destroyed is made again where our records end.
@@ -201,7 +177,7 @@ func testGroupGone(t *testing.T, w *world) {
 	}
 	w.send(t, 5000, 5100)
 	l.AwaitError("NOGROUP")
-	expect(t, l, 5100)
+	l.Expect(`{"n":"%d"}`, 5100)
 	if !strings.Contains(logged.String(), "the consumer group was gone") {
 		t.Error(logged.String())
 	}
@@ -223,7 +199,7 @@ func testDeleted(t *testing.T, w *world) {
 	}
 	w.send(t, 1, 5)
 	var logged bytes.Buffer
-	expect(t, collecttest.Start(t, New(c, "x", "", slog.New(slog.NewTextHandler(&logged, nil))), &collecttest.Log{}), 5)
+	collecttest.Start(t, New(c, "x", "", slog.New(slog.NewTextHandler(&logged, nil))), &collecttest.Log{}).Expect(`{"n":"%d"}`, 5)
 	if !strings.Contains(logged.String(), "was deleted from the stream before it was read") || !strings.Contains(logged.String(), gone) {
 		t.Error(logged.String())
 	}
@@ -244,13 +220,13 @@ func testCut(t *testing.T, w *world) {
 	l.Await(n - 100)
 	p.CutWithin(0)
 	p.Break()
-	expect(t, l, n)
+	l.Expect(`{"n":"%d"}`, n)
 	if p.Dials.Load() < 10 {
 		t.Errorf("only %d connections", p.Dials.Load())
 	}
 	s := New(w.config(), "x", "", nil)
 	s.idle = 30 * time.Millisecond
-	if err := once(t, s, l.Log); err != nil || len(l.Log.Records()) != n || w.pending(t, "headwater-x") != 0 {
+	if err := collecttest.Once(t, s, l.Log); err != nil || len(l.Log.Records()) != n || w.pending(t, "headwater-x") != 0 {
 		t.Errorf("%d records, %d pending: %v", len(l.Log.Records()), w.pending(t, "headwater-x"), err)
 	}
 }
@@ -262,7 +238,7 @@ func testLatency(t *testing.T, w *world) {
 	c.URL = "redis://" + p.Addr
 	w.send(t, 0, 1000)
 	l := collecttest.Start(t, New(c, "x", "", nil), &collecttest.Log{})
-	expect(t, l, 1000)
+	l.Expect(`{"n":"%d"}`, 1000)
 	if why := l.Status().LastError; why != "" {
 		t.Error(why)
 	}
@@ -281,7 +257,7 @@ func testHalfOpen(t *testing.T, w *world) {
 	w.send(t, 10, 20)
 	p.Break()
 	p.Frozen.Store(false)
-	expect(t, l, 20)
+	l.Expect(`{"n":"%d"}`, 20)
 }
 
 // testFlood: no more than twice count comes while Kafka acknowledges nothing.
@@ -300,14 +276,14 @@ func testFlood(t *testing.T, w *world) {
 	}
 	release()
 	began := time.Now()
-	expect(t, l, n)
+	l.Expect(`{"n":"%d"}`, n)
 	t.Logf("%.0f entries a second", n/time.Since(began).Seconds())
 }
 
 func testWrongPassword(t *testing.T, w *world) {
 	for _, c := range []Config{{URL: "redis://reader:hunter2@" + w.server.Addr}, {URL: "redis://reader@" + w.server.Addr, Password: setting.Secret("hunter2")}} {
 		c.Stream, c.Count, c.Timeout = w.key, 10, time.Second
-		err := once(t, New(c, "x", "", nil), &collecttest.Log{})
+		err := collecttest.Once(t, New(c, "x", "", nil), &collecttest.Log{})
 		if err == nil || retry.Classify(err) != retry.Permanent || !strings.Contains(err.Error(), "redis://"+w.server.Addr) || !strings.Contains(err.Error(), "WRONGPASS") {
 			t.Errorf("got %v", err)
 		}
@@ -318,7 +294,7 @@ func testWrongPassword(t *testing.T, w *world) {
 	if err := w.client.Set(t.Context(), w.key, "text", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if err := once(t, New(w.config(), "x", "", nil), &collecttest.Log{}); err == nil || !strings.Contains(err.Error(), "WRONGTYPE") {
+	if err := collecttest.Once(t, New(w.config(), "x", "", nil), &collecttest.Log{}); err == nil || !strings.Contains(err.Error(), "WRONGTYPE") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -327,13 +303,13 @@ func testTLS(t *testing.T, w *world) {
 	w.send(t, 0, 10)
 	c := w.config()
 	c.URL, c.Password, c.TLS = "rediss://reader@"+w.server.AddrTLS, "secret", message.TLS{CA: "ca.pem"}
-	if err := once(t, New(c, "x", w.server.Dir, nil), &collecttest.Log{}); err == nil {
+	if err := collecttest.Once(t, New(c, "x", w.server.Dir, nil), &collecttest.Log{}); err == nil {
 		t.Error("a client without a certificate was let in")
 	}
 	c.TLS.Cert, c.TLS.Key = "client.pem", "client.key"
-	expect(t, collecttest.Start(t, New(c, "x", w.server.Dir, nil), &collecttest.Log{}), 10)
+	collecttest.Start(t, New(c, "x", w.server.Dir, nil), &collecttest.Log{}).Expect(`{"n":"%d"}`, 10)
 	c.TLS = message.TLS{}
-	if err := once(t, New(c, "x", "", nil), &collecttest.Log{}); err == nil || !strings.Contains(err.Error(), "certificate") {
+	if err := collecttest.Once(t, New(c, "x", "", nil), &collecttest.Log{}); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("a server that nobody vouches for: %v", err)
 	}
 }
@@ -356,7 +332,7 @@ func testRestart(t *testing.T, w *world) {
 	defer w.client.Close()
 	l.Until(func() bool { return w.client.Ping(t.Context()).Err() == nil }) // it listens before it has read what it had
 	w.send(t, n, n+100)
-	expect(t, l, n+100)
+	l.Expect(`{"n":"%d"}`, n+100)
 }
 
 func TestValidate(t *testing.T) {
