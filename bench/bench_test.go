@@ -118,13 +118,15 @@ func (l *lab) run(part string, cmd *exec.Cmd) {
 // do runs a task in a child.
 func (l *lab) do(t task) {
 	l.t.Helper()
-	l.run(t.Role, l.child(t))
+	l.run(t.part(), l.child(t))
 }
+
+func (t task) part() string { return cmp.Or(t.Part, t.Role) }
 
 func (l *lab) child(t task) *exec.Cmd {
 	t.Data, t.Records = l.data.name, l.records
 	if l.profiles != "" {
-		t.Profile = filepath.Join(l.profiles, l.data.name+"-"+t.Role+".pprof")
+		t.Profile = filepath.Join(l.profiles, l.data.name+"-"+t.part()+".pprof")
 	}
 	arg, err := json.Marshal(t)
 	if err != nil {
@@ -162,9 +164,9 @@ func (l *lab) withBroker(dir string, t task) {
 		l.do(t)
 	}
 	if err := errors.Join(err, stop.Close(), cmd.Wait()); err != nil {
-		l.t.Fatalf("the broker of %s: %v", t.Role, err)
+		l.t.Fatalf("the broker of %s: %v", t.part(), err)
 	}
-	l.note("broker of "+t.Role, used(cmd.ProcessState, int64(l.records)))
+	l.note("broker of "+t.part(), used(cmd.ProcessState, int64(l.records)))
 }
 
 // prepare makes the items.

@@ -34,13 +34,15 @@ import (
 // task is what one child process does; which fields it needs is up to its role.
 type task struct {
 	Role string
+	// Part is the line of the table, Role's if it is empty.
+	Part string
 	// Data names the data set, Records is how many records it has.
 	Data    string
 	Records int
 	// In and Out are folders or files.
 	In, Out string
-	// Broker is host:port, Topic what is written or read there.
-	Broker, Topic string
+	// Broker is host:port, Topic what is written or read there; Addr is where a source is served.
+	Broker, Topic, Addr string
 	// Profile is where a CPU profile goes, empty for none.
 	Profile string
 }
@@ -48,7 +50,7 @@ type task struct {
 // roles do a task and give the number of records that it brought to its end.
 var roles = map[string]func(context.Context, task) (int64, error){
 	"generate": doGenerate, "broker": doBroker, "collect": doCollect, "producer": doProducer, "land": doLand,
-	"text": doText, "gzip-go": doGzip, "serialize": doSerialize,
+	"text": doText, "source": doSource, "gzip-go": doGzip, "serialize": doSerialize,
 }
 
 // child is the whole life of a child process: it prints the number of records.
