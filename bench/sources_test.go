@@ -71,13 +71,12 @@ func TestSources(t *testing.T) {
 		t.Skip("set HEADWATER_BENCH to small, medium or full: make bench SCALE=small")
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "items\tsource\trecords\tCPU s\trecords per CPU s\tpeak MB\tof the producer of envelopes\tof the producer of items")
+	fmt.Fprintln(w, "items\tsource\trecords\tCPU s\trecords per CPU s\tof the producer of envelopes\tof the producer of items")
 	for _, size := range sizes {
 		l := measureSources(t, size.bytes, int(float64(size.number)*scale), upstreams)
 		for _, u := range append([]upstream{{kind: producesItems}, {kind: producesEnvelopes}}, upstreams...) {
 			used, ratio := l.least[u.kind], func(of string) float64 { return l.least[u.kind].perSecond() / l.least[of].perSecond() }
-			fmt.Fprintf(w, "%s\t%s\t%d\t%.2f\t%.0f\t%d\t%.2f\t%.2f\n", size.name, u.kind, used.records, used.cpu.Seconds(), used.perSecond(), used.memory>>20,
-				ratio(producesEnvelopes), ratio(producesItems))
+			fmt.Fprintf(w, "%s\t%s\t%d\t%.2f\t%.0f\t%.2f\t%.2f\n", size.name, u.kind, used.records, used.cpu.Seconds(), used.perSecond(), ratio(producesEnvelopes), ratio(producesItems))
 		}
 	}
 	fmt.Printf("%s, %s/%s, %d processors\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())

@@ -31,6 +31,11 @@ func (p Position) Append(dst []byte) []byte {
 	return append(dst, '}')
 }
 
+// Size is about the length of what Append appends, a little more where nothing has to be escaped.
+func (p Position) Size() int {
+	return len(`{"v":1,"stream":"","seq":,"resume":,"key":"","keys":,"cursor":""}`) + 2*20 + len(p.Stream) + len(p.Resume) + len(p.Key) + len(p.Cursor)
+}
+
 func appendResume(dst []byte, resume json.RawMessage) []byte {
 	if len(resume) == 0 {
 		return dst

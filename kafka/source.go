@@ -52,7 +52,7 @@ type SourceLog struct {
 	queue   []*pending
 	records int
 	bytes   int64
-	room    chan struct{} // closed and replaced when records or bytes go down
+	room    chan struct{} // closed when records or bytes go down; nil while nobody waits for that
 	number  int64         // of the last snapshot
 	failure error         // why nothing more is sent
 	acked   Offsets       // the last acknowledged offset, by topic and Kafka partition, where batches are transactions
@@ -67,10 +67,18 @@ type SourceLog struct {
 
 // pending is a record between Append and its done.
 type pending struct {
-	record *kgo.Record
-	size   int64
-	err    error // why it is not even tried
-	done   func(offset int64, err error)
+	record kgo.Record
+	// headers are the record's.
+	headers [1]kgo.RecordHeader
+	size    int64
+	err     error // why it is not even tried
+	done    func(offset int64, err error)
+}
+
+func newPending(r kgo.Record, header kgo.RecordHeader, size int, done func(offset int64, err error)) *pending {
+	e := &pending{record: r, headers: [1]kgo.RecordHeader{header}, size: int64(size), done: done}
+	e.record.Headers = e.headers[:]
+	return e
 }
 
 // OpenSource takes the topic for a source and reads the source's cursor back: the last snapshot in CursorTopic, which is created if
@@ -90,7 +98,7 @@ func OpenBackfill(ctx context.Context, cfg Config, name, topic string, log *slog
 func openLog(ctx context.Context, cfg Config, source string, backfill bool, topic string, log *slog.Logger) (*SourceLog, envelope.Cursor, error) {
 	l := &SourceLog{
 		cfg: cfg, source: source, backfill: backfill, topic: topic,
-		room: make(chan struct{}), wake: make(chan struct{}, 1), closing: make(chan struct{}), stopped: make(chan struct{}),
+		wake: make(chan struct{}, 1), closing: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	dial, err := cfg.dialer()
 	if err != nil {
@@ -233,11 +241,9 @@ func (l *SourceLog) Partitions() int32 { return l.partitions }
 // Append blocks is too, every later record fails, whatever its Kafka partition.
 func (l *SourceLog) Append(ctx context.Context, r envelope.Record, done func(offset int64, err error)) {
 	r.Position.Cursor = l.cursorName()
-	position := r.Position.Append(nil)
-	e := &pending{done: done, size: int64(len(position) + len(r.Value) + 100), record: &kgo.Record{
-		Topic: l.topic, Partition: r.Partition, Value: r.Value, Timestamp: r.Time,
-		Headers: []kgo.RecordHeader{{Key: envelope.PositionHeader, Value: position}},
-	}}
+	position := r.Position.Append(make([]byte, 0, r.Position.Size()))
+	e := newPending(kgo.Record{Topic: l.topic, Partition: r.Partition, Value: r.Value, Timestamp: r.Time},
+		kgo.RecordHeader{Key: envelope.PositionHeader, Value: position}, len(position)+len(r.Value)+100, done)
 	switch {
 	case r.Partition < 0 || r.Partition >= l.partitions:
 		e.err = retry.Stop(fmt.Errorf("producing to topic %s: it has no Kafka partition %d", l.topic, r.Partition))
@@ -261,14 +267,8 @@ func (l *SourceLog) Snapshot(ctx context.Context, c envelope.Cursor) error {
 	l.mu.Unlock()
 	results := make(chan error, len(parts))
 	for i, value := range parts {
-		l.put(ctx, &pending{
-			size: int64(len(value)),
-			done: func(_ int64, err error) { results <- err },
-			record: &kgo.Record{
-				Topic: CursorTopic, Key: []byte(l.source), Value: value,
-				Headers: []kgo.RecordHeader{{Key: snapshotHeader, Value: s.header(i)}},
-			},
-		}, false)
+		l.put(ctx, newPending(kgo.Record{Topic: CursorTopic, Key: []byte(l.source), Value: value},
+			kgo.RecordHeader{Key: snapshotHeader, Value: s.header(i)}, len(value), func(_ int64, err error) { results <- err }), false)
 	}
 	for range parts {
 		select {
@@ -287,6 +287,9 @@ func (l *SourceLog) Snapshot(ctx context.Context, c envelope.Cursor) error {
 func (l *SourceLog) put(ctx context.Context, e *pending, wait bool) {
 	l.mu.Lock()
 	for wait && e.err == nil && l.failure == nil && l.full(e) {
+		if l.room == nil {
+			l.room = make(chan struct{})
+		}
 		room := l.room
 		l.mu.Unlock()
 		select {
@@ -324,8 +327,10 @@ func (l *SourceLog) finish(e *pending, offset int64, err error) {
 	}
 	l.records--
 	l.bytes -= e.size
-	close(l.room)
-	l.room = make(chan struct{})
+	if l.room != nil {
+		close(l.room)
+		l.room = nil
+	}
 	l.mu.Unlock()
 	e.done(offset, err)
 }
@@ -426,7 +431,7 @@ func (l *SourceLog) send(batch []*pending, why error) {
 	answers.Add(len(batch))
 	for _, e := range batch {
 		// A context that ends would let the client give up a record of which nobody knows whether the broker has it.
-		l.cl.Produce(context.Background(), e.record, func(r *kgo.Record, err error) {
+		l.cl.Produce(context.Background(), &e.record, func(r *kgo.Record, err error) {
 			defer answers.Done()
 			if err != nil {
 				l.finish(e, -1, l.explain(r, err))
@@ -448,7 +453,7 @@ func (l *SourceLog) transact(batch []*pending) {
 		var answers sync.WaitGroup
 		answers.Add(len(batch))
 		for i, e := range batch {
-			l.cl.Produce(ctx, e.record, func(r *kgo.Record, err error) {
+			l.cl.Produce(ctx, &e.record, func(r *kgo.Record, err error) {
 				defer answers.Done()
 				if offsets[i] = r.Offset; err != nil {
 					errs[i] = l.explain(r, err)
