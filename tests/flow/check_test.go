@@ -1,17 +1,22 @@
 package flow
 
 import (
+	"bufio"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gorilla/websocket"
 
 	"headwater/tests/binary"
+	"headwater/tests/interop/fixture"
 )
 
 // TestCheckLive tries addresses where somebody answers, where nobody listens, and where somebody listens and says nothing.
@@ -90,4 +95,88 @@ sources:
 	if r := bad.Run(t, nil, "check", "--live", "--json"); r.Code != 2 {
 		t.Errorf("two kinds of report end with %d", r.Code)
 	}
+}
+
+// TestExpiredCertificates has each kind of source that speaks TLS meet a server whose certificate has ended.
+func TestExpiredCertificates(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	fixture.CertificatesUntil(t, dir, time.Now().Add(-time.Hour))
+	before := map[string]func(net.Conn, *bufio.Reader){ // what is said before TLS begins
+		"nats": func(c net.Conn, _ *bufio.Reader) {
+			_, _ = fmt.Fprint(c, `INFO {"server_id":"x","version":"2.10.0","tls_required":true,"max_payload":1048576,"headers":true}`+"\r\n")
+		},
+		"ftp": func(c net.Conn, in *bufio.Reader) {
+			_, _ = fmt.Fprint(c, "220 ready\r\n")
+			_, _ = in.ReadString('\n')
+			_, _ = fmt.Fprint(c, "234 go on\r\n")
+		},
+	}
+	sources := map[string]string{
+		"amqp":      `{url: "amqps://guest@%s", password: guest, queue: q, tls: {ca: ca.pem}}`,
+		"ftp":       `{url: "ftp://user@%s/*.csv", password: secret, tls: explicit, ca: ca.pem}`,
+		"kafka":     `{brokers: ["%s"], topics: [t], tls: {ca: ca.pem}}`,
+		"mqtt":      `{url: "mqtts://user@%s", password: secret, topics: [t], tls: {ca: ca.pem}}`,
+		"nats":      `{url: "tls://%s", stream: S, tls: {ca: ca.pem}}`,
+		"redis":     `{url: "rediss://%s", stream: s, tls: {ca: ca.pem}}`,
+		"rest":      `{url: "https://%s/", ca: ca.pem}`,
+		"websocket": `{url: "wss://%s/", ca: ca.pem}`,
+	}
+	yaml := "database: db\nsources:\n"
+	for kind, source := range sources {
+		yaml += fmt.Sprintf("  my_%s: {%s: "+source+"}\n", kind, kind, greetTLS(t, dir, before[kind]))
+	}
+	p := binary.New(t, binary.Build(t), yaml)
+	authority, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Write(t, "ca.pem", authority)
+	r := p.Run(t, nil, "check", "--live", "--wait", "20s")
+	if r.Code == 0 {
+		t.Errorf("it ends with %d:\n%s", r.Code, r.Stdout)
+	}
+	for line := range strings.Lines(r.Stdout) {
+		if kind, is := strings.CutPrefix(line, "source my_"); is {
+			kind, _, _ = strings.Cut(kind, ":")
+			delete(sources, kind)
+			if !strings.Contains(line, "certificate has expired") {
+				t.Errorf("%s: %s", kind, line)
+			}
+		}
+	}
+	if len(sources) > 0 {
+		t.Errorf("nothing is said of %v:\n%s", sources, r.Stdout)
+	}
+}
+
+// greetTLS is the address of a server that shows its certificate, and goes.
+func greetTLS(t *testing.T, dir string, before func(net.Conn, *bufio.Reader)) string {
+	t.Helper()
+	own, err := tls.LoadX509KeyPair(filepath.Join(dir, "server.pem"), filepath.Join(dir, "server.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+				if before != nil {
+					before(conn, bufio.NewReader(conn))
+				}
+				_ = tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{own}}).Handshake()
+			}()
+		}
+	}()
+	return l.Addr().String()
 }

@@ -38,9 +38,9 @@ func TestManyFiles(t *testing.T) {
 	}
 }
 
-// TestManySources runs 200 sources in one process.
+// TestManySources runs 500 sources in one process.
 func TestManySources(t *testing.T) {
-	const n = 200
+	const n = 500
 	var yaml strings.Builder
 	yaml.WriteString("database: db\nlisten: {http: \"127.0.0.1:0\", kafka: \"127.0.0.1:0\"}\nsources:\n")
 	for i := range n {
