@@ -48,6 +48,9 @@ type Source struct {
 	include []parent // what children get of it
 	own     query    // the key of children
 
+	queries jobQueries
+	job     jobResume // the last of this process
+
 	repeated map[string]bool // elements of XML that were warned of
 }
 
@@ -63,6 +66,12 @@ func New(c Config, base string, log *slog.Logger) (*Source, error) {
 	}
 	if err := compileAll([]compiled{{&s.value, c.Incremental.Path}, {&s.key, c.Incremental.Key}}); err != nil {
 		return nil, err
+	}
+	if s.queries, err = c.Job.compile(); err != nil {
+		return nil, err
+	}
+	if c.Job.used() {
+		s.c.Paginate.Reread = false // what a job has found does not move between its pages
 	}
 	if c.Children.URL != "" {
 		return s, s.compileChildren()
@@ -92,6 +101,9 @@ func (s *Source) Run(ctx context.Context, out collect.Out, once bool) error {
 		return err
 	}
 	defer c.http.CloseIdleConnections()
+	if c.jobs, err = s.jobs(c, out); err != nil {
+		return err
+	}
 	poll, due := s.snapshots(c, out)
 	if s.c.Incremental.Path != "" {
 		if poll, due, err = s.windows(c, out); err != nil {
