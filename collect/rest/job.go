@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -138,6 +137,7 @@ type jobs struct {
 	c   *client
 	out collect.Out
 	jobResume
+	fresh bool // it was submitted since another was finished
 }
 
 // jobs are nil if the source has none.
@@ -155,14 +155,10 @@ func (s *Source) jobs(c *client, out collect.Out) (*jobs, error) {
 	return j, nil
 }
 
-// keep marks what is known, and has it written soon.
+// keep marks what is known.
 func (j *jobs) keep(ctx context.Context) error {
 	j.s.job = j.jobResume
-	text, err := json.Marshal(j.jobResume)
-	if err != nil {
-		return err
-	}
-	return j.out.Mark(ctx, jobStream, text, false, func() {}) // a mark that somebody waits for is written soon
+	return mark(ctx, j.out, jobStream, j.jobResume)
 }
 
 // asOf bounds now by when the last job was submitted: what was changed while it read may not be in it.
@@ -178,9 +174,12 @@ func (j *jobs) finish(ctx context.Context) error {
 	if j == nil || j.For == "" {
 		return nil
 	}
-	j.jobResume = jobResume{Begun: j.Begun}
+	j.jobResume, j.fresh = jobResume{Begun: j.Begun}, false
 	return j.keep(ctx)
 }
+
+// stale says that the job is an earlier process's, so that what is new since its submit is not in it.
+func (j *jobs) stale() bool { return j != nil && !j.fresh }
 
 // lose forgets a job that is of no use; err is why.
 func (j *jobs) lose(ctx context.Context, err error) error {
@@ -256,8 +255,9 @@ func (j *jobs) submit(ctx context.Context, p *pager, asked string) error {
 		return fmt.Errorf("submitting a job: %w", err)
 	}
 	j.For = asked
+	j.fresh, j.s.job = true, j.jobResume
 	j.s.log.Info("a job is submitted", "id", j.ID, "poll", place(j.where()))
-	return j.keep(ctx)
+	return markKept(ctx, j.out, jobStream, j.jobResume, time.Second) // a kill that comes sooner has another one submitted
 }
 
 // know reads from the answer to a submit how to ask for the job.

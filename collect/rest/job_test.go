@@ -226,7 +226,11 @@ func TestJobResume(t *testing.T) {
 				}
 			}
 			b.expect(want...)
-			if n := o.submits(); n != 1 {
+			most := 1
+			if name == "windows" {
+				most = 2 // for what is new since the first
+			}
+			if n := o.submits(); n != most {
 				t.Errorf("%d jobs were submitted", n)
 			}
 			if name == "windows" {
@@ -323,21 +327,24 @@ func TestJobsFail(t *testing.T) {
 		permanent bool
 		forgotten bool // the next process submits another
 	}{
-		"it fails":        {at("/reports/", says(200, `{"state":"failed","why":"no rights to s3cret-token"}`)), nil, `job 0: the server says that it has failed: "no rights to ***"`, false, true},
-		"without a word":  {at("/reports/", says(200, `{"state":"failed"}`)), nil, `job 0: the server says that it has failed: {"state":"failed"}`, false, true},
-		"it never ends":   {at("/reports/", says(200, `{"state":"asleep"}`)), func(c *Config) { c.Job.Deadline = 20 * time.Millisecond }, `job 0: it is not done within job.deadline (20ms): raise it`, false, true},
-		"it vanishes":     {at("/reports/", says(404, `oh`)), nil, `job 0: the server does not know it any more: GET `, false, true},
-		"polls refused":   {at("/reports/", says(400, `oh`)), nil, `asking for a job: GET `, true, false},
-		"polls are HTML":  {at("/reports/", says(200, `<html>`)), nil, `/reports/0 is not JSON: `, false, false},
-		"submit refused":  {at("/items", says(400, `oh`)), nil, `submitting a job: POST `, true, true},
-		"no id":           {at("/items", says(200, `{"errors":["busy"]}`)), nil, `submitting a job: job.id gives no text on "{\"errors\":[\"busy\"]}"`, false, true},
-		"no Location":     {nil, func(c *Config) { c.Job.Poll = "" }, `the answer has no header Location: write as job.poll`, true, true},
-		"another host":    {nil, func(c *Config) { c.Job.Poll = `"http://other.example/"` }, `where the job is asked for: other.example is not the host of url`, true, true},
-		"no address":      {nil, func(c *Config) { c.Job.Download = "{}" }, `job.download gives a object and not an address`, true, false},
-		"an odd jq":       {nil, func(c *Config) { c.Job.Download = ".state[0].a" }, `job.download: `, true, false},
-		"an odd file":     {at("/files/", says(200, `<html>log in`)), nil, `the answer is a page of HTML`, true, false},
-		"a file is gone":  {at("/files/", says(404, `oh`)), nil, `job 0: downloading file 1, from a new address too: GET `, false, true},
-		"a file is cut":   {at("/files/", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "100"); says(200, `{"n":0}`)(w, nil) }), nil, `downloading file 1 of a job: GET`, false, false},
+		"it fails":       {at("/reports/", says(200, `{"state":"failed","why":"no rights to s3cret-token"}`)), nil, `job 0: the server says that it has failed: "no rights to ***"`, false, true},
+		"without a word": {at("/reports/", says(200, `{"state":"failed"}`)), nil, `job 0: the server says that it has failed: {"state":"failed"}`, false, true},
+		"it never ends":  {at("/reports/", says(200, `{"state":"asleep"}`)), func(c *Config) { c.Job.Deadline = 20 * time.Millisecond }, `job 0: it is not done within job.deadline (20ms): raise it`, false, true},
+		"it vanishes":    {at("/reports/", says(404, `oh`)), nil, `job 0: the server does not know it any more: GET `, false, true},
+		"polls refused":  {at("/reports/", says(400, `oh`)), nil, `asking for a job: GET `, true, false},
+		"polls are HTML": {at("/reports/", says(200, `<html>`)), nil, `/reports/0 is not JSON: `, false, false},
+		"submit refused": {at("/items", says(400, `oh`)), nil, `submitting a job: POST `, true, true},
+		"no id":          {at("/items", says(200, `{"errors":["busy"]}`)), nil, `submitting a job: job.id gives no text on "{\"errors\":[\"busy\"]}"`, false, true},
+		"no Location":    {nil, func(c *Config) { c.Job.Poll = "" }, `the answer has no header Location: write as job.poll`, true, true},
+		"another host":   {nil, func(c *Config) { c.Job.Poll = `"http://other.example/"` }, `where the job is asked for: other.example is not the host of url`, true, true},
+		"no address":     {nil, func(c *Config) { c.Job.Download = "{}" }, `job.download gives a object and not an address`, true, false},
+		"an odd jq":      {nil, func(c *Config) { c.Job.Download = ".state[0].a" }, `job.download: `, true, false},
+		"an odd file":    {at("/files/", says(200, `<html>log in`)), nil, `the answer is a page of HTML`, true, false},
+		"a file is gone": {at("/files/", says(404, `oh`)), nil, `job 0: downloading file 1, from a new address too: GET `, false, true},
+		"a file is cut": {at("/files/", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "100")
+			says(200, `{"n":0}`)(w, nil)
+		}), nil, `downloading file 1 of a job: GET`, false, false},
 		"a gzip is cut":   {at("/files/", says(200, "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff\xaaV")), nil, `the answer ends too early`, false, false},
 		"a file too long": {nil, func(c *Config) { c.MaxBody = 100 }, `the answer is longer than max_body (100`, true, false},
 	} {

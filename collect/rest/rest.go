@@ -175,6 +175,26 @@ func mark(ctx context.Context, out collect.Out, stream string, resume any) error
 	return out.Mark(ctx, stream, text, false, nil)
 }
 
+// markKept says where a stream goes on, and returns when that would survive a kill, or after most.
+func markKept(ctx context.Context, out collect.Out, stream string, resume any, most time.Duration) error {
+	text, err := json.Marshal(resume)
+	if err != nil {
+		return err
+	}
+	kept := make(chan struct{})
+	if err := out.Mark(ctx, stream, text, false, func() { close(kept) }); err != nil {
+		return err
+	}
+	select {
+	case <-kept:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(most): // an Out that keeps nothing, or a slow Kafka, which a failing snapshot will tell of
+		return nil
+	}
+}
+
 // recall reads a stream's resume; false if there is none.
 func recall(streams map[string]envelope.StreamCursor, stream string, into any) (bool, error) {
 	at, known := streams[stream]

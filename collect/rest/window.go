@@ -193,7 +193,8 @@ func (w *windows) poll(ctx context.Context) error {
 				next = min(next, w.c.jobs.asOf(now)-inc.lag())
 			}
 		}
-		if err := w.advance(ctx, next); err != nil || !old {
+		stale := w.c.jobs.stale()
+		if err := w.advance(ctx, next); err != nil || !old && !stale {
 			return err
 		}
 	}
