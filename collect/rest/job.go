@@ -74,9 +74,9 @@ func (j *Job) check(k checker, c *Config) {
 		if strings.Contains(text, "{incremental.") {
 			k.fault(key, "cannot have {incremental.…}: have it in what submits the job")
 		}
-		if j.ID == "" && strings.Contains(text, jobID) {
-			k.fault("id", "is missing: write where the answer has the job's id, as .id")
-		}
+	}
+	if j.ID == "" && strings.Contains(j.Poll+j.PollBody.Reveal()+j.Download, jobID) {
+		k.fault("id", "is missing: write where the answer has the job's id, as .id")
 	}
 	for _, v := range c.Headers {
 		if strings.Contains(v.Reveal(), "{incremental.") {
@@ -186,6 +186,17 @@ func (j *jobs) lose(ctx context.Context, err error) error {
 	err = fmt.Errorf("job %s: %w", cmp.Or(j.ID, place(j.address(j.Poll))), err)
 	j.For, j.ID, j.Poll = "", "", ""
 	return errors.Join(err, j.keep(ctx))
+}
+
+// end is how long the job is waited for.
+func (j *jobs) end() time.Time { return time.UnixMilli(j.Begun).Add(j.s.c.Job.Deadline) }
+
+// overdue forgets a job that cannot be read and has no more time, so that it does not stand in the way of others for ever.
+func (j *jobs) overdue(ctx context.Context, err error) error {
+	if j == nil || j.For == "" || ctx.Err() != nil || time.Now().Before(j.end()) {
+		return err
+	}
+	return j.lose(ctx, err)
 }
 
 // address is one of the configuration's or of an answer's, nil if it is none.
@@ -333,7 +344,6 @@ func (j *jobs) where() *url.URL { return j.address(cmp.Or(j.Poll, j.s.c.Job.Poll
 // wait asks for the job until it is done, and gives the addresses of its files.
 func (j *jobs) wait(ctx context.Context) ([]*url.URL, error) {
 	c := &j.s.c.Job
-	end := time.UnixMilli(j.Begun).Add(c.Deadline)
 	for step := time.Second; ; step = min(2*step, c.Every) { // a job that is done soon is soon read
 		a, err := j.c.fetch(ctx, j.poll())
 		if err != nil {
@@ -343,8 +353,6 @@ func (j *jobs) wait(ctx context.Context) ([]*url.URL, error) {
 				return nil, context.Cause(ctx)
 			case no.code == http.StatusNotFound || no.code == http.StatusGone:
 				return nil, j.lose(ctx, fmt.Errorf("the server does not know it any more: %v", err)) // not wrapped: another job may be better
-			case time.Now().After(end):
-				return nil, j.lose(ctx, err)
 			}
 			return nil, fmt.Errorf("asking for a job: %w", err)
 		}
@@ -362,7 +370,7 @@ func (j *jobs) wait(ctx context.Context) ([]*url.URL, error) {
 		case done != nil && done != false:
 			return j.addresses(ctx, a, document)
 		}
-		left := time.Until(end)
+		left := time.Until(j.end())
 		if left <= 0 {
 			return nil, j.lose(ctx, fmt.Errorf("it is not done within job.deadline (%s): raise it, or ask for less, as with incremental.step: %q", c.Deadline, j.c.beginning(a.body)))
 		}

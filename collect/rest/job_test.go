@@ -3,6 +3,8 @@ package rest
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -18,6 +20,7 @@ import (
 
 	"headwater/collect"
 	"headwater/collect/collecttest"
+	"headwater/envelope"
 	"headwater/internal/retry"
 	"headwater/internal/setting"
 )
@@ -327,20 +330,23 @@ func TestJobsFail(t *testing.T) {
 		permanent bool
 		forgotten bool // the next process submits another
 	}{
-		"it fails":       {at("/reports/", says(200, `{"state":"failed","why":"no rights to s3cret-token"}`)), nil, `job 0: the server says that it has failed: "no rights to ***"`, false, true},
-		"without a word": {at("/reports/", says(200, `{"state":"failed"}`)), nil, `job 0: the server says that it has failed: {"state":"failed"}`, false, true},
-		"it never ends":  {at("/reports/", says(200, `{"state":"asleep"}`)), func(c *Config) { c.Job.Deadline = 20 * time.Millisecond }, `job 0: it is not done within job.deadline (20ms): raise it`, false, true},
-		"it vanishes":    {at("/reports/", says(404, `oh`)), nil, `job 0: the server does not know it any more: GET `, false, true},
-		"polls refused":  {at("/reports/", says(400, `oh`)), nil, `asking for a job: GET `, true, false},
-		"polls are HTML": {at("/reports/", says(200, `<html>`)), nil, `/reports/0 is not JSON: `, false, false},
-		"submit refused": {at("/items", says(400, `oh`)), nil, `submitting a job: POST `, true, true},
-		"no id":          {at("/items", says(200, `{"errors":["busy"]}`)), nil, `submitting a job: job.id gives no text on "{\"errors\":[\"busy\"]}"`, false, true},
-		"no Location":    {nil, func(c *Config) { c.Job.Poll = "" }, `the answer has no header Location: write as job.poll`, true, true},
-		"another host":   {nil, func(c *Config) { c.Job.Poll = `"http://other.example/"` }, `where the job is asked for: other.example is not the host of url`, true, true},
-		"no address":     {nil, func(c *Config) { c.Job.Download = "{}" }, `job.download gives a object and not an address`, true, false},
-		"an odd jq":      {nil, func(c *Config) { c.Job.Download = ".state[0].a" }, `job.download: `, true, false},
-		"an odd file":    {at("/files/", says(200, `<html>log in`)), nil, `the answer is a page of HTML`, true, false},
-		"a file is gone": {at("/files/", says(404, `oh`)), nil, `job 0: downloading file 1, from a new address too: GET `, false, true},
+		"it fails":             {at("/reports/", says(200, `{"state":"failed","why":"no rights to s3cret-token"}`)), nil, `job 0: the server says that it has failed: "no rights to ***"`, false, true},
+		"without a word":       {at("/reports/", says(200, `{"state":"failed"}`)), nil, `job 0: the server says that it has failed: {"state":"failed"}`, false, true},
+		"it never ends":        {at("/reports/", says(200, `{"state":"asleep"}`)), func(c *Config) { c.Job.Deadline = 20 * time.Millisecond }, `job 0: it is not done within job.deadline (20ms): raise it`, false, true},
+		"it vanishes":          {at("/reports/", says(404, `oh`)), nil, `job 0: the server does not know it any more: GET `, false, true},
+		"polls refused":        {at("/reports/", says(400, `oh`)), nil, `asking for a job: GET `, true, false},
+		"refused for long":     {at("/reports/", says(400, `oh`)), func(c *Config) { c.Job.Deadline = 1 }, `job 0: asking for a job: GET `, true, true},
+		"HTML for long":        {at("/reports/", says(200, `<html>`)), func(c *Config) { c.Job.Deadline = 1 }, `/reports/0 is not JSON: `, false, true},
+		"an odd file for long": {at("/files/", says(200, `<html>`)), func(c *Config) { c.Job.Deadline = 1 }, `job 0: page 1 of http`, true, true},
+		"polls are HTML":       {at("/reports/", says(200, `<html>`)), nil, `/reports/0 is not JSON: `, false, false},
+		"submit refused":       {at("/items", says(400, `oh`)), nil, `submitting a job: POST `, true, true},
+		"no id":                {at("/items", says(200, `{"errors":["busy"]}`)), nil, `submitting a job: job.id gives no text on "{\"errors\":[\"busy\"]}"`, false, true},
+		"no Location":          {nil, func(c *Config) { c.Job.Poll = "" }, `the answer has no header Location: write as job.poll`, true, true},
+		"another host":         {nil, func(c *Config) { c.Job.Poll = `"http://other.example/"` }, `where the job is asked for: other.example is not the host of url`, true, true},
+		"no address":           {nil, func(c *Config) { c.Job.Download = "{}" }, `job.download gives a object and not an address`, true, false},
+		"an odd jq":            {nil, func(c *Config) { c.Job.Download = ".state[0].a" }, `job.download: `, true, false},
+		"an odd file":          {at("/files/", says(200, `<html>log in`)), nil, `the answer is a page of HTML`, true, false},
+		"a file is gone":       {at("/files/", says(404, `oh`)), nil, `job 0: downloading file 1, from a new address too: GET `, false, true},
 		"a file is cut": {at("/files/", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			says(200, `{"n":0}`)(w, nil)
@@ -463,34 +469,137 @@ func TestJobPolls(t *testing.T) {
 	})
 }
 
-// TestJobWindow: a window does not begin after its job was submitted, because what was changed while it read may not be in it; and the windows of the past
-// are read job by job.
+// TestJobWindow: a window does not begin after the job before it was submitted, because what was changed while that was read may not be in it.
 func TestJobWindow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		o := &bureau{slow: 3}
+		o := &bureau{slow: 2}
 		o.files = func(n int, _ string) []string {
-			return []string{lined(dated(n, "1999-12-31T23:00:00Z"), dated(n, time.Now().UTC().Add(time.Hour).Format(time.RFC3339)))}
+			return []string{lined(dated(n, "1999-12-31T23:00:00Z"), dated(n, time.Now().UTC().Format(time.RFC3339)))}
 		}
 		b := &bench{t: t, c: DefaultConfig(), log: newLog()}
 		b.c.URL = "http://api.example/items"
 		reports(&b.c, "http://api.example")
 		since(&b.c)
-		b.c.Job.Every, b.c.Job.Deadline, b.c.Incremental.Lag = 10*time.Minute, 24*time.Hour, 0
+		b.c.Job.Deadline, b.c.Incremental.Lag = 24*time.Hour, 0
 		b.c.Incremental.Initial = "1999-12-31T00:00:00Z"
-		process := func() {
+		process := func(most time.Duration) error {
 			s := source(t, b.c)
 			s.transport = inside{b.watch(o.ServeHTTP)}
-			if err := b.runner(s).Run(t.Context(), true); err != nil {
-				t.Fatal(err)
-			}
+			ctx, cancel := context.WithTimeout(t.Context(), most)
+			defer cancel()
+			return b.runner(s).Run(ctx, true)
 		}
-		process()
-		process()
+		if err := process(time.Nanosecond); err == nil {
+			t.Fatal("the first process has read the job")
+		}
+		time.Sleep(time.Hour)
+		if err := process(time.Hour); err != nil {
+			t.Fatal(err)
+		}
 		if got, want := fmt.Sprint(o.begun), "[since=1999-12-31T00%3A00%3A00Z since=2000-01-01T00%3A00%3A00Z]"; got != want {
 			t.Errorf("the windows are %s, want %s", got, want)
 		}
 	})
+}
+
+// memory is an Out whose cursor is given, and that keeps no more than what was emitted.
+type memory struct {
+	streams map[string]envelope.StreamCursor
+	items   int
+	last    snapshot
+}
+
+func (m *memory) Streams() map[string]envelope.StreamCursor { return m.streams }
+func (m *memory) Drain(context.Context) error               { return nil }
+
+func (m *memory) Emit(context.Context, collect.Item) error {
+	m.items++
+	return nil
+}
+
+func (m *memory) Mark(_ context.Context, stream string, resume json.RawMessage, _ bool, durable func()) error {
+	if durable != nil {
+		durable()
+	}
+	if stream != snapshotStream {
+		return nil
+	}
+	return json.Unmarshal(resume, &m.last)
+}
+
+// TestJobCursor: a job goes on only where the cursor says that it is that of this poll or window, and of this configuration.
+func TestJobCursor(t *testing.T) {
+	t.Parallel()
+	three := lined(times(0, 3)...)
+	sum := sumOf(lines([]byte(three)))
+	for name, c := range map[string]struct {
+		span    string
+		begun   int64
+		last    *snapshot
+		change  func(*Config)
+		submits int // beside the one that is under way
+		items   int
+	}{
+		"a poll":                {begun: 7, last: &snapshot{Poll: 7, Spot: spot{Page: 1}, Items: 1, Sum: sum[:]}, items: 2},
+		"a poll that is new":    {begun: 8, last: &snapshot{Poll: 7, Done: true}, items: 3},
+		"a later poll":          {begun: 7, last: &snapshot{Poll: 9, Spot: spot{Page: 1}, Items: 1, Sum: sum[:]}, items: 3},
+		"a poll that is done":   {begun: 7, last: &snapshot{Poll: 7, Done: true}, submits: 1, items: 3},
+		"another configuration": {begun: 7, last: &snapshot{Poll: 7, Spot: spot{Page: 1}, Items: 1, Sum: sum[:]}, change: func(c *Config) { c.Params = map[string]setting.Secret{"a": "1"} }, submits: 1, items: 3},
+		"other files":           {begun: 7, last: &snapshot{Poll: 7, Spot: spot{Page: 1}, Items: 1, Sum: []byte("x")}, submits: 1, items: 3},
+		"fewer files":           {begun: 7, last: &snapshot{Poll: 7, Spot: spot{Page: 2, File: 1}, Items: 1, Sum: sum[:]}, submits: 1, items: 3},
+		"a window":              {span: "946684800000000", begun: 7, submits: 1, items: 4},
+		"another window":        {span: "946684800000001", begun: 7, submits: 1, items: 3},
+		"a window of the past":  {span: "946684800000000", begun: 7, change: func(c *Config) { c.Incremental.Step = 20 * 366 * 24 * time.Hour }, submits: 2, items: 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := &bureau{begun: []string{"there"}, files: func(n int, _ string) []string {
+				if n == 0 && c.span != "" {
+					return []string{lined(times(0, 4)...)}
+				}
+				return []string{three}
+			}}
+			b := newBureau(t, o)
+			if c.span != "" {
+				since(&b.c)
+				b.c.Params["until"] = "{incremental.end}"
+			}
+			s := source(t, b.c)
+			client, err := s.client(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := s.pages(client, s.items, window("", ""))
+			p.span = c.span
+			resume := func(v any) envelope.StreamCursor {
+				text, err := json.Marshal(v)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return envelope.StreamCursor{Resume: text}
+			}
+			out := &memory{streams: map[string]envelope.StreamCursor{
+				jobStream: resume(jobResume{Begun: c.begun, For: (&jobs{s: s}).name(p), ID: "0"}),
+			}}
+			if c.last != nil {
+				out.streams[snapshotStream] = resume(c.last)
+			}
+			if c.change != nil {
+				c.change(&b.c)
+				s = source(t, b.c)
+			}
+			if err := s.Run(t.Context(), out, true); err != nil {
+				t.Fatal(err)
+			}
+			if n := o.submits() - 1; n != c.submits || out.items != c.items {
+				t.Errorf("%d submits and %d items", n, out.items)
+			}
+			if c.last != nil && c.submits == 0 && out.last.Poll != c.last.Poll && out.last.Poll != c.begun {
+				t.Errorf("the poll is of %d", out.last.Poll)
+			}
+		})
+	}
 }
 
 // TestJobSteps: a job for each window of the past, of which a process that ends knows only that for its window.
@@ -593,10 +702,9 @@ func TestJobLinksExpire(t *testing.T) {
 			for i := range 3 {
 				links = append(links, fmt.Sprintf("/files/0/%d?good=%d", i, polls))
 			}
-			if polls++; polls%2 == 0 {
-				slices.Reverse(links)
-			}
-			reply(w, map[string]any{"state": "done", "files": links})
+			from := polls % 3
+			polls++
+			reply(w, map[string]any{"state": "done", "files": append(links[from:], links[:from]...)})
 			return true
 		}
 		if strings.HasPrefix(r.URL.Path, "/files/") && !strings.HasSuffix(r.URL.Path, fmt.Sprint("/", number(r, "good", 0))) {

@@ -134,6 +134,15 @@ func (p *pager) next(ctx context.Context) (*page, error) {
 	if p.over {
 		return nil, nil
 	}
+	pg, err := p.read(ctx)
+	if err != nil {
+		return nil, p.jobs.overdue(ctx, err)
+	}
+	return pg, nil
+}
+
+// read reads the page at p.at, and finds the one after it.
+func (p *pager) read(ctx context.Context) (*page, error) {
 	a, err := p.ask(ctx)
 	if err != nil {
 		return nil, err
