@@ -183,7 +183,7 @@ func (j *jobs) stale() bool { return j != nil && !j.fresh }
 
 // lose forgets a job that is of no use; err is why.
 func (j *jobs) lose(ctx context.Context, err error) error {
-	err = fmt.Errorf("job %s: %w", cmp.Or(j.ID, place(j.address(j.Poll))), err)
+	err = fmt.Errorf("job %s: %w", cmp.Or(j.ID, place(j.where())), err)
 	j.For, j.ID, j.Poll = "", "", ""
 	return errors.Join(err, j.keep(ctx))
 }
@@ -376,7 +376,7 @@ func (j *jobs) wait(ctx context.Context) ([]*url.URL, error) {
 		}
 		pause := cmp.Or(min(retryAfter(a.header.Get("Retry-After"), time.Now()), longestWait), min(step, c.Every))
 		if err := retry.Wait(ctx, min(pause, left)); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("waiting for job %s, which is not done yet: %w", cmp.Or(j.ID, place(j.where())), err)
 		}
 	}
 }

@@ -150,6 +150,8 @@ func TestJobs(t *testing.T) {
 		}}, func(c *Config, _ string) {
 			c.Job.Download, c.Job.Link = `.files[] | "/documents?of=" + .[6:]`, ".url"
 		}, numbers(0, 5)},
+		"Amazon":          {&bureau{files: two, first: amazon(`{"processingStatus":"DONE","reportDocumentId":"a/b"}`)}, likeAmazon, numbers(3, 5)},
+		"Amazon, nothing": {&bureau{files: two, first: amazon(`{"processingStatus":"CANCELLED"}`)}, likeAmazon, nil},
 		"GraphQL": {&bureau{files: two, first: func(w http.ResponseWriter, r *http.Request) bool {
 			if r.URL.Path == "/graph" {
 				var body bytes.Buffer
@@ -189,6 +191,27 @@ func TestJobs(t *testing.T) {
 			}
 		})
 	}
+}
+
+// amazon answers polls and requests for documents as SP-API does.
+func amazon(state string) func(w http.ResponseWriter, r *http.Request) bool {
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case strings.HasPrefix(r.URL.Path, "/reports/"):
+			_, _ = w.Write([]byte(state))
+		case r.URL.EscapedPath() == "/documents/a%2Fb":
+			reply(w, map[string]string{"url": "/files/0/1"})
+		default:
+			return false
+		}
+		return true
+	}
+}
+
+// likeAmazon is as docs/sources/rest.md has it.
+func likeAmazon(c *Config, _ string) {
+	c.Job.Done, c.Job.Failed = `.processingStatus == "DONE" or .processingStatus == "CANCELLED"`, `.processingStatus == "FATAL"`
+	c.Job.Download, c.Job.Link = `.reportDocumentId | values | "/documents/\(@uri)"`, ".url"
 }
 
 // TestJobsAgain: every poll submits a job, and what a job of one file brings is emitted if it has changed.
