@@ -146,6 +146,11 @@ func (s *Source) jobs(c *client, out collect.Out) (*jobs, error) {
 		return nil, nil
 	}
 	j := &jobs{s: s, c: c, out: out}
+	if isAddress(s.c.Job.Poll) {
+		if err := c.allowed(j.where()); err != nil {
+			return nil, retry.Stop(fmt.Errorf("job.poll: %w", err))
+		}
+	}
 	if _, err := recall(out.Streams(), jobStream, &j.jobResume); err != nil {
 		return nil, err
 	}
@@ -197,15 +202,6 @@ func (j *jobs) overdue(ctx context.Context, err error) error {
 		return err
 	}
 	return j.lose(ctx, err)
-}
-
-// address is one of the configuration's or of an answer's, nil if it is none.
-func (j *jobs) address(text string) *url.URL {
-	u, err := j.c.home.Parse(filling(jobID, j.ID).address.Replace(text))
-	if err != nil {
-		return &url.URL{}
-	}
-	return u
 }
 
 // files are the addresses of those of a job for what p reads: that which is under way, or a new one.
@@ -339,7 +335,13 @@ func (j *jobs) text(ctx context.Context, a *answer, key string, q query, documen
 }
 
 // where is the address of polls.
-func (j *jobs) where() *url.URL { return j.address(cmp.Or(j.Poll, j.s.c.Job.Poll)) }
+func (j *jobs) where() *url.URL {
+	u, err := url.Parse(cmp.Or(j.Poll, filling(jobID, j.ID).address.Replace(j.s.c.Job.Poll)))
+	if err != nil {
+		return &url.URL{} // which no request can be made of
+	}
+	return u
+}
 
 // wait asks for the job until it is done, and gives the addresses of its files.
 func (j *jobs) wait(ctx context.Context) ([]*url.URL, error) {
@@ -433,11 +435,10 @@ func (j *jobs) addresses(ctx context.Context, a *answer, document any) ([]*url.U
 		if text == "" {
 			return nil, retry.Stop(fmt.Errorf("job.download gives a %s and not an address, on %q", gojq.TypeOf(v), j.c.beginning(a.body)))
 		}
-		base := a.url
 		if isAddress(c.Download) {
-			base, text = j.c.home, filling(jobID, j.ID).address.Replace(text)
+			text = filling(jobID, j.ID).address.Replace(text)
 		}
-		u, err := base.Parse(text)
+		u, err := a.url.Parse(text)
 		if err != nil {
 			return nil, retry.Stop(errors.New("job.download gives something that is no address"))
 		}

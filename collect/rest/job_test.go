@@ -366,6 +366,7 @@ func TestJobsFail(t *testing.T) {
 		"no id":                {at("/items", says(200, `{"errors":["busy"]}`)), nil, `submitting a job: job.id gives no text on "{\"errors\":[\"busy\"]}"`, false, true},
 		"no Location":          {nil, func(c *Config) { c.Job.Poll = "" }, `the answer has no header Location: write as job.poll`, true, true},
 		"another host":         {nil, func(c *Config) { c.Job.Poll = `"http://other.example/"` }, `where the job is asked for: other.example is not the host of url`, true, true},
+		"another host's":       {nil, func(c *Config) { c.Job.Poll = "http://other.example/{job.id}" }, `job.poll: other.example is not the host of url`, true, true},
 		"no address":           {nil, func(c *Config) { c.Job.Download = "{}" }, `job.download gives a object and not an address`, true, false},
 		"an odd jq":            {nil, func(c *Config) { c.Job.Download = ".state[0].a" }, `job.download: `, true, false},
 		"an odd file":          {at("/files/", says(200, `<html>log in`)), nil, `the answer is a page of HTML`, true, false},
