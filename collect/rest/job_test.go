@@ -238,33 +238,50 @@ func times(from, to int) (items []string) {
 // TestJobResume: a process ends after every record, and the next one goes on with the same job behind it.
 func TestJobResume(t *testing.T) {
 	t.Parallel()
-	for name, set := range map[string]func(*Config){"everything": func(*Config) {}, "windows": since} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			o := &bureau{files: same(lined(times(0, 3)...), "", lined(times(2, 4)...)), slow: 2}
-			b := newBureau(t, o)
-			set(&b.c)
-			want := append(times(0, 3), times(2, 4)...)
-			for n := range want {
-				b.log.Fail(2)
-				if err := b.once(); n < len(want)-1 && err == nil {
-					t.Fatalf("process %d did not fail", n)
+	for _, windows := range []bool{true, false} {
+		for _, children := range []bool{true, false} {
+			t.Run(fmt.Sprintf("windows %v, children %v", windows, children), func(t *testing.T) {
+				t.Parallel()
+				o := &bureau{files: same(lined(times(0, 3)...), "", lined(times(2, 4)...)), slow: 2}
+				b := newBureau(t, o)
+				want := append(times(0, 3), times(2, 4)...)
+				if children {
+					order := func(n int) string { return fmt.Sprintf(`{"id":"o/%d","at":"2001-01-0%dT00:00:00Z"}`, n, n+1) }
+					o.files = same(lined(order(0), order(1), order(2)), "", lined(order(3), order(4)))
+					o.first = func(w http.ResponseWriter, r *http.Request) bool {
+						if strings.HasPrefix(r.URL.Path, "/orders/") {
+							orders(w, r)
+						}
+						return strings.HasPrefix(r.URL.Path, "/orders/")
+					}
+					withLines(&b.c)
+					b.c.Paginate.PageNumber = nil
+					want = allLines(5)
 				}
-			}
-			b.expect(want...)
-			most := 1
-			if name == "windows" {
-				most = 2 // for what is new since the first
-			}
-			if n := o.submits(); n != most {
-				t.Errorf("%d jobs were submitted", n)
-			}
-			if name == "windows" {
-				b.log.Fail(0)
-				b.must()
+				if windows {
+					since(&b.c)
+				}
+				for n := range want {
+					b.log.Fail(2)
+					if err := b.once(); n < len(want)-1 && err == nil {
+						t.Fatalf("process %d did not fail", n)
+					}
+				}
 				b.expect(want...)
-			}
-		})
+				most := 1
+				if windows {
+					most = 2 // for what is new since the first
+				}
+				if n := o.submits(); n != most {
+					t.Errorf("%d jobs were submitted", n)
+				}
+				if windows {
+					b.log.Fail(0)
+					b.must()
+					b.expect(want...)
+				}
+			})
+		}
 	}
 }
 
@@ -314,7 +331,10 @@ func TestOtherJobs(t *testing.T) {
 			}
 			b.log.Fail(0)
 			b.log.Lose(0)
-			for b.once() != nil { // until a job is lost no more
+			for n := 0; b.once() != nil; n++ { // until a job is lost no more
+				if n == 20 {
+					t.Fatal("it does not end")
+				}
 			}
 			got := b.items()
 			if !windows {
