@@ -166,7 +166,7 @@ func (j *jobs) keep(ctx context.Context) error {
 	return mark(ctx, j.out, jobStream, j.jobResume)
 }
 
-// asOf bounds now by when the last job was submitted: what was changed while it read may not be in it.
+// asOf bounds now by when the last job was submitted: what was changed while it read may not be in it. Invariant 6.
 func (j *jobs) asOf(now int64) int64 {
 	if j == nil {
 		return now
@@ -243,7 +243,7 @@ func (j *jobs) submit(ctx context.Context, p *pager, asked string) error {
 			return err
 		}
 	}
-	// Counted before, because the job may be there although its answer never comes.
+	// Invariant 6: counted before, because the job may be there although its answer never comes.
 	j.jobResume = jobResume{Begun: time.Now().UnixMilli(), Tries: j.Tries + 1}
 	if err := j.keep(ctx); err != nil {
 		return err

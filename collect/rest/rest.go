@@ -1,6 +1,6 @@
 // Package rest polls an HTTP API for items.
 //
-// What enters: the pages of one resource. What leaves: their items. With incremental, what is new since the last poll, each item once; without, at
+// What enters: the pages of one resource, or the files of jobs. What leaves: their items. With incremental, what is new since the last poll, each item once; without, at
 // every poll all there is, unless nothing has changed. With children, what is read for each item leaves in its place.
 // Rules: docs/sources/rest.md.
 //
@@ -12,6 +12,7 @@
 //  3. Without, a poll goes on after a failure only on the same page with the same items; otherwise it begins anew.
 //  4. A pass over pages that goes round, or ends before it should, is an error.
 //  5. Credentials go to the host of url and to those of allow_hosts, and into no text.
+//  6. A job that was submitted in vain has the next one wait, also in the next process. A window begins no later than the job was submitted that read the one before.
 //
 // Goroutines of Run: those of net/http for its connections, which end with it.
 package rest
