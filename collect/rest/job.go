@@ -206,12 +206,20 @@ func (j *jobs) overdue(ctx context.Context, err error) error {
 
 // files are the addresses of those of a job for what p reads: that which is under way, or a new one.
 func (j *jobs) files(ctx context.Context, p *pager) ([]*url.URL, error) {
+	var pause time.Duration
 	if asked := j.name(p); j.For != asked {
-		if err := j.submit(ctx, p, asked); err != nil {
+		a, err := j.submit(ctx, p, asked)
+		if err != nil {
 			return nil, err
 		}
+		pause = pauseOf(a)
 	}
-	return j.wait(ctx)
+	return j.wait(ctx, pause)
+}
+
+// pauseOf is what an answer asks to wait for, 0 if it does not.
+func pauseOf(a *answer) time.Duration {
+	return min(retryAfter(a.header.Get("Retry-After"), time.Now()), longestWait)
 }
 
 // name is what tells a job for one request and window from those for others.
@@ -237,34 +245,35 @@ func (j *jobs) pause() time.Duration {
 	return wait
 }
 
-func (j *jobs) submit(ctx context.Context, p *pager, asked string) error {
+// submit gives the answer to it.
+func (j *jobs) submit(ctx context.Context, p *pager, asked string) (*answer, error) {
 	if pause := j.pause(); j.Begun > 0 {
 		if err := retry.Wait(ctx, min(pause, time.Until(time.UnixMilli(j.Begun).Add(pause)))); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	// Invariant 6: counted before, because the job may be there although its answer never comes.
 	j.jobResume = jobResume{Begun: time.Now().UnixMilli(), Tries: j.Tries + 1}
 	if err := j.keep(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	r, err := j.s.pages(j.c, j.s.items, p.fill).request()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	r.header.Set("Accept", accepts[formatJSON])
 	r.single = true
 	a, err := j.c.fetch(ctx, r)
-	if err != nil {
-		return fmt.Errorf("submitting a job: %w", err)
+	if err == nil {
+		err = j.know(ctx, a)
 	}
-	if err := j.know(ctx, a); err != nil {
-		return fmt.Errorf("submitting a job: %w", err)
+	if err != nil {
+		return nil, fmt.Errorf("submitting a job: %w", err)
 	}
 	j.For = asked
 	j.fresh, j.s.job = true, j.jobResume
 	j.s.log.Info("a job is submitted", "id", j.ID, "poll", place(j.where()))
-	return markKept(ctx, j.out, jobStream, j.jobResume, time.Second) // a kill that comes sooner has another one submitted
+	return a, markKept(ctx, j.out, jobStream, j.jobResume, time.Second) // a kill that comes sooner has another one submitted
 }
 
 // know reads from the answer to a submit how to ask for the job.
@@ -343,19 +352,23 @@ func (j *jobs) where() *url.URL {
 	return u
 }
 
-// wait asks for the job until it is done, and gives the addresses of its files.
-func (j *jobs) wait(ctx context.Context) ([]*url.URL, error) {
+// wait asks for the job until it is done, for the first time after a pause, and gives the addresses of its files.
+func (j *jobs) wait(ctx context.Context, pause time.Duration) ([]*url.URL, error) {
 	c := &j.s.c.Job
 	for step := time.Second; ; step = min(2*step, c.Every) { // a job that is done soon is soon read
+		left := time.Until(j.end())
+		if err := retry.Wait(ctx, min(pause, max(0, left))); err != nil {
+			return nil, fmt.Errorf("waiting for job %s, which is not done yet: %w", cmp.Or(j.ID, place(j.where())), err)
+		}
+		pause = min(step, c.Every)
 		a, err := j.c.fetch(ctx, j.poll())
-		if err != nil {
-			no, _ := errors.AsType[refused](err)
-			switch {
-			case ctx.Err() != nil:
-				return nil, context.Cause(ctx)
-			case no.code == http.StatusNotFound || no.code == http.StatusGone:
-				return nil, j.lose(ctx, fmt.Errorf("the server does not know it any more: %v", err)) // not wrapped: another job may be better
+		if no, _ := errors.AsType[refused](err); no.code == http.StatusNotFound || no.code == http.StatusGone {
+			if no.code == http.StatusNotFound && time.Since(time.UnixMilli(j.Begun)) < c.Every {
+				continue // not all of an API knows at once what one part of it has taken
 			}
+			return nil, j.lose(ctx, fmt.Errorf("the server does not know it any more: %v", err)) // not wrapped: another job may be better
+		}
+		if err != nil {
 			return nil, fmt.Errorf("asking for a job: %w", err)
 		}
 		document, err := j.document(a)
@@ -371,15 +384,10 @@ func (j *jobs) wait(ctx context.Context) ([]*url.URL, error) {
 			return nil, retry.Stop(fmt.Errorf("job.done: %w, on %q", err, j.c.beginning(a.body)))
 		case done != nil && done != false:
 			return j.addresses(ctx, a, document)
-		}
-		left := time.Until(j.end())
-		if left <= 0 {
+		case left <= 0:
 			return nil, j.lose(ctx, fmt.Errorf("it is not done within job.deadline (%s): raise it, or ask for less, as with incremental.step: %q", c.Deadline, j.c.beginning(a.body)))
 		}
-		pause := cmp.Or(min(retryAfter(a.header.Get("Retry-After"), time.Now()), longestWait), min(step, c.Every))
-		if err := retry.Wait(ctx, min(pause, left)); err != nil {
-			return nil, fmt.Errorf("waiting for job %s, which is not done yet: %w", cmp.Or(j.ID, place(j.where())), err)
-		}
+		pause = cmp.Or(pauseOf(a), pause)
 	}
 }
 
