@@ -349,6 +349,7 @@ func TestJobsFail(t *testing.T) {
 			w.Header().Set("Content-Length", "100")
 			says(200, `{"n":0}`)(w, nil)
 		}), nil, `downloading file 1 of a job: GET`, false, false},
+		"a file is 304":   {at("/files/", says(304, "")), nil, `the server answers 304 to a request without a condition`, false, false},
 		"a gzip is cut":   {at("/files/", says(200, "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff\xaaV")), nil, `the answer ends too early`, false, false},
 		"a file too long": {nil, func(c *Config) { c.MaxBody = 100 }, `the answer is longer than max_body (100`, true, false},
 	} {

@@ -149,6 +149,9 @@ func (p *pager) read(ctx context.Context) (*page, error) {
 	}
 	pg := &page{spot: p.at, answer: a}
 	if a.unchanged {
+		if p.jobs != nil || p.at.Page > 1 || len(p.condition) == 0 {
+			return nil, fmt.Errorf("page %d of %s: the server answers 304 to a request without a condition", pg.Page, place(a.url))
+		}
 		pg.last, p.over = true, true
 		return pg, nil
 	}

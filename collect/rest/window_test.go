@@ -170,6 +170,16 @@ func TestAlike(t *testing.T) {
 	b.expect(`{"n":1,"at":"2001-01-01T00:00:00Z","link":"a"}`, dated(2, "2001-01-01T00:00:00Z"))
 }
 
+// TestNotModified: an answer that has nothing, because nothing has changed since nobody asked when, is no empty page.
+func TestNotModified(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotModified) })
+	since(&b.c)
+	if err := b.once(); err == nil || !strings.Contains(err.Error(), "304 to a request without a condition") {
+		t.Error(err)
+	}
+}
+
 // TestMaxSeen: a window that has more items than can be remembered stops before one is there twice.
 func TestMaxSeen(t *testing.T) {
 	t.Parallel()
