@@ -424,6 +424,9 @@ func TestJobsInNoHurry(t *testing.T) {
 				}()
 				time.Sleep(time.Second)
 			}
+			if len(submits) < 7 {
+				t.Fatalf("%s: submits at %s", fails, submits)
+			}
 			for i, least := range []time.Duration{0, 20 * time.Second, 40 * time.Second, 80 * time.Second, 160 * time.Second, 5 * time.Minute, 5 * time.Minute} {
 				before := time.Duration(0)
 				if i > 0 {
@@ -468,7 +471,7 @@ func TestJobPolls(t *testing.T) {
 		}
 		bubble(t, set, o.ServeHTTP, func(b *bench, err error, _ time.Duration) {
 			if err != nil {
-				t.Fatal(err)
+				b.t.Fatal(err)
 			}
 			b.expect(numbers(0, 1)...)
 			if got := fmt.Sprint(polls); got != want {
