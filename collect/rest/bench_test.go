@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -132,6 +133,15 @@ func (b *bench) items() []string {
 func (b *bench) expect(want ...string) {
 	b.t.Helper()
 	if d := gocmp.Diff(append([]string{}, want...), b.items()); d != "" {
+		b.t.Errorf("items (-want +got):\n%s", d)
+	}
+}
+
+func (b *bench) expectInAnyOrder(want ...string) {
+	b.t.Helper()
+	got := b.items()
+	slices.Sort(got)
+	if d := gocmp.Diff(slices.Sorted(slices.Values(want)), got); d != "" {
 		b.t.Errorf("items (-want +got):\n%s", d)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -168,11 +167,9 @@ func TestChildrenAtRandom(t *testing.T) {
 		b.log.Fail(0)
 		b.log.Lose(0)
 		b.must()
-		got, want := b.items(), allLines(7)
-		slices.Sort(got)
-		slices.Sort(want)
-		if !slices.Equal(got, want) {
-			t.Errorf("%d: %q", seed, got)
+		b.expectInAnyOrder(allLines(7)...)
+		if t.Failed() {
+			t.Fatalf("with seed %d", seed)
 		}
 	}
 }
@@ -242,12 +239,7 @@ func TestChildrenWait(t *testing.T) {
 	release()
 	stop()
 	b.must()
-	got, want := b.items(), allLines(7)
-	slices.Sort(got)
-	slices.Sort(want)
-	if !slices.Equal(got, want) {
-		t.Errorf("%q", got)
-	}
+	b.expectInAnyOrder(allLines(7)...)
 }
 
 // TestChildrenAreForgotten: the children of items on pages that are read do not count, and those that are too many stop before one is there twice.
@@ -262,12 +254,7 @@ func TestChildrenAreForgotten(t *testing.T) {
 	}
 	b.c.Incremental.MaxSeen = 18
 	b.must()
-	got, want := b.items(), allLines(7)
-	slices.Sort(got)
-	slices.Sort(want)
-	if !slices.Equal(got, want) {
-		t.Errorf("%q", got)
-	}
+	b.expectInAnyOrder(allLines(7)...)
 }
 
 // TestChildrenElsewhere: an address that an item has gets the credentials only where it may.

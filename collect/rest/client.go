@@ -30,6 +30,10 @@ type request struct {
 	url    *url.URL
 	header http.Header
 	body   []byte
+
+	single bool // it starts something, so that one that is perhaps taken is not sent again
+	abroad bool // it may go to hosts that must not get the credentials, without them
+	bare   bool // it goes without them
 }
 
 // answer is a whole one.
@@ -47,6 +51,7 @@ type client struct {
 	http  *http.Client
 	limit *rate.Limiter
 	auth  credentials
+	jobs  *jobs // nil if the source has none
 }
 
 const (
@@ -127,7 +132,8 @@ func (c *client) fetch(ctx context.Context, r request) (*answer, error) {
 			renewed = true // a token may have run out early; a new one that is refused too is another matter
 			continue
 		}
-		if try == tries || retry.Classify(err) == retry.Permanent {
+		taken := r.single && no.pause == 0 && no.code != http.StatusTooManyRequests
+		if try == tries || taken || retry.Classify(err) == retry.Permanent {
 			return nil, fmt.Errorf("%s %s: %w", r.method, place(r.url), err)
 		}
 		if err := retry.Wait(ctx, max(no.pause, wait.Next())); err != nil {
@@ -147,8 +153,15 @@ func (c *client) once(ctx context.Context, r request) (*answer, error) {
 	if err := c.limit.Wait(ctx); err != nil {
 		return nil, err
 	}
-	if err := c.auth.ready(ctx, c); err != nil {
-		return nil, err
+	if r.abroad {
+		if err := c.admit(&r, r.url); err != nil {
+			return nil, retry.Stop(err)
+		}
+	}
+	if !r.bare {
+		if err := c.auth.ready(ctx, c); err != nil {
+			return nil, err
+		}
 	}
 	errSlow := fmt.Errorf("the answer was not there within timeout (%s)", c.c.Timeout)
 	own, cancel := context.WithTimeoutCause(ctx, c.c.Timeout, errSlow)
@@ -165,11 +178,24 @@ func (c *client) once(ctx context.Context, r request) (*answer, error) {
 		case hop == hops:
 			return nil, retry.Stop(fmt.Errorf("more than %d redirects, the last to %s", hops, place(to)))
 		}
-		if err := c.allowed(to); err != nil {
+		if err := c.admit(&r, to); err != nil {
 			return nil, retry.Stop(fmt.Errorf("a redirect to %s: %w", place(to), err))
 		}
-		r.url = to
 	}
+}
+
+// admit sends a request to a URL that a server gave, without the credentials if that is where they must not go.
+func (c *client) admit(r *request, to *url.URL) error {
+	r.url = to
+	err := c.allowed(to)
+	if err == nil || !r.abroad {
+		return err
+	}
+	r.bare, r.header = true, r.header.Clone()
+	for name := range c.c.Headers {
+		r.header.Del(name) // often a key
+	}
+	return c.safe(to)
 }
 
 // send sends a request and reads the answer, or where it is redirected to.
@@ -181,8 +207,10 @@ func (c *client) send(ctx context.Context, r request) (a *answer, to *url.URL, e
 	}
 	req.Header = r.header.Clone()
 	req.Header.Set("Accept-Encoding", "gzip")
-	if err := c.auth.apply(req, r.body); err != nil {
-		return nil, nil, err
+	if !r.bare {
+		if err := c.auth.apply(req, r.body); err != nil {
+			return nil, nil, err
+		}
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -202,7 +230,7 @@ func (c *client) send(ctx context.Context, r request) (a *answer, to *url.URL, e
 		}
 		return nil, to, nil
 	case code < 200 || code >= 400:
-		return nil, nil, c.refusal(resp)
+		return nil, nil, c.refusal(r, resp)
 	}
 	body, err := c.read(resp)
 	if err != nil {
@@ -212,8 +240,15 @@ func (c *client) send(ctx context.Context, r request) (a *answer, to *url.URL, e
 }
 
 // refusal is the error of a status, and whether to come again.
-func (c *client) refusal(resp *http.Response) error {
+func (c *client) refusal(r request, resp *http.Response) error {
 	body, _ := readUpTo(resp, 64<<10) // for a person
+	if r.abroad {
+		for _, values := range r.url.Query() {
+			for _, v := range longer(8, values) { // the signature of an address
+				body = bytes.ReplaceAll(body, []byte(v), []byte("***"))
+			}
+		}
+	}
 	err := fmt.Errorf("the server answers %s: %q", resp.Status, c.beginning(body))
 	pause := retryAfter(resp.Header.Get("Retry-After"), time.Now())
 	again := resp.StatusCode >= 500 || slices.Contains([]int{http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests}, resp.StatusCode) ||
@@ -274,14 +309,24 @@ func readPlain(r io.Reader, limit int64) ([]byte, error) {
 	return body, err
 }
 
-// allowed says why a URL that a server gave may not have the credentials.
-func (c *client) allowed(u *url.URL) error {
-	home := c.home
+// safe says why nothing may be asked of a URL that a server gave.
+func (c *client) safe(u *url.URL) error {
 	switch {
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 		return errors.New("it is no address")
-	case home.Scheme == "https" && u.Scheme != "https":
+	case c.home.Scheme == "https" && u.Scheme != "https":
 		return errors.New("it is not encrypted, as url is")
+	}
+	return nil
+}
+
+// allowed says why a URL that a server gave may not have the credentials.
+func (c *client) allowed(u *url.URL) error {
+	if err := c.safe(u); err != nil {
+		return err
+	}
+	home := c.home
+	switch {
 	case strings.EqualFold(u.Host, home.Host): // the other scheme can only be https
 		return nil
 	case slices.ContainsFunc(c.c.AllowHosts, func(h string) bool { return strings.EqualFold(h, u.Host) || strings.EqualFold(h, u.Hostname()) }):
@@ -304,9 +349,6 @@ func (c *client) beginning(body []byte) string {
 
 // secrets are what may not be in a text. What is very short is no secret, and would be everywhere.
 func (c *client) secrets() []string {
-	least := func(n int, all []string) []string {
-		return slices.DeleteFunc(all, func(s string) bool { return len(s) < n })
-	}
 	var others []string
 	for _, v := range c.c.Headers {
 		others = append(others, v.Reveal())
@@ -319,5 +361,10 @@ func (c *client) secrets() []string {
 	for _, values := range c.home.Query() {
 		others = append(others, values...)
 	}
-	return append(least(4, c.auth.secrets()), least(8, others)...)
+	return append(longer(4, c.auth.secrets()), longer(8, others)...)
+}
+
+// longer are those of at least n bytes.
+func longer(n int, all []string) []string {
+	return slices.DeleteFunc(all, func(s string) bool { return len(s) < n })
 }

@@ -155,7 +155,7 @@ func TestSlowServers(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := s.pages(c, s.items, window("", ""))
-		r, err := p.request(t.Context())
+		r, err := p.request()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -172,7 +172,7 @@ func TestSlowServers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := s.pages(c, s.items, window("", "")).request(t.Context())
+	r, err := s.pages(c, s.items, window("", "")).request()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -408,7 +408,7 @@ func TestTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := s.pages(c, s.items, window("", "")).request(t.Context())
+	r, err := s.pages(c, s.items, window("", "")).request()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,6 +37,7 @@ type Config struct {
 	Every       time.Duration `yaml:"every"`
 	Auth        Auth          `yaml:"auth"`
 	XML         XML           `yaml:"xml"`
+	Job         Job           `yaml:"job"`
 	Children    Children      `yaml:"children"`
 	Incremental Incremental   `yaml:"incremental"`
 	// RateLimit is how many requests a second may be made; 0 is any number.
@@ -268,6 +269,7 @@ const (
 func DefaultConfig() Config {
 	return Config{
 		Resource: defaultResource(), Every: 5 * time.Minute, Timeout: time.Minute, MaxBody: 32 << 20, MaxPages: 100_000,
+		Job:         Job{Every: 10 * time.Second, Deadline: time.Hour},
 		Children:    Children{Resource: defaultResource(), NotFound: notFoundMalformed},
 		Incremental: Incremental{Format: spellISO, Lag: time.Minute, Order: orderAny, MaxSeen: 100_000},
 	}
@@ -355,6 +357,7 @@ func (c *Config) Validate() setting.Faults {
 	}
 	c.Auth.check(k.at("auth"))
 	c.checkIncremental(k.at("incremental"))
+	c.Job.check(k.at("job"), c)
 	c.Children.check(k.at("children"), c)
 	return f
 }

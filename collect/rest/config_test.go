@@ -64,6 +64,22 @@ func TestValidate(t *testing.T) {
 		}, []string{"paginate.header_cursor.header: is", "paginate.header_cursor.param: is", "paginate.more: is no jq", "paginate.total: is no jq"}},
 		"csv":    {func(c *Config) { c.Format, c.Records = formatCSV, ".[]" }, []string{"format: must be json or xml"}},
 		"arrays": {func(c *Config) { c.XML.Arrays = []string{"/a", "*", "b/c"} }, []string{"xml.arrays: goes with", "xml.arrays: must be names"}},
+		"a job": {func(c *Config) {
+			c.Job = Job{ID: "(", Poll: "ftp://a", PollBody: "{incremental.start}", Failed: "(", Link: "(", Every: -1}
+			c.Paginate.Cursor, c.Records, c.Method = &Cursor{Path: ".a", Body: ".a"}, ".[]", methodPost
+			c.Headers = map[string]setting.Secret{"A": "{incremental.start}"}
+			c.Incremental.Path, c.Incremental.Initial, c.Incremental.Format = ".a", "0", spellInteger
+		}, []string{
+			"job.id: is no jq", "job.poll: is no jq", "job.poll_body: cannot have {incremental", "job.done: is missing", "job.failed: is no jq", "job.link: is no jq", "job.download: is missing",
+			"job.poll: cannot go with {incremental", "job.every: must be", "job.deadline: must be", "job.download: has no body", "job.done: cannot go with incremental.format: integer",
+		}},
+		"a job in order": {func(c *Config) {
+			c.Job.Poll, c.Job.Done, c.Job.Download = "http://me@api.example/{job.id}", ".a", "https:///{job.id}"
+			c.URL = "https://api.example/{incremental.start}"
+			c.Incremental.Path, c.Incremental.Initial, c.Incremental.Order = ".a", "2026-01-01", orderAscending
+		}, []string{
+			"job.poll: must not have a user", "job.download: must be an address", "job.id: is missing", "job.done: cannot go with incremental.order: ascending",
+		}},
 		"children": {func(c *Config) {
 			c.Children.URL, c.Children.NotFound, c.Children.Format, c.Children.Body = "https://api.example/lines", "skip", "yaml", "{incremental.start}"
 			c.Children.Include, c.Children.Key = map[string]string{"a": "("}, ")"

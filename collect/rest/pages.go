@@ -26,6 +26,8 @@ type spot struct {
 	At int64 `json:"at,omitempty"`
 	// Next is a cursor, as JSON, or a link.
 	Next string `json:"next,omitempty"`
+	// File is which of a job's files it is of, from 0.
+	File int `json:"file,omitempty"`
 }
 
 // page is one, read.
@@ -37,7 +39,7 @@ type page struct {
 	answer  *answer
 }
 
-// pager reads the pages of one pass over a resource.
+// pager reads the pages of one pass over a resource, or of the files of a job.
 //
 // What would make a pass endless or cut it short is an error: a page, a cursor or a link that was there before, more pages than
 // max_pages, fewer items than total. A page that is short is never taken for the last one.
@@ -53,6 +55,10 @@ type pager struct {
 	asked     map[string]bool
 	sums      map[digest]int
 	condition http.Header // for the first page
+
+	jobs  *jobs      // nil if the resource itself has the pages
+	span  string     // what the job is for, beside the configuration
+	files []*url.URL // of the job; nil until it is done
 }
 
 // resource is what has pages, and its queries.
@@ -104,14 +110,23 @@ func window(start, end string) fill {
 }
 
 func (s *Source) pages(c *client, res *resource, f fill) *pager {
-	p := &pager{s: s, c: c, res: res, fill: f, at: spot{Page: 1}, whole: true, asked: map[string]bool{}, sums: map[digest]int{}}
-	if n := res.Paginate.PageNumber; n != nil {
+	p := &pager{s: s, c: c, res: res, fill: f}
+	if res == s.items {
+		p.jobs = c.jobs
+	}
+	p.begin(spot{Page: 1})
+	return p
+}
+
+// begin takes a spot for where pages begin that have nothing to do with those before.
+func (p *pager) begin(at spot) {
+	p.at, p.whole, p.count, p.asked, p.sums = at, true, 0, map[string]bool{}, map[digest]int{}
+	if n := p.res.Paginate.PageNumber; n != nil {
 		p.at.At = 1
 		if n.Start != nil {
 			p.at.At = *n.Start
 		}
 	}
-	return p
 }
 
 // next reads the next page; nil after the last one.
@@ -119,16 +134,24 @@ func (p *pager) next(ctx context.Context) (*page, error) {
 	if p.over {
 		return nil, nil
 	}
-	r, err := p.request(ctx)
+	pg, err := p.read(ctx)
 	if err != nil {
-		return nil, err
+		return nil, p.jobs.overdue(ctx, err)
 	}
-	a, err := p.c.fetch(ctx, r)
+	return pg, nil
+}
+
+// read reads the page at p.at, and finds the one after it.
+func (p *pager) read(ctx context.Context) (*page, error) {
+	a, err := p.ask(ctx)
 	if err != nil {
 		return nil, err
 	}
 	pg := &page{spot: p.at, answer: a}
 	if a.unchanged {
+		if p.jobs != nil || p.at.Page > 1 || len(p.condition) == 0 {
+			return nil, fmt.Errorf("page %d of %s: the server answers 304 to a request without a condition", pg.Page, place(a.url))
+		}
 		pg.last, p.over = true, true
 		return pg, nil
 	}
@@ -138,55 +161,82 @@ func (p *pager) next(ctx context.Context) (*page, error) {
 		err = p.follow(ctx, pg, document)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("page %d of %s: %w", pg.Page, place(r.url), err)
+		return nil, fmt.Errorf("page %d of %s: %w", pg.Page, place(a.url), err)
 	}
 	pg.last = p.over
 	return pg, nil
 }
 
-// request is that for the page at p.at.
-func (p *pager) request(ctx context.Context) (request, error) {
-	c := p.res
-	r := request{method: c.Method, header: http.Header{"Accept": {accepts[c.Format]}, "User-Agent": {"headwater"}}}
-	for name, v := range p.s.c.Headers {
-		r.header.Set(name, p.fill.plain.Replace(v.Reveal()))
+// ask fetches the page at p.at.
+func (p *pager) ask(ctx context.Context) (*answer, error) {
+	if p.jobs != nil {
+		return p.file(ctx)
+	}
+	r, err := p.request()
+	if err != nil {
+		return nil, err
 	}
 	if p.at.Page == 1 {
 		maps.Copy(r.header, p.condition)
 	}
-	linked := c.Paginate.Link != nil || c.Paginate.LinkHeader != nil
+	if !p.linked() {
+		q := r.url.Query()
+		err = p.place(ctx, q, &r)
+		r.url.RawQuery = q.Encode()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p.c.fetch(ctx, r)
+}
+
+// linked says that the page has an address of its own, with its own parameters.
+func (p *pager) linked() bool {
+	return p.at.Next != "" && (p.res.Paginate.Link != nil || p.res.Paginate.LinkHeader != nil)
+}
+
+// request is one as all of the source's are.
+func (s *Source) request(method string, u *url.URL, accept string, f fill) request {
+	r := request{method: method, url: u, header: http.Header{"Accept": {accept}, "User-Agent": {"headwater"}}}
+	for name, v := range s.c.Headers {
+		r.header.Set(name, f.plain.Replace(v.Reveal()))
+	}
+	return r
+}
+
+// request is that for the resource, or for a page of it that is linked.
+func (p *pager) request() (request, error) {
+	c := p.res
 	address := p.fill.address.Replace(c.URL)
 	if strings.HasPrefix(c.URL, parentPrefix) {
 		address = p.fill.plain.Replace(c.URL) // it is one
 	}
-	if linked && p.at.Next != "" {
+	if p.linked() {
 		address = p.at.Next
 	}
 	u, err := url.Parse(address)
 	if err != nil {
-		return r, retry.Stop(errors.New("rest.url is no address"))
+		return request{}, retry.Stop(errors.New("rest.url is no address"))
 	}
 	if c == p.s.children {
 		u = p.c.home.ResolveReference(u)
 		if err := p.c.allowed(u); err != nil {
-			return r, retry.Stop(fmt.Errorf("children.url gives %s: %w", place(u), err))
+			return request{}, retry.Stop(fmt.Errorf("children.url gives %s: %w", place(u), err))
 		}
 	}
-	r.url = u
+	r := p.s.request(c.Method, u, accepts[c.Format], p.fill)
 	if c.Body != "" {
 		r.header.Set("Content-Type", "application/json")
 		r.body = []byte(p.fill.json.Replace(c.Body.Reveal()))
 	}
-	if linked && p.at.Next != "" {
-		return r, nil // a link has its own parameters
+	if !p.linked() {
+		q := u.Query()
+		for name, v := range c.Params {
+			q.Set(name, p.fill.plain.Replace(v.Reveal()))
+		}
+		u.RawQuery = q.Encode()
 	}
-	q := u.Query()
-	for name, v := range c.Params {
-		q.Set(name, p.fill.plain.Replace(v.Reveal()))
-	}
-	err = p.place(ctx, q, &r)
-	u.RawQuery = q.Encode()
-	return r, err
+	return r, nil
 }
 
 var accepts = map[string]string{
@@ -268,13 +318,20 @@ func (p *pager) follow(ctx context.Context, pg *page, document any) error {
 		found = false // without asking for a page that some servers refuse
 	}
 	if !found {
-		p.over = true
 		if p.whole && p.count < total {
 			return p.stop(fmt.Errorf("paginate.total says that there are %d items and all pages together have %d", total, p.count))
 		}
+		p.end(pg)
 		return nil
 	}
 	return p.check(pg, next)
+}
+
+// end goes on after the last page of a resource or a file.
+func (p *pager) end(pg *page) {
+	if p.over = pg.File+1 >= len(p.files); !p.over {
+		p.begin(spot{Page: pg.Page + 1, File: pg.File + 1})
+	}
 }
 
 // check keeps a pass from going round.
@@ -287,7 +344,7 @@ func (p *pager) check(pg *page, next spot) error {
 	if next.Next != "" {
 		if p.asked[next.Next] {
 			if len(pg.records) == 0 {
-				p.over = true // where nothing is left some servers give the cursor that they were asked with
+				p.end(pg) // where nothing is left some servers give the cursor that they were asked with
 				return nil
 			}
 			return retry.Stop(errors.New("its cursor or link to the next page was given before: the pages go round"))
@@ -297,7 +354,7 @@ func (p *pager) check(pg *page, next spot) error {
 	if pg.Page >= p.s.c.MaxPages {
 		return retry.Stop(fmt.Errorf("there are more than max_pages (%d)", p.s.c.MaxPages))
 	}
-	next.Page = pg.Page + 1
+	next.Page, next.File = pg.Page+1, pg.File
 	p.at = next
 	return nil
 }
@@ -334,7 +391,7 @@ func (p *pager) following(ctx context.Context, pg *page, document any) (next spo
 	case way.HeaderCursor != nil:
 		v := pg.answer.header.Get(way.HeaderCursor.Header)
 		text, err := json.Marshal(v)
-		return spot{Next: string(text)}, v != "", err
+		return spot{Next: string(text)}, v != "" && v != "null", err // as Salesforce spells none
 	case way.Link != nil:
 		v, err := p.res.next.one(ctx, document)
 		if err != nil {
@@ -366,13 +423,19 @@ func (p *pager) link(pg *page, text string) (next spot, found bool, err error) {
 	if err := p.c.allowed(u); err != nil {
 		return next, false, retry.Stop(fmt.Errorf("its link to the next page: %w", err))
 	}
-	u.User, u.Fragment = nil, ""
-	if k := p.s.c.Auth.APIKey; k != nil && k.In == inQuery {
-		q := u.Query()
+	return spot{Next: p.s.c.keyless(u)}, true, nil
+}
+
+// keyless is an address without the key that requests get.
+func (c *Config) keyless(u *url.URL) string {
+	bare := *u
+	bare.User, bare.Fragment = nil, ""
+	if k := c.Auth.APIKey; k != nil && k.In == inQuery {
+		q := bare.Query()
 		q.Del(k.Name)
-		u.RawQuery = q.Encode()
+		bare.RawQuery = q.Encode()
 	}
-	return spot{Next: u.String()}, true, nil
+	return bare.String()
 }
 
 // nextOf finds the target with rel=next in Link headers.

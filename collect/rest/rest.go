@@ -1,6 +1,6 @@
 // Package rest polls an HTTP API for items.
 //
-// What enters: the pages of one resource. What leaves: their items. With incremental, what is new since the last poll, each item once; without, at
+// What enters: the pages of one resource, or the files of jobs. What leaves: their items. With incremental, what is new since the last poll, each item once; without, at
 // every poll all there is, unless nothing has changed. With children, what is read for each item leaves in its place.
 // Rules: docs/sources/rest.md.
 //
@@ -12,6 +12,7 @@
 //  3. Without, a poll goes on after a failure only on the same page with the same items; otherwise it begins anew.
 //  4. A pass over pages that goes round, or ends before it should, is an error.
 //  5. Credentials go to the host of url and to those of allow_hosts, and into no text.
+//  6. A job that was submitted in vain has the next one wait, also in the next process. A window begins no later than the job was submitted that read the one before.
 //
 // Goroutines of Run: those of net/http for its connections, which end with it.
 package rest
@@ -48,6 +49,9 @@ type Source struct {
 	include []parent // what children get of it
 	own     query    // the key of children
 
+	queries jobQueries
+	job     jobResume // the last of this process
+
 	repeated map[string]bool // elements of XML that were warned of
 }
 
@@ -63,6 +67,12 @@ func New(c Config, base string, log *slog.Logger) (*Source, error) {
 	}
 	if err := compileAll([]compiled{{&s.value, c.Incremental.Path}, {&s.key, c.Incremental.Key}}); err != nil {
 		return nil, err
+	}
+	if s.queries, err = c.Job.compile(); err != nil {
+		return nil, err
+	}
+	if c.Job.used() {
+		s.c.Paginate.Reread = false // what a job has found does not move between its pages
 	}
 	if c.Children.URL != "" {
 		return s, s.compileChildren()
@@ -92,6 +102,9 @@ func (s *Source) Run(ctx context.Context, out collect.Out, once bool) error {
 		return err
 	}
 	defer c.http.CloseIdleConnections()
+	if c.jobs, err = s.jobs(c, out); err != nil {
+		return err
+	}
 	poll, due := s.snapshots(c, out)
 	if s.c.Incremental.Path != "" {
 		if poll, due, err = s.windows(c, out); err != nil {
@@ -161,6 +174,26 @@ func mark(ctx context.Context, out collect.Out, stream string, resume any) error
 		return err
 	}
 	return out.Mark(ctx, stream, text, false, nil)
+}
+
+// markKept says where a stream goes on, and returns when that would survive a kill, or after most.
+func markKept(ctx context.Context, out collect.Out, stream string, resume any, most time.Duration) error {
+	text, err := json.Marshal(resume)
+	if err != nil {
+		return err
+	}
+	kept := make(chan struct{})
+	if err := out.Mark(ctx, stream, text, false, func() { close(kept) }); err != nil {
+		return err
+	}
+	select {
+	case <-kept:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(most): // an Out that keeps nothing, or a slow Kafka, which a failing snapshot will tell of
+		return nil
+	}
 }
 
 // recall reads a stream's resume; false if there is none.

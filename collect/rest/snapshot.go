@@ -14,7 +14,7 @@ const snapshotStream = "snapshot"
 
 // snapshot is where that stream stands.
 type snapshot struct {
-	// Poll is when the poll began, in milliseconds since 1970.
+	// Poll is when the poll began, or its job was submitted, in milliseconds since 1970.
 	Poll int64 `json:"poll"`
 	// Spot is the page of the last item, Items how many of its items are emitted, Sum the digest of all of them.
 	Spot  spot   `json:"spot,omitzero"`
@@ -56,6 +56,9 @@ func (s *Source) snapshots(c *client, out collect.Out) (poll func(context.Contex
 
 // anew is a poll from the first page on.
 func (s *Source) anew(ctx context.Context, c *client, out collect.Out, last *snapshot) error {
+	if c.jobs != nil && c.jobs.Begun == last.Poll {
+		c.jobs.For = "" // it was read to its end, or is not as it was
+	}
 	p := s.pages(c, s.items, window("", ""))
 	p.condition = http.Header{}
 	if last.Done && last.ETag != "" {
@@ -71,7 +74,10 @@ func (s *Source) anew(ctx context.Context, c *client, out collect.Out, last *sna
 	}
 	same := last.Done && string(last.Sum) == string(pg.sum[:])
 	if pg.answer.unchanged || pg.last && same {
-		return nil
+		return c.jobs.finish(ctx)
+	}
+	if c.jobs != nil {
+		began = c.jobs.Begun
 	}
 	*last = snapshot{Poll: began}
 	_, err = s.rest(ctx, c, out, p, pg, 0, last)
@@ -82,6 +88,9 @@ func (s *Source) anew(ctx context.Context, c *client, out collect.Out, last *sna
 func (s *Source) goOn(ctx context.Context, c *client, out collect.Out, last *snapshot) (ended bool, err error) {
 	p := s.pages(c, s.items, window("", ""))
 	p.at, p.whole = last.Spot, last.Spot.Page <= 1
+	if c.jobs != nil && (c.jobs.Begun != last.Poll || c.jobs.For != c.jobs.name(p)) {
+		return false, nil // two jobs have not the same files
+	}
 	pg, err := p.next(ctx)
 	if err != nil {
 		// A cursor may have run out. That there is no page at all is found out by the poll that begins anew.
@@ -122,7 +131,10 @@ func (s *Source) rest(ctx context.Context, c *client, out collect.Out, p *pager,
 		}
 		if pg.last {
 			*last = done
-			return true, mark(ctx, out, snapshotStream, last)
+			if err := mark(ctx, out, snapshotStream, last); err != nil {
+				return true, err
+			}
+			return true, c.jobs.finish(ctx)
 		}
 		if pg, err = p.next(ctx); err != nil {
 			return false, err

@@ -188,22 +188,7 @@ func (a *Refresh) keep(ctx context.Context, out collect.Out, text string) error 
 	if err != nil {
 		return err
 	}
-	resume, err := json.Marshal(refreshResume{sealed})
-	if err != nil {
-		return err
-	}
-	kept := make(chan struct{})
-	if err := out.Mark(ctx, refreshStream, resume, false, func() { close(kept) }); err != nil {
-		return err
-	}
-	select {
-	case <-kept:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(longestMark): // an Out that keeps nothing, or a slow Kafka, which a failing snapshot will tell of
-		return nil
-	}
+	return markKept(ctx, out, refreshStream, refreshResume{sealed}, longestMark)
 }
 
 func (a *Refresh) cipher() (cipher.AEAD, error) {

@@ -190,10 +190,11 @@ func (w *windows) poll(ctx context.Context) error {
 			// The items say how far the API's clock is; what they say of the future is not believed, because a window there would hide all that comes.
 			next = w.newest - inc.lag()
 			if inc.Format != spellInteger {
-				next = min(next, now-inc.lag())
+				next = min(next, w.c.jobs.asOf(now)-inc.lag())
 			}
 		}
-		if err := w.advance(ctx, next); err != nil || !old {
+		stale := w.c.jobs.stale()
+		if err := w.advance(ctx, next); err != nil || !old && !stale {
 			return err
 		}
 	}
@@ -220,7 +221,7 @@ func (w *windows) backfill(ctx context.Context) error {
 // advance moves the beginning of the next window.
 func (w *windows) advance(ctx context.Context, to int64) error {
 	if to <= w.start {
-		return nil
+		return w.c.jobs.finish(ctx)
 	}
 	// Invariant 2: the mark is about the items of other streams.
 	if err := w.drain(ctx); err != nil {
@@ -239,7 +240,7 @@ func (w *windows) advance(ctx context.Context, to int64) error {
 		}
 		delete(w.seen, sum)
 	}
-	return nil
+	return w.c.jobs.finish(ctx)
 }
 
 func (w *windows) drain(ctx context.Context) error {
@@ -267,7 +268,7 @@ func (w *windows) read(ctx context.Context, end int64, old bool) error {
 		if old {
 			before = end // nothing new comes into a window of the past
 		}
-		pages, missed, err := w.pass(ctx, end, before)
+		pages, missed, err := w.pass(ctx, end, before, old)
 		switch {
 		case err != nil:
 			return err
@@ -282,15 +283,23 @@ func (w *windows) read(ctx context.Context, end int64, old bool) error {
 }
 
 // pass reads all pages of the window. missed says that it has found what is before a time up to which an earlier pass should have found all.
-func (w *windows) pass(ctx context.Context, end, before int64) (pages int, missed bool, err error) {
+func (w *windows) pass(ctx context.Context, end, before int64, old bool) (pages int, missed bool, err error) {
 	p := w.pages(w.start, end)
+	p.span = strconv.FormatInt(w.start, 10)
+	if old {
+		p.span += "-" + strconv.FormatInt(end, 10) // otherwise it ends with the job, whatever the time is by now
+	}
+	alike := map[digest]int{}
 	for {
 		pg, err := p.next(ctx)
 		if pg == nil || err != nil {
 			return pages, missed, err
 		}
 		pages++
-		t, err := w.take(ctx, pg, w.start, end)
+		if p.jobs == nil {
+			clear(alike) // what says the same on another page has moved there
+		}
+		t, err := w.take(ctx, pg, w.start, end, alike)
 		if err != nil {
 			return pages, false, err
 		}
@@ -350,7 +359,7 @@ func (w *windows) forward(ctx context.Context, from, end int64, again bool) (to 
 			// An API without pages is asked again until nothing comes.
 			return from, w.s.c.Paginate.any() || fresh == 0, nil
 		}
-		t, err := w.take(ctx, pg, from, end)
+		t, err := w.take(ctx, pg, from, end, map[digest]int{})
 		if err != nil {
 			return 0, false, err
 		}
@@ -386,11 +395,10 @@ type taken struct {
 	oldest, last int64 // the least time of these; that of the page's last item
 }
 
-// take emits the items of a page that are in the window and that Kafka has not.
-func (w *windows) take(ctx context.Context, pg *page, start, end int64) (t taken, err error) {
+// take emits the items of a page that are in the window and that Kafka has not. alike counts those that say the same.
+func (w *windows) take(ctx context.Context, pg *page, start, end int64, alike map[digest]int) (t taken, err error) {
 	inc := &w.s.c.Incremental
 	t = taken{oldest: math.MaxInt64, last: start}
-	alike := map[digest]int{}
 	for i := range pg.records {
 		r := &pg.records[i]
 		at, err := w.timeOf(ctx, r)
@@ -478,7 +486,7 @@ func (w *windows) timeOf(ctx context.Context, r *record) (int64, error) {
 	return at, nil
 }
 
-// name is what an item is known by: its key and time, or else all that it says, in whatever order. Items of one page that say the same are different ones.
+// name is what an item is known by: its key and time, or else all that it says, in whatever order. Items of one page, or job, that say the same are different ones.
 func (r *record) name(ctx context.Context, key query, at int64, alike map[digest]int) (digest, error) {
 	if r.value == nil {
 		return digestOf(r.Data), nil

@@ -41,6 +41,11 @@ var mutants = []mutant{
 		pkg: "collect/rest", test: "TestTraps$", says: "would get the credentials",
 	},
 	{
+		name: "a job's file on another host is asked for with the credentials", file: "collect/rest/client.go",
+		old: "r.bare, r.header = true,", replacement: "r.bare, r.header = false,",
+		pkg: "collect/rest", test: "TestJobCredentials$", says: "another host is asked with",
+	},
+	{
 		name: "a lost cursor is gone on without", file: "kafka/replay.go",
 		old: "case offset < begin && r.kept:", replacement: "case offset < begin && r.kept && false:",
 		pkg: "tests/flow", test: "TestTornFiles/headwater-data/kafka/partitions/headwater_cursors-0/0.dat_empty$",
