@@ -282,10 +282,9 @@ func unchanged(a, b fs.FileInfo) bool {
 
 // readAll reads the files that come until there are no more.
 func (v *visit) readAll(ctx context.Context, work <-chan *file) error {
-	var scratch []byte
 	for f := range work {
 		began := time.Now()
-		tail, err := v.readGuarded(ctx, f, &scratch)
+		tail, err := v.readGuarded(ctx, f)
 		if _, isStopped := errors.AsType[stopped](err); isStopped {
 			return err
 		}
@@ -318,7 +317,7 @@ func (v *visit) readAll(ctx context.Context, work <-chan *file) error {
 	return nil
 }
 
-func (v *visit) readGuarded(ctx context.Context, f *file, scratch *[]byte) (tail bool, err error) {
+func (v *visit) readGuarded(ctx context.Context, f *file) (tail bool, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("reading %s panicked, please report this: %v\n%s", f.path, p, debug.Stack())
@@ -327,7 +326,7 @@ func (v *visit) readGuarded(ctx context.Context, f *file, scratch *[]byte) (tail
 	if f.posErr != nil {
 		return false, f.posErr
 	}
-	return v.read(ctx, f, scratch)
+	return v.read(ctx, f)
 }
 
 // those are the files of which something is true while v.mu is held.

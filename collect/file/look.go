@@ -51,8 +51,7 @@ func (s *Source) Look(ctx context.Context, path string, out collect.Out) (format
 	if f.seen, err = os.Stat(path); err != nil {
 		return nil, err
 	}
-	var scratch []byte
-	_, err = v.readGuarded(ctx, f, &scratch)
+	_, err = v.readGuarded(ctx, f)
 	for _, part := range append(v.those(func(*file) bool { return true }), f) {
 		if part.format != "" {
 			formats = append(formats, part.format)

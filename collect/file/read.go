@@ -61,7 +61,7 @@ type stopped struct{ error }
 func (s stopped) Unwrap() error { return s.error }
 
 // read reads what is new in a file. tail says that something is left at its end that waits until the file has settled.
-func (v *visit) read(ctx context.Context, f *file, scratch *[]byte) (tail bool, err error) {
+func (v *visit) read(ctx context.Context, f *file) (tail bool, err error) {
 	fd, err := v.tree.Open(ctx, f.path, f.seen)
 	if err != nil {
 		return false, err
@@ -86,29 +86,34 @@ func (v *visit) read(ctx context.Context, f *file, scratch *[]byte) (tail bool, 
 		return false, err
 	}
 	if zipped {
-		return v.archive(ctx, f, kept, fd, info, settled, scratch)
+		return v.archive(ctx, f, kept, fd, info, settled)
 	}
-	return v.generations(ctx, f, kept, scratch, func() *reader {
+	return v.generations(ctx, f, kept, func() *reader {
 		return &reader{settled: settled, doubtful: f.again, size: info.Size(), mtime: info.ModTime().UnixNano()}
 	}, func(rd *reader) error { return rd.open(fd) })
 }
 
 // generations reads a file, and again from its beginning if it turns out to be another one than its position was taken in.
-func (v *visit) generations(ctx context.Context, f *file, kept *reader, scratch *[]byte, begin func() *reader, open func(*reader) error) (tail bool, err error) {
+func (v *visit) generations(ctx context.Context, f *file, kept *reader, begin func() *reader, open func(*reader) error) (tail bool, err error) {
 	for {
 		rd := begin()
-		rd.c, rd.out, rd.f, rd.trail, rd.w = &v.s.c, v.out, f, newTrail(), &window{buf: (*scratch)[:0]}
+		buf, _ := buffers.Get().(*[]byte)
+		if buf == nil {
+			buf = new([]byte)
+		}
+		rd.c, rd.out, rd.f, rd.trail, rd.w = &v.s.c, v.out, f, newTrail(), &window{buf: (*buf)[:0]}
 		tail, err = rd.run(ctx, open)
 		if rd.close != nil {
 			_ = rd.close.Close() // it was only read
 		}
-		if cap(rd.w.buf) <= keptBuffer {
-			*scratch = rd.w.buf
+		*buf = rd.w.buf
+		if err == nil && tail && !rd.entry {
+			rd.keep()
+		}
+		if cap(*buf) <= keptBuffer {
+			buffers.Put(buf)
 		}
 		if !errors.Is(err, errReplaced) {
-			if err == nil && tail && !rd.entry {
-				rd.keep()
-			}
 			return tail, err
 		}
 		if err := f.replace(ctx, v.out, kept); err != nil {

@@ -2,6 +2,7 @@ package file
 
 import (
 	"io"
+	"sync"
 )
 
 // window is the part of a decompressed file that is in memory.
@@ -49,9 +50,12 @@ func (w *window) fill(most int) bool {
 	return n > 0
 }
 
+// buffers are those of windows, for all sources: one that has nothing to read has none.
+var buffers sync.Pool // of *[]byte
+
 const (
 	minBuffer = 256 << 10
-	// keptBuffer is the largest buffer that is used for the next file too. No max_item is less, so that no text is longer than that.
+	// keptBuffer is the largest buffer that is used for another file too. No max_item is less, so that no text is longer than that.
 	keptBuffer = 1 << 20
 )
 

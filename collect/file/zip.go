@@ -37,7 +37,7 @@ func notEOF(err error) error {
 
 // archive reads what is new in the entries of a zip archive, each of which is a file of its own. Its directory stands at its end, so that an
 // archive that has one is whole; without, it waits until the file has settled.
-func (v *visit) archive(ctx context.Context, f *file, kept *reader, fd File, info fs.FileInfo, settled bool, scratch *[]byte) (tail bool, err error) {
+func (v *visit) archive(ctx context.Context, f *file, kept *reader, fd File, info fs.FileInfo, settled bool) (tail bool, err error) {
 	f.gzip = true
 	if f.pos.At > 0 || kept != nil {
 		if err := f.replace(ctx, v.out, kept); err != nil { // it was another kind of file
@@ -69,7 +69,7 @@ func (v *visit) archive(ctx context.Context, f *file, kept *reader, fd File, inf
 			continue
 		}
 		open := func(rd *reader) error { return rd.openEntry(member, disk) }
-		waits, err := v.entry(ctx, f, name, info, settled, scratch, open)
+		waits, err := v.entry(ctx, f, name, info, settled, open)
 		if _, isStopped := errors.AsType[stopped](err); isStopped {
 			return false, err
 		}
@@ -114,7 +114,7 @@ func entryName(member *zip.File, taken map[string]bool) (name string, ok bool) {
 }
 
 // entry reads what is new in one entry.
-func (v *visit) entry(ctx context.Context, archive *file, name string, info fs.FileInfo, settled bool, scratch *[]byte, open func(*reader) error) (tail bool, err error) {
+func (v *visit) entry(ctx context.Context, archive *file, name string, info fs.FileInfo, settled bool, open func(*reader) error) (tail bool, err error) {
 	v.mu.Lock()
 	f := v.files[archive.path+"/"+name]
 	if f == nil {
@@ -139,7 +139,7 @@ func (v *visit) entry(ctx context.Context, archive *file, name string, info fs.F
 	if f.pos.Size == info.Size() && f.pos.Mtime == info.ModTime().UnixNano() {
 		return false, nil
 	}
-	return v.generations(ctx, f, nil, scratch, func() *reader {
+	return v.generations(ctx, f, nil, func() *reader {
 		return &reader{settled: settled, doubtful: archive.again, entry: true, size: info.Size(), mtime: info.ModTime().UnixNano()}
 	}, open)
 }
