@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -16,18 +17,21 @@ import (
 	"headwater/collect/collecttest"
 )
 
-// world is a feed that keeps what it has while nobody listens, and sends everything once, to whoever does.
+// world is a feed of several parts, each at an address of its own. It keeps what it has while nobody listens, and sends everything once, to
+// whoever does.
 type world struct {
-	url string
+	url   string
+	parts int
 
-	mu    sync.Mutex
-	ready sync.Cond
-	queue []int
-	ended bool
+	mu     sync.Mutex
+	ready  sync.Cond
+	queue  map[string][]int // by path
+	broken map[string]bool
+	ended  bool
 }
 
-func newWorld(t *testing.T) *world {
-	w := &world{}
+func newWorld(t *testing.T, parts int) *world {
+	w := &world{parts: parts, queue: map[string][]int{}, broken: map[string]bool{}}
 	w.ready.L = &w.mu
 	server := httptest.NewServer(http.HandlerFunc(w.serve))
 	w.url = "ws" + strings.TrimPrefix(server.URL, "http")
@@ -41,7 +45,16 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
+func path(part int) string { return "/part/" + strconv.Itoa(part) }
+
 func (w *world) serve(out http.ResponseWriter, r *http.Request) {
+	w.mu.Lock()
+	broken := w.broken[r.URL.Path]
+	w.mu.Unlock()
+	if broken {
+		http.Error(out, "not now", http.StatusServiceUnavailable)
+		return
+	}
 	up := websocket.Upgrader{}
 	conn, err := up.Upgrade(out, r, nil)
 	if err != nil {
@@ -69,15 +82,15 @@ func (w *world) serve(out http.ResponseWriter, r *http.Request) {
 	}()
 	for {
 		w.mu.Lock()
-		for len(w.queue) == 0 && !gone && !w.ended {
+		for len(w.queue[r.URL.Path]) == 0 && !gone && !w.ended {
 			w.ready.Wait()
 		}
 		if gone || w.ended {
 			w.mu.Unlock()
 			return
 		}
-		n := w.queue[0]
-		w.queue = w.queue[1:]
+		n := w.queue[r.URL.Path][0]
+		w.queue[r.URL.Path] = w.queue[r.URL.Path][1:]
 		w.mu.Unlock()
 		if conn.WriteMessage(websocket.TextMessage, fmt.Append(nil, n)) != nil {
 			return
@@ -85,16 +98,34 @@ func (w *world) serve(out http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (w *world) Put(_ *testing.T, _, n int) {
+func (w *world) Put(_ *testing.T, part, n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.queue = append(w.queue, n)
+	w.queue[path(part)] = append(w.queue[path(part)], n)
 	w.ready.Broadcast()
 }
 
-func (w *world) Source(*testing.T) collect.Source {
+func (w *world) Break(_ *testing.T, part int) { w.set(part, true) }
+func (w *world) Mend(_ *testing.T, part int)  { w.set(part, false) }
+
+func (w *world) set(part int, broken bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.broken[path(part)] = broken
+}
+
+func (w *world) Source(t *testing.T) collect.Source {
 	c := DefaultConfig()
-	c.URL = w.url
+	c.URL = w.url + path(0)
+	if w.parts > 1 {
+		c.URL, c.PerConnection, c.ConnectEvery = w.url+"/part/{symbol}", 1, time.Millisecond
+		for part := range w.parts {
+			c.Symbols = append(c.Symbols, strconv.Itoa(part))
+		}
+	}
+	if faults := c.Validate(); len(faults) > 0 {
+		t.Fatal(faults)
+	}
 	s := New(c, "", nil)
 	s.idle = 100 * time.Millisecond
 	return s
@@ -106,5 +137,11 @@ func (w *world) Number(raw json.RawMessage) (n int, err error) {
 }
 
 func TestConformance(t *testing.T) {
-	collecttest.Run(t, collecttest.Harness{Consumes: true, Forgets: true, World: func(t *testing.T) collecttest.World { return newWorld(t) }})
+	for _, parts := range []int{1, 3} {
+		t.Run(strconv.Itoa(parts), func(t *testing.T) {
+			collecttest.Run(t, collecttest.Harness{
+				Parts: parts, Consumes: true, Forgets: true, World: func(t *testing.T) collecttest.World { return newWorld(t, parts) },
+			})
+		})
+	}
 }

@@ -89,12 +89,13 @@ func (c *connection) emitNumbered(ctx context.Context, it envelope.Item, positio
 	if err != nil {
 		return err
 	}
-	if c.numbers.full && !c.s.toldFull {
-		c.s.toldFull = true
-		c.s.log.Warn("sequence.per has too many values: the numbers of those that came later are not looked at", "followed", mostSequences)
+	if c.numbers.full {
+		c.s.toldFull.Do(func() {
+			c.s.log.Warn("sequence.per has too many values: the numbers of those that came later are not looked at", "followed", mostSequences)
+		})
 	}
 	if gap != nil {
-		c.s.log.Warn("the feed has left out items", "gap", gap.Malformed)
+		c.f.log.Warn("the feed has left out items", "gap", gap.Malformed)
 		if err := c.emit(ctx, *gap, position+"/gap"); err != nil {
 			return err
 		}

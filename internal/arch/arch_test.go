@@ -108,7 +108,7 @@ var theirs = map[string][]string{
 	"github.com/nats-io/nats.go":              {"collect/nats"},
 	"github.com/redis/go-redis/v9":            {"collect/redis"},
 	"github.com/itchyny/gojq":                 {"collect/rest"},
-	"golang.org/x/time":                       {"collect/rest"},
+	"golang.org/x/time":                       {"collect/rest", "collect/websocket"},
 	"github.com/aws/aws-sdk-go-v2/aws":        {"collect/rest", "lake/s3"},
 }
 
