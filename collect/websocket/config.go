@@ -34,6 +34,8 @@ type Config struct {
 	Array string `yaml:"array"`
 	// Sequence tells of items that the feed leaves out while the connection holds.
 	Sequence Sequence `yaml:"sequence"`
+	// CatchUp is where these, and what was sent while nobody listened, can be had.
+	CatchUp CatchUp `yaml:"catch_up"`
 	// PingEvery is how often the server is asked whether it is there. A connection on which nothing comes, no answer either, for three times
 	// as long is taken for dead.
 	PingEvery time.Duration `yaml:"ping_every"`
@@ -62,7 +64,7 @@ const (
 
 // DefaultConfig is what holds for a setting that is not given.
 func DefaultConfig() Config {
-	return Config{Format: formatAuto, Array: arrayItems, ConnectEvery: 100 * time.Millisecond, PingEvery: 15 * time.Second, HandshakeTimeout: 15 * time.Second, MaxMessage: 16 << 20}
+	return Config{Format: formatAuto, Array: arrayItems, ConnectEvery: 100 * time.Millisecond, PingEvery: 15 * time.Second, HandshakeTimeout: 15 * time.Second, MaxMessage: 16 << 20, CatchUp: CatchUp{Timeout: 30 * time.Second, GiveUp: 10 * time.Minute}}
 }
 
 // Validate returns every fault of the configuration.
@@ -99,6 +101,7 @@ func (c *Config) Validate() setting.Faults {
 	}
 	c.validateSymbols(&f)
 	c.Sequence.validate(&f)
+	c.CatchUp.validate(&f, c.Sequence.Path != "")
 	if c.MaxMessage < 1 || c.MaxMessage > 1<<30 {
 		f.Add([]string{"max_message"}, "must be from 1B to 1GiB, got %s", c.MaxMessage)
 	}

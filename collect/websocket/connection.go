@@ -29,7 +29,7 @@ type connection struct {
 	count   int64     // of messages
 	heard   time.Time // when anything came last
 	told    time.Time // when a message did
-	numbers numbers
+	numbers *numbers
 	buffer  []byte
 	beyond  []byte // the byte that showed that a message is too long
 }
@@ -42,7 +42,10 @@ var errQuiet = errors.New("no message has come for a while")
 func (f *feed) listen(ctx context.Context, conn *websocket.Conn, r *run) error {
 	now := time.Now()
 	f.newest = max(f.newest+1, now.UnixMilli())
-	c := &connection{s: f.s, f: f, r: r, conn: conn, stream: f.stream(), heard: now, told: now, numbers: numbers{Sequence: f.s.c.Sequence}}
+	c := &connection{s: f.s, f: f, r: r, conn: conn, stream: f.stream(), heard: now, told: now, numbers: &numbers{Sequence: f.s.c.Sequence}}
+	if r.catcher != nil {
+		c.numbers = r.catcher.numbers
+	}
 	conn.SetPongHandler(func(string) error { return c.hear(ctx) })
 	answer := conn.PingHandler()
 	conn.SetPingHandler(func(text string) error { return errors.Join(c.hear(ctx), answer(text)) })
@@ -71,7 +74,8 @@ func (f *feed) listen(ctx context.Context, conn *websocket.Conn, r *run) error {
 // begin records what may be missing, and has the streams of earlier connections forgotten. Invariant 2.
 func (c *connection) begin(ctx context.Context) error {
 	f := c.f
-	if f.last != nil {
+	// With catch_up the numbers tell what is missing.
+	if f.last != nil && (c.r.catcher == nil || c.numbers.isFull()) {
 		gap := map[string]string{"from": clock(f.last.At), "to": clock(c.told.UnixMilli()), "reason": c.f.why}
 		data, err := json.Marshal(map[string]any{"gap": gap})
 		if err != nil {

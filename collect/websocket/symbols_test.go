@@ -90,8 +90,9 @@ func (x *exchange) bench(t *testing.T, symbols ...string) *bench {
 func (b *bench) byConnection() map[string][]string {
 	b.t.Helper()
 	all := map[string][]string{}
-	items := b.items()
-	for i, r := range b.log.Records() {
+	records := b.log.Records()
+	items := b.itemsOf(records)
+	for i, r := range records {
 		v, err := envelope.Parse(r.Value)
 		if err != nil {
 			b.t.Fatal(err)

@@ -116,10 +116,11 @@ func (f *feed) headers() [][2]string {
 
 // run is what the goroutines of one Run share.
 type run struct {
-	s    *Source
-	out  collect.Out
-	once bool
-	pace *rate.Limiter
+	s       *Source
+	out     collect.Out
+	once    bool
+	pace    *rate.Limiter
+	catcher *catcher // nil without catch_up
 
 	mu      sync.Mutex
 	failing map[*feed]error
@@ -201,6 +202,12 @@ func (s *Source) Run(ctx context.Context, out collect.Out, once bool) error {
 	if err := r.begun(ctx, nil); err != nil {
 		return err
 	}
+	if s.c.CatchUp.URL != "" {
+		var err error
+		if r.catcher, err = s.catcher(out); err != nil {
+			return err
+		}
+	}
 	own, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	if s.each && len(s.feeds) > 1 {
@@ -209,16 +216,23 @@ func (s *Source) Run(ctx context.Context, out collect.Out, once bool) error {
 		}
 		s.each = false
 	}
-	errs := make([]error, len(s.feeds))
-	var wg sync.WaitGroup
+	errs := make([]error, len(s.feeds)+1)
+	ended := func(i int, err error) {
+		if errs[i] = err; stops(err) || err != nil && !once {
+			stop(err)
+		}
+	}
+	var wg, catching sync.WaitGroup
 	for i, f := range s.feeds {
-		wg.Go(func() {
-			if errs[i] = guard(func() error { return f.read(own, r) }); stops(errs[i]) || errs[i] != nil && !once {
-				stop(errs[i])
-			}
-		})
+		wg.Go(func() { ended(i, guard(func() error { return f.read(own, r) })) })
+	}
+	over := make(chan struct{})
+	if r.catcher != nil {
+		catching.Go(func() { ended(len(s.feeds), guard(func() error { return r.catcher.run(own, over) })) })
 	}
 	wg.Wait()
+	close(over)
+	catching.Wait()
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -437,8 +451,11 @@ func (f *feed) origin() string {
 	if err != nil {
 		return "the feed"
 	}
-	u.User, u.RawQuery = nil, ""
-	return u.String()
+	return bare(u)
+}
+
+func bare(u *url.URL) string {
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
 }
 
 var _ collect.Source = (*Source)(nil)

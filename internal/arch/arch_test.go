@@ -51,7 +51,7 @@ var ours = map[string][]string{
 	"collect/nats":        {"collect", "collect/message", "envelope", "internal/retry", "internal/setting"},
 	"collect/redis":       {"collect", "collect/message", "envelope", "internal/retry", "internal/setting"},
 	"collect/rest":        {"collect", "envelope", "internal/retry", "internal/setting", "internal/trust"},
-	"collect/websocket":   {"collect", "collect/message", "envelope", "internal/retry", "internal/setting", "internal/trust"},
+	"collect/websocket":   {"collect", "collect/message", "collect/rest", "envelope", "internal/retry", "internal/setting", "internal/trust"},
 	"collect/collecttest": {"collect", "envelope"},
 
 	"kafka":          {"collect", "envelope", "internal/crash", "internal/retry", "internal/setting"},
