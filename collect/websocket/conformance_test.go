@@ -20,18 +20,20 @@ import (
 // world is a feed of several parts, each at an address of its own. It keeps what it has while nobody listens, and sends everything once, to
 // whoever does.
 type world struct {
-	url   string
-	parts int
+	url     string
+	parts   int
+	catchUp bool // there is an API that has what was sent
 
 	mu     sync.Mutex
 	ready  sync.Cond
 	queue  map[string][]int // by path
 	broken map[string]bool
+	sent   map[string][]int
 	ended  bool
 }
 
-func newWorld(t *testing.T, parts int) *world {
-	w := &world{parts: parts, queue: map[string][]int{}, broken: map[string]bool{}}
+func newWorld(t *testing.T, parts int, catchUp bool) *world {
+	w := &world{parts: parts, catchUp: catchUp, sent: map[string][]int{}, queue: map[string][]int{}, broken: map[string]bool{}}
 	w.ready.L = &w.mu
 	server := httptest.NewServer(http.HandlerFunc(w.serve))
 	w.url = "ws" + strings.TrimPrefix(server.URL, "http")
@@ -53,6 +55,10 @@ func (w *world) serve(out http.ResponseWriter, r *http.Request) {
 	w.mu.Unlock()
 	if broken {
 		http.Error(out, "not now", http.StatusServiceUnavailable)
+		return
+	}
+	if r.URL.Query().Has("from") {
+		w.answer(out, r)
 		return
 	}
 	up := websocket.Upgrader{}
@@ -91,11 +97,33 @@ func (w *world) serve(out http.ResponseWriter, r *http.Request) {
 		}
 		n := w.queue[r.URL.Path][0]
 		w.queue[r.URL.Path] = w.queue[r.URL.Path][1:]
+		w.sent[r.URL.Path] = append(w.sent[r.URL.Path], n)
+		text := numbered(len(w.sent[r.URL.Path]), n)
 		w.mu.Unlock()
-		if conn.WriteMessage(websocket.TextMessage, fmt.Append(nil, n)) != nil {
+		if conn.WriteMessage(websocket.TextMessage, text) != nil {
 			return
 		}
 	}
+}
+
+func numbered(seq, n int) []byte { return fmt.Appendf(nil, `{"seq":%d,"n":%d}`, seq, n) }
+
+// answer is that of the API.
+func (w *world) answer(out http.ResponseWriter, r *http.Request) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	from, err := strconv.Atoi(r.FormValue("from"))
+	to, err2 := strconv.Atoi(r.FormValue("to"))
+	if err != nil || err2 != nil {
+		http.Error(out, "no number", http.StatusBadRequest)
+		return
+	}
+	sent := w.sent[r.URL.Path]
+	var items []string
+	for seq := from; seq <= min(to, len(sent)); seq++ {
+		items = append(items, string(numbered(seq, sent[seq-1])))
+	}
+	_, _ = fmt.Fprintf(out, "[%s]", strings.Join(items, ","))
 }
 
 func (w *world) Put(_ *testing.T, part, n int) {
@@ -123,6 +151,11 @@ func (w *world) Source(t *testing.T) collect.Source {
 			c.Symbols = append(c.Symbols, strconv.Itoa(part))
 		}
 	}
+	if w.catchUp {
+		c.Sequence.Path = "$.seq"
+		c.CatchUp.URL = "http" + strings.TrimPrefix(w.url, "ws") + "/part/{of}?from={from}&to={to}"
+		c.CatchUp.Records, c.CatchUp.Number = ".[]", ".seq"
+	}
 	if faults := c.Validate(); len(faults) > 0 {
 		t.Fatal(faults)
 	}
@@ -132,15 +165,20 @@ func (w *world) Source(t *testing.T) collect.Source {
 }
 
 func (w *world) Number(raw json.RawMessage) (n int, err error) {
-	err = json.Unmarshal(raw, &n)
-	return n, err
+	var item struct{ N int }
+	err = json.Unmarshal(raw, &item)
+	return item.N, err
 }
 
 func TestConformance(t *testing.T) {
-	for _, parts := range []int{1, 3} {
-		t.Run(strconv.Itoa(parts), func(t *testing.T) {
+	for name, w := range map[string]struct {
+		parts   int
+		catchUp bool
+	}{"one connection": {1, false}, "connections": {3, false}, "catching up": {3, true}} {
+		t.Run(name, func(t *testing.T) {
 			collecttest.Run(t, collecttest.Harness{
-				Parts: parts, Consumes: true, Forgets: true, World: func(t *testing.T) collecttest.World { return newWorld(t, parts) },
+				Parts: w.parts, Consumes: true, Forgets: true, Late: w.catchUp,
+				World: func(t *testing.T) collecttest.World { return newWorld(t, w.parts, w.catchUp) },
 			})
 		})
 	}

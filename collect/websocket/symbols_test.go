@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -202,6 +203,42 @@ func TestConnections(t *testing.T) {
 	}
 	if got := slices.Sorted(maps.Keys(b.byConnection())); !slices.Equal(got, []string{"A..B", "C", "C..D", "E", "E..G", "H"}) {
 		t.Errorf("connections %q", got)
+	}
+}
+
+// TestHeirs: the streams of connections that are no more stay until all that begin since them have begun.
+func TestHeirs(t *testing.T) {
+	t.Parallel()
+	x := newExchange(t)
+	var broken atomic.Bool
+	x.do = func(w http.ResponseWriter, r *http.Request) bool {
+		if broken.Load() && r.URL.RawQuery == "B" {
+			http.Error(w, "no", http.StatusServiceUnavailable)
+			return true
+		}
+		return false
+	}
+	b := x.bench(t, "A", "B")
+	b.c.Send = []setting.Secret{"{symbols}"}
+	if err := b.once(); err != nil {
+		t.Fatal(err)
+	}
+	b.c.PerConnection = 1
+	b.c.URL += "/?{symbol}"
+	broken.Store(true)
+	if err := b.once(); err == nil {
+		t.Error("nothing failed")
+	}
+	broken.Store(false)
+	for range 2 {
+		if err := b.once(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	off, one, two := "gap: the source was not running", `"[\"A\"]"`, `"[\"B\"]"`
+	b.expectBy(map[string][]string{"A..B": {`"[\"A\",\"B\"]"`}, "A": {off, one, off, one, off, one}, "B": {off, two, off, two}})
+	if _, c := b.log.Snapshots(); len(c.Streams) != 2 {
+		t.Errorf("the cursor has %v", c.Streams)
 	}
 }
 
