@@ -206,13 +206,21 @@ func (k *catcher) emit(ctx context.Context, q *sequence, it collect.Item) error 
 	return nil
 }
 
+// headers name the connection, where that is what has the numbers.
+func (k *catcher) headers(q *sequence) [][2]string {
+	if k.numbers.Per != "" || q.of == "" {
+		return nil
+	}
+	return [][2]string{{"connection", q.of}}
+}
+
 // gap emits a gap record.
 func (k *catcher) gap(ctx context.Context, q *sequence, after, before int64, why string) error {
 	record, err := k.numbers.gapRecord(q, after, before, why)
 	if err != nil {
 		return err
 	}
-	return k.emit(ctx, q, collect.Item{Item: record, Origin: k.origin, Position: fmt.Sprintf("%d/gap", before)})
+	return k.emit(ctx, q, collect.Item{Item: record, Origin: k.origin, Position: fmt.Sprintf("%d/gap", before), Headers: k.headers(q)})
 }
 
 // drop records that the least open range stays missing.
@@ -410,7 +418,7 @@ func (k *catcher) fetch(ctx context.Context, q *sequence, part span) (came bool,
 			it := numbered[number]
 			came = true
 			err := k.fill(ctx, q, i, number, collect.Item{
-				Item: it.Item, Origin: it.Origin, Position: it.Position, Headers: [][2]string{{"caught_up", strconv.FormatInt(number, 10)}},
+				Item: it.Item, Origin: it.Origin, Position: it.Position, Headers: append(k.headers(q), [2]string{"caught_up", strconv.FormatInt(number, 10)}),
 			})
 			if err != nil {
 				return false, err
