@@ -10,6 +10,7 @@ import (
 	"maps"
 	"math"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -86,13 +87,13 @@ func (u *CatchUp) validate(f *setting.Faults, numbered bool) {
 	if u.Number == "" {
 		f.Add([]string{"catch_up", "number"}, "is missing: write where an item of an answer has its number, as .seq")
 	}
-	texts := u.URL
+	texts := []string{u.URL}
 	for _, values := range []map[string]setting.Secret{u.Params, u.Headers} {
 		for _, v := range values {
-			texts += v.Reveal()
+			texts = append(texts, v.Reveal())
 		}
 	}
-	if !strings.Contains(texts, "{from") && !strings.Contains(texts, "{after}") && !strings.Contains(texts, "{to") && !strings.Contains(texts, "{before}") {
+	if !regexp.MustCompile(`\{(from|to|after|before)(_s|_ms|_iso)?\}`).MatchString(strings.Join(texts, " ")) {
 		f.Add([]string{"catch_up", "params"}, "must say what is missing: write {from} and {to}, or others that the page of websocket has, into params or url")
 	}
 	if u.GiveUp <= 0 {
@@ -112,8 +113,7 @@ type standing struct {
 	Open []span `json:"open,omitempty"`
 }
 
-// catcher asks for what the feed has left out. Whoever emits to the stream of a sequence holds its mu, so that a record's resume says exactly which
-// numbers are in the stream up to it: a number that is neither above seq nor open is in it, or a gap record says that it is missing.
+// catcher asks for what the feed has left out. Whoever emits to the stream of a sequence holds its mu: invariant 5.
 type catcher struct {
 	s       *Source
 	out     collect.Out

@@ -74,8 +74,7 @@ func (f *feed) listen(ctx context.Context, conn *websocket.Conn, r *run) error {
 // begin records what may be missing, and has the streams of earlier connections forgotten. Invariant 2.
 func (c *connection) begin(ctx context.Context) error {
 	f := c.f
-	// With catch_up the numbers tell what is missing.
-	if f.last != nil && (c.r.catcher == nil || c.numbers.isFull()) {
+	if f.last != nil && (c.r.catcher == nil || !c.numbers.tell(f.name)) {
 		gap := map[string]string{"from": clock(f.last.At), "to": clock(c.told.UnixMilli()), "reason": c.f.why}
 		data, err := json.Marshal(map[string]any{"gap": gap})
 		if err != nil {

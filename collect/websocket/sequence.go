@@ -161,6 +161,16 @@ func (c *connection) emitNumbered(ctx context.Context, it envelope.Item, positio
 	return c.emit(ctx, it, position)
 }
 
+// tell says whether, with catch_up, the numbers tell what was missed between two connections.
+func (n *numbers) tell(connection string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.Per == "" {
+		return n.all[connection] != nil
+	}
+	return len(n.all) > 0 && !n.full
+}
+
 func (n *numbers) isFull() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()

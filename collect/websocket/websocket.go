@@ -1,6 +1,7 @@
 // Package websocket reads live feeds as a WebSocket client.
 //
-// What enters: the messages of one server, on one connection or on several, each with a subscription of its own. What leaves: each as an item, or
+// What enters: the messages of one server, on one connection or on several, each with a subscription of its own, and what an API has of those that did not
+// come. What leaves: each as an item, or
 // several where a message is a JSON array. A feed cannot be asked again for what it sent while nobody listened, so each connection begins with a
 // record that says since when something may be missing. Rules: docs/sources/websocket.md.
 //
@@ -11,8 +12,10 @@
 //  3. While Kafka is slow nothing is read, and the server finds that it cannot send: memory is one message. That time is not counted
 //     as silence of the server.
 //  4. A connection that fails or is slow neither ends nor delays another. Only when all fail Run does.
+//  5. With catch_up each sequence of numbers is a stream. Up to each of its records a number is in the stream, or open in the record's resume, or a gap
+//     record says that it is missing. No connection waits for what is asked for.
 //
-// Goroutines of Run: one for each subscription, and one that pings for each connection; they end before Run returns.
+// Goroutines of Run: one for each subscription, one that pings for each connection, and with catch_up one that asks; they end before Run returns.
 package websocket
 
 import (
