@@ -1,9 +1,8 @@
 // Package websocket reads live feeds as a WebSocket client.
 //
 // What enters: the messages of one server, on one connection or on several, each with a subscription of its own, and what an API has of those that did not
-// come. What leaves: each as an item, or
-// several where a message is a JSON array. A feed cannot be asked again for what it sent while nobody listened, so each connection begins with a
-// record that says since when something may be missing. Rules: docs/sources/websocket.md.
+// come. What leaves: each as an item, or several where a message is a JSON array. A feed cannot be asked again for what it sent while nobody listened, so
+// each connection begins with a record that says since when something may be missing, or an API is asked for that. Rules: docs/sources/websocket.md.
 //
 // Invariants:
 //  1. A connection is a stream, whose name is used once. Its messages are in it in their order, none twice.
