@@ -37,7 +37,7 @@ type CatchUp struct {
 	RateLimit float64 `yaml:"rate_limit"`
 	// Timeout is how long a request may take, to the last byte of its answer.
 	Timeout time.Duration `yaml:"timeout"`
-	// GiveUp is for how long numbers are asked for that do not come.
+	// GiveUp is for how long a process asks for numbers that do not come.
 	GiveUp time.Duration `yaml:"give_up"`
 }
 
@@ -142,6 +142,9 @@ func (s *Source) catcher(out collect.Out) (*catcher, error) {
 		var r standing
 		if err := json.Unmarshal(at.Resume, &r); err != nil {
 			return nil, retry.Stop(fmt.Errorf("reading where stream %s stands, %s: %w", name, at.Resume, err))
+		}
+		for i := range r.Open {
+			r.Open[i].Tried = time.Now().UnixMilli() // the API may not have been asked while no process was there
 		}
 		k.numbers.all[of] = &sequence{of: of, begun: true, last: r.Seq, at: r.At, open: r.Open}
 	}

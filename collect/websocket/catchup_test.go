@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -680,4 +681,33 @@ func TestAsked(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestOpenLongAgo: what was open when a process ended is asked for by the next one for as long again.
+func TestOpenLongAgo(t *testing.T) {
+	t.Parallel()
+	m := newMarket(t)
+	var times atomic.Int64
+	m.answer = func(w http.ResponseWriter, _ *http.Request) bool {
+		broken := times.Add(1) <= 2
+		if broken {
+			http.Error(w, "gone", http.StatusForbidden)
+		}
+		return broken
+	}
+	b := m.bench()
+	b.c.CatchUp.GiveUp = 3 * time.Second
+	stop := b.live()
+	m.connect()
+	m.trade("A", false)
+	m.trade("A", true)
+	m.trade("A", false)
+	for end := time.Now().Add(20 * time.Second); times.Load() == 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	}
+	b.eventually(2)
+	stop()
+	times.Store(1)
+	time.Sleep(3 * time.Second)
+	defer b.live()()
+	b.expectMarked("A0", "A2", "A1 caught up")
 }

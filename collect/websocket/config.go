@@ -64,7 +64,7 @@ const (
 
 // DefaultConfig is what holds for a setting that is not given.
 func DefaultConfig() Config {
-	return Config{Format: formatAuto, Array: arrayItems, ConnectEvery: 100 * time.Millisecond, PingEvery: 15 * time.Second, HandshakeTimeout: 15 * time.Second, MaxMessage: 16 << 20, CatchUp: CatchUp{Timeout: 30 * time.Second, GiveUp: 10 * time.Minute}}
+	return Config{Format: formatAuto, Array: arrayItems, ConnectEvery: 100 * time.Millisecond, PingEvery: 15 * time.Second, HandshakeTimeout: 15 * time.Second, MaxMessage: 16 << 20, CatchUp: CatchUp{Timeout: 30 * time.Second, GiveUp: time.Hour}}
 }
 
 // Validate returns every fault of the configuration.

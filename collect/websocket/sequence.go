@@ -66,7 +66,7 @@ type sequence struct {
 type span struct {
 	From int64 `json:"from"`
 	To   int64 `json:"to"`
-	// Since and Until are when the items around it came, and Tried is when it was found or was last known to become shorter; in milliseconds since 1970.
+	// Since and Until are when the items around it came, and Tried is when it was found or last became shorter, or the process began; in milliseconds since 1970.
 	Since int64 `json:"since"`
 	Until int64 `json:"until"`
 	Tried int64 `json:"tried"`
