@@ -33,6 +33,8 @@ type Harness struct {
 	// Forgets says that what comes while nobody reads, and what was read when Kafka failed, is gone, as on a live feed: after a fault items may be
 	// missing, but none may come twice or out of order. Malformed records whose reason begins with gap: are no items.
 	Forgets bool
+	// Late says that what was missed may come after what followed it.
+	Late bool
 	// Patience is when the suite gives up on something that should have happened; 0 means 30s. Nothing that passes depends on it.
 	Patience time.Duration
 }
@@ -172,7 +174,7 @@ func (s *suite) compare(without ...int) error {
 			problems = append(problems, fmt.Errorf("record %d of stream %s: %w", r.Position.Seq, r.Position.Stream, err))
 			continue
 		}
-		if before, known := last[r.Position.Stream]; known && n <= before {
+		if before, known := last[r.Position.Stream]; known && n <= before && !s.h.Late {
 			problems = append(problems, fmt.Errorf("stream %s has item %d after %d", r.Position.Stream, n, before))
 		}
 		last[r.Position.Stream] = n

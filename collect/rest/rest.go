@@ -160,9 +160,11 @@ func (s *Source) emit(ctx context.Context, out collect.Out, r *record, stream st
 		return err
 	}
 	return out.Emit(ctx, collect.Item{
-		Stream: stream, Resume: text, Item: r.Item, Origin: place(pg.answer.url), Position: fmt.Sprintf("%d/%d", pg.Page, index),
+		Stream: stream, Resume: text, Item: r.Item, Origin: place(pg.answer.url), Position: position(pg, index),
 	})
 }
+
+func position(pg *page, index int) string { return fmt.Sprintf("%d/%d", pg.Page, index) }
 
 // mark says where a stream goes on; one without a resume is forgotten.
 func mark(ctx context.Context, out collect.Out, stream string, resume any) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -16,18 +17,23 @@ import (
 	"headwater/collect/collecttest"
 )
 
-// world is a feed that keeps what it has while nobody listens, and sends everything once, to whoever does.
+// world is a feed of several parts, each at an address of its own. It keeps what it has while nobody listens, and sends everything once, to
+// whoever does.
 type world struct {
-	url string
+	url     string
+	parts   int
+	catchUp bool // there is an API that has what was sent
 
-	mu    sync.Mutex
-	ready sync.Cond
-	queue []int
-	ended bool
+	mu     sync.Mutex
+	ready  sync.Cond
+	queue  map[string][]int // by path
+	broken map[string]bool
+	sent   map[string][]int
+	ended  bool
 }
 
-func newWorld(t *testing.T) *world {
-	w := &world{}
+func newWorld(t *testing.T, parts int, catchUp bool) *world {
+	w := &world{parts: parts, catchUp: catchUp, sent: map[string][]int{}, queue: map[string][]int{}, broken: map[string]bool{}}
 	w.ready.L = &w.mu
 	server := httptest.NewServer(http.HandlerFunc(w.serve))
 	w.url = "ws" + strings.TrimPrefix(server.URL, "http")
@@ -41,7 +47,20 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
+func path(part int) string { return "/part/" + strconv.Itoa(part) }
+
 func (w *world) serve(out http.ResponseWriter, r *http.Request) {
+	w.mu.Lock()
+	broken := w.broken[r.URL.Path]
+	w.mu.Unlock()
+	if broken {
+		http.Error(out, "not now", http.StatusServiceUnavailable)
+		return
+	}
+	if r.URL.Query().Has("from") {
+		w.answer(out, r)
+		return
+	}
 	up := websocket.Upgrader{}
 	conn, err := up.Upgrade(out, r, nil)
 	if err != nil {
@@ -69,42 +88,98 @@ func (w *world) serve(out http.ResponseWriter, r *http.Request) {
 	}()
 	for {
 		w.mu.Lock()
-		for len(w.queue) == 0 && !gone && !w.ended {
+		for len(w.queue[r.URL.Path]) == 0 && !gone && !w.ended {
 			w.ready.Wait()
 		}
 		if gone || w.ended {
 			w.mu.Unlock()
 			return
 		}
-		n := w.queue[0]
-		w.queue = w.queue[1:]
+		n := w.queue[r.URL.Path][0]
+		w.queue[r.URL.Path] = w.queue[r.URL.Path][1:]
+		w.sent[r.URL.Path] = append(w.sent[r.URL.Path], n)
+		text := numbered(len(w.sent[r.URL.Path]), n)
 		w.mu.Unlock()
-		if conn.WriteMessage(websocket.TextMessage, fmt.Append(nil, n)) != nil {
+		if conn.WriteMessage(websocket.TextMessage, text) != nil {
 			return
 		}
 	}
 }
 
-func (w *world) Put(_ *testing.T, _, n int) {
+func numbered(seq, n int) []byte { return fmt.Appendf(nil, `{"seq":%d,"n":%d}`, seq, n) }
+
+// answer is that of the API.
+func (w *world) answer(out http.ResponseWriter, r *http.Request) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.queue = append(w.queue, n)
+	from, err := strconv.Atoi(r.FormValue("from"))
+	to, err2 := strconv.Atoi(r.FormValue("to"))
+	if err != nil || err2 != nil {
+		http.Error(out, "no number", http.StatusBadRequest)
+		return
+	}
+	sent := w.sent[r.URL.Path]
+	var items []string
+	for seq := from; seq <= min(to, len(sent)); seq++ {
+		items = append(items, string(numbered(seq, sent[seq-1])))
+	}
+	_, _ = fmt.Fprintf(out, "[%s]", strings.Join(items, ","))
+}
+
+func (w *world) Put(_ *testing.T, part, n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.queue[path(part)] = append(w.queue[path(part)], n)
 	w.ready.Broadcast()
 }
 
-func (w *world) Source(*testing.T) collect.Source {
+func (w *world) Break(_ *testing.T, part int) { w.set(part, true) }
+func (w *world) Mend(_ *testing.T, part int)  { w.set(part, false) }
+
+func (w *world) set(part int, broken bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.broken[path(part)] = broken
+}
+
+func (w *world) Source(t *testing.T) collect.Source {
 	c := DefaultConfig()
-	c.URL = w.url
+	c.URL = w.url + path(0)
+	if w.parts > 1 {
+		c.URL, c.PerConnection, c.ConnectEvery = w.url+"/part/{symbol}", 1, time.Millisecond
+		for part := range w.parts {
+			c.Symbols = append(c.Symbols, strconv.Itoa(part))
+		}
+	}
+	if w.catchUp {
+		c.Sequence.Path = "$.seq"
+		c.CatchUp.URL = "http" + strings.TrimPrefix(w.url, "ws") + "/part/{of}?from={from}&to={to}"
+		c.CatchUp.Records, c.CatchUp.Number = ".[]", ".seq"
+	}
+	if faults := c.Validate(); len(faults) > 0 {
+		t.Fatal(faults)
+	}
 	s := New(c, "", nil)
 	s.idle = 100 * time.Millisecond
 	return s
 }
 
 func (w *world) Number(raw json.RawMessage) (n int, err error) {
-	err = json.Unmarshal(raw, &n)
-	return n, err
+	var item struct{ N int }
+	err = json.Unmarshal(raw, &item)
+	return item.N, err
 }
 
 func TestConformance(t *testing.T) {
-	collecttest.Run(t, collecttest.Harness{Consumes: true, Forgets: true, World: func(t *testing.T) collecttest.World { return newWorld(t) }})
+	for name, w := range map[string]struct {
+		parts   int
+		catchUp bool
+	}{"one connection": {1, false}, "connections": {3, false}, "catching up": {3, true}} {
+		t.Run(name, func(t *testing.T) {
+			collecttest.Run(t, collecttest.Harness{
+				Parts: w.parts, Consumes: true, Forgets: true, Late: w.catchUp,
+				World: func(t *testing.T) collecttest.World { return newWorld(t, w.parts, w.catchUp) },
+			})
+		})
+	}
 }

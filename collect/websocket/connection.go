@@ -22,14 +22,14 @@ import (
 // connection is one, and its stream.
 type connection struct {
 	s       *Source
+	f       *feed
+	r       *run
 	conn    *websocket.Conn
-	out     collect.Out
-	once    bool
 	stream  string
 	count   int64     // of messages
 	heard   time.Time // when anything came last
 	told    time.Time // when a message did
-	numbers numbers
+	numbers *numbers
 	buffer  []byte
 	beyond  []byte // the byte that showed that a message is too long
 }
@@ -37,12 +37,15 @@ type connection struct {
 // errQuiet ends a Run with once.
 var errQuiet = errors.New("no message has come for a while")
 
-// read brings the messages of a connection into its stream until it ends, and closes it. It gives nil when a Run with once is done, and
+// listen brings the messages of a connection into its stream until it ends, and closes it. It gives nil when a Run with once is done, and
 // otherwise what ended the connection.
-func (s *Source) read(ctx context.Context, conn *websocket.Conn, out collect.Out, f *feed, once bool) error {
+func (f *feed) listen(ctx context.Context, conn *websocket.Conn, r *run) error {
 	now := time.Now()
 	f.newest = max(f.newest+1, now.UnixMilli())
-	c := &connection{s: s, conn: conn, out: out, once: once, stream: streamPrefix + strconv.FormatInt(f.newest, 36), heard: now, told: now, numbers: numbers{Sequence: s.c.Sequence}}
+	c := &connection{s: f.s, f: f, r: r, conn: conn, stream: f.stream(), heard: now, told: now, numbers: &numbers{Sequence: f.s.c.Sequence}}
+	if r.catcher != nil {
+		c.numbers = r.catcher.numbers
+	}
 	conn.SetPongHandler(func(string) error { return c.hear(ctx) })
 	answer := conn.PingHandler()
 	conn.SetPingHandler(func(text string) error { return errors.Join(c.hear(ctx), answer(text)) })
@@ -51,7 +54,7 @@ func (s *Source) read(ctx context.Context, conn *websocket.Conn, out collect.Out
 	over := make(chan struct{})
 	var pinging sync.WaitGroup
 	pinging.Go(func() { c.ping(over) })
-	err := c.begin(ctx, f)
+	err := c.begin(ctx)
 	for err == nil {
 		err = c.message(ctx)
 	}
@@ -69,27 +72,28 @@ func (s *Source) read(ctx context.Context, conn *websocket.Conn, out collect.Out
 }
 
 // begin records what may be missing, and has the streams of earlier connections forgotten. Invariant 2.
-func (c *connection) begin(ctx context.Context, f *feed) error {
-	if f.last != nil {
-		gap := map[string]string{"from": clock(f.last.At), "to": clock(c.told.UnixMilli()), "reason": c.s.why}
+func (c *connection) begin(ctx context.Context) error {
+	f := c.f
+	if f.last != nil && (c.r.catcher == nil || !c.numbers.tell(f.name)) {
+		gap := map[string]string{"from": clock(f.last.At), "to": clock(c.told.UnixMilli()), "reason": c.f.why}
 		data, err := json.Marshal(map[string]any{"gap": gap})
 		if err != nil {
 			return err
 		}
-		item := envelope.Item{Kind: envelope.JSON, Data: data, Malformed: "gap: messages may be missing from " + gap["from"] + " to " + gap["to"] + ": " + c.s.why}
+		item := envelope.Item{Kind: envelope.JSON, Data: data, Malformed: "gap: messages may be missing from " + gap["from"] + " to " + gap["to"] + ": " + c.f.why}
 		if err := c.emit(ctx, item, "0"); err != nil {
 			return err
 		}
-	} else if err := c.out.Mark(ctx, c.stream, resume{At: c.told.UnixMilli()}.encode(), false, nil); err != nil {
+	} else if err := c.r.out.Mark(ctx, c.stream, resume{At: c.told.UnixMilli()}.encode(), false, nil); err != nil {
 		return notTaken{err}
 	}
 	for _, stream := range f.old {
-		if err := c.out.Mark(ctx, stream, nil, true, nil); err != nil {
+		if err := c.r.out.Mark(ctx, stream, nil, true, nil); err != nil {
 			return notTaken{err}
 		}
 	}
 	f.old = []string{c.stream}
-	return nil
+	return c.r.begun(ctx, f)
 }
 
 func clock(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z07:00") }
@@ -107,7 +111,7 @@ func (c *connection) patience(ctx context.Context) error {
 	if idle := c.s.c.IdleTimeout; idle > 0 && c.told.Add(idle).Before(until) {
 		until = c.told.Add(idle)
 	}
-	if quiet := c.told.Add(c.s.idle); c.once && quiet.Before(until) {
+	if quiet := c.told.Add(c.s.idle); c.r.once && quiet.Before(until) {
 		until = quiet
 	}
 	if err := c.conn.SetReadDeadline(until); err != nil {
@@ -230,8 +234,8 @@ func (c *connection) part(kind int, data []byte) envelope.Item {
 }
 
 func (c *connection) emit(ctx context.Context, it envelope.Item, position string) error {
-	err := c.out.Emit(ctx, collect.Item{
-		Stream: c.stream, Resume: resume{At: c.told.UnixMilli(), Message: c.count}.encode(), Item: it, Origin: c.s.origin(), Position: position,
+	err := c.r.out.Emit(ctx, collect.Item{
+		Stream: c.stream, Resume: resume{At: c.told.UnixMilli(), Message: c.count}.encode(), Item: it, Origin: c.f.origin(), Position: position, Headers: c.f.headers(),
 	})
 	if err != nil {
 		return notTaken{err}
@@ -280,7 +284,7 @@ func (c *connection) silence(err error) error {
 	}
 	now := time.Now()
 	switch idle := c.s.c.IdleTimeout; {
-	case c.once && now.Sub(c.told) >= c.s.idle:
+	case c.r.once && now.Sub(c.told) >= c.s.idle:
 		return errQuiet
 	case idle > 0 && now.Sub(c.told) >= idle:
 		return fmt.Errorf("no message came for idle_timeout, %s", idle)

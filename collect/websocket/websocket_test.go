@@ -101,8 +101,13 @@ func (b *bench) live() (stop func()) {
 // items are the raw_data of the records, with the reason of what is malformed; of gaps only the reason that they give.
 func (b *bench) items() []string {
 	b.t.Helper()
+	return b.itemsOf(b.log.Records())
+}
+
+func (b *bench) itemsOf(records []collecttest.Stored) []string {
+	b.t.Helper()
 	items := []string{}
-	for _, r := range b.log.Records() {
+	for _, r := range records {
 		v, err := envelope.Parse(r.Value)
 		if err != nil {
 			b.t.Fatal(err)
@@ -536,15 +541,24 @@ func TestSequence(t *testing.T) {
 func TestManySequences(t *testing.T) {
 	t.Parallel()
 	n := numbers{Sequence: Sequence{Path: "$.n", Per: "$.of"}}
+	next := func(number, of int) (known bool, why string) {
+		q, got := n.find(fmt.Appendf(nil, `{"n":%d,"of":%d}`, number, of), "")
+		if q == nil {
+			return false, ""
+		}
+		_, _, why = q.fault(got)
+		q.begun, q.last = true, got
+		return true, why
+	}
 	for of := range mostSequences + 10 {
-		if gap, err := n.next(fmt.Appendf(nil, `{"n":1,"of":%d}`, of)); gap != nil || err != nil {
-			t.Fatal(gap, err)
+		if _, why := next(1, of); why != "" {
+			t.Fatal(why)
 		}
 	}
-	first, err := n.next([]byte(`{"n":5,"of":1}`))
-	late, err2 := n.next(fmt.Appendf(nil, `{"n":5,"of":%d}`, mostSequences+1))
-	if first == nil || late != nil || err != nil || err2 != nil || !n.full || len(n.last) != mostSequences {
-		t.Errorf("%v, %v, %d are followed", first, late, len(n.last))
+	first, why := next(5, 1)
+	late, _ := next(5, mostSequences+1)
+	if !first || why == "" || late || !n.isFull() || len(n.all) != mostSequences {
+		t.Errorf("%v %s, %v, %d are followed", first, why, late, len(n.all))
 	}
 }
 

@@ -51,7 +51,7 @@ var ours = map[string][]string{
 	"collect/nats":        {"collect", "collect/message", "envelope", "internal/retry", "internal/setting"},
 	"collect/redis":       {"collect", "collect/message", "envelope", "internal/retry", "internal/setting"},
 	"collect/rest":        {"collect", "envelope", "internal/retry", "internal/setting", "internal/trust"},
-	"collect/websocket":   {"collect", "collect/message", "envelope", "internal/retry", "internal/setting", "internal/trust"},
+	"collect/websocket":   {"collect", "collect/message", "collect/rest", "envelope", "internal/retry", "internal/setting", "internal/trust"},
 	"collect/collecttest": {"collect", "envelope"},
 
 	"kafka":          {"collect", "envelope", "internal/crash", "internal/retry", "internal/setting"},
@@ -108,7 +108,7 @@ var theirs = map[string][]string{
 	"github.com/nats-io/nats.go":              {"collect/nats"},
 	"github.com/redis/go-redis/v9":            {"collect/redis"},
 	"github.com/itchyny/gojq":                 {"collect/rest"},
-	"golang.org/x/time":                       {"collect/rest"},
+	"golang.org/x/time":                       {"collect/rest", "collect/websocket"},
 	"github.com/aws/aws-sdk-go-v2/aws":        {"collect/rest", "lake/s3"},
 }
 

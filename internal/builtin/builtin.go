@@ -69,6 +69,7 @@ func Sources() *config.Registry {
 		return sftp.New(c, env.Base, env.Logger), nil
 	})
 	config.Add(&r, "websocket", websocket.DefaultConfig, func(c websocket.Config, env config.Env) (collect.Source, error) {
+		c.Only(env.Look)
 		return websocket.New(c, env.Base, env.Logger), nil
 	})
 	r.AddLake("s3", s3.CheckURL)
