@@ -156,7 +156,7 @@ func (k *catcher) live(ctx context.Context, c *connection, q *sequence, number i
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := c.told.UnixMilli()
-	item := collect.Item{Item: it, Origin: c.f.origin(), Position: position, Headers: c.f.headers()}
+	item := collect.Item{Item: it, Origin: c.origin, Position: position, Headers: c.headers}
 	if i := q.covering(number); i >= 0 { // it is only late
 		return k.fill(ctx, q, i, number, item)
 	}

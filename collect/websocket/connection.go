@@ -26,9 +26,12 @@ type connection struct {
 	r       *run
 	conn    *websocket.Conn
 	stream  string
+	origin  string
+	headers [][2]string
 	count   int64     // of messages
 	heard   time.Time // when anything came last
 	told    time.Time // when a message did
+	until   time.Time // the deadline that reading has
 	numbers *numbers
 	buffer  []byte
 	beyond  []byte // the byte that showed that a message is too long
@@ -42,7 +45,7 @@ var errQuiet = errors.New("no message has come for a while")
 func (f *feed) listen(ctx context.Context, conn *websocket.Conn, r *run) error {
 	now := time.Now()
 	f.newest = max(f.newest+1, now.UnixMilli())
-	c := &connection{s: f.s, f: f, r: r, conn: conn, stream: f.stream(), heard: now, told: now, numbers: &numbers{Sequence: f.s.c.Sequence}}
+	c := &connection{s: f.s, f: f, r: r, conn: conn, stream: f.stream(), origin: f.origin(), headers: f.headers(), heard: now, told: now, numbers: &numbers{Sequence: f.s.c.Sequence}}
 	if r.catcher != nil {
 		c.numbers = r.catcher.numbers
 	}
@@ -104,6 +107,9 @@ func (c *connection) hear(ctx context.Context) error {
 	return c.patience(ctx)
 }
 
+// grain is how much later than it must a deadline of reading may be, because each one that is set costs a message a tenth of its time.
+const grain = 50 * time.Millisecond
+
 // patience sets until when the next bytes must come. While a message is handed over nothing is read, so that the time this takes is
 // not counted. What woke the reader because ctx has ended may be undone by it, so that it looks again.
 func (c *connection) patience(ctx context.Context) error {
@@ -114,8 +120,11 @@ func (c *connection) patience(ctx context.Context) error {
 	if quiet := c.told.Add(c.s.idle); c.r.once && quiet.Before(until) {
 		until = quiet
 	}
-	if err := c.conn.SetReadDeadline(until); err != nil {
-		return err
+	if until.After(c.until) || until.Before(c.until.Add(-grain)) {
+		c.until = until.Add(grain)
+		if err := c.conn.SetReadDeadline(c.until); err != nil {
+			return err
+		}
 	}
 	return ctx.Err()
 }
@@ -235,7 +244,7 @@ func (c *connection) part(kind int, data []byte) envelope.Item {
 
 func (c *connection) emit(ctx context.Context, it envelope.Item, position string) error {
 	err := c.r.out.Emit(ctx, collect.Item{
-		Stream: c.stream, Resume: resume{At: c.told.UnixMilli(), Message: c.count}.encode(), Item: it, Origin: c.f.origin(), Position: position, Headers: c.f.headers(),
+		Stream: c.stream, Resume: resume{At: c.told.UnixMilli(), Message: c.count}.encode(), Item: it, Origin: c.origin, Position: position, Headers: c.headers,
 	})
 	if err != nil {
 		return notTaken{err}

@@ -80,8 +80,11 @@ type resume struct {
 	Message int64 `json:"message"`
 }
 
+// encode is on the path of every item and therefore by hand.
 func (r resume) encode() json.RawMessage {
-	return fmt.Appendf(nil, `{"at":%d,"message":%d}`, r.At, r.Message)
+	b := strconv.AppendInt(append(make([]byte, 0, 48), `{"at":`...), r.At, 10)
+	b = strconv.AppendInt(append(b, `,"message":`...), r.Message, 10)
+	return append(b, '}')
 }
 
 // streamPrefix begins the streams: connection/<time in base 36>, and after another slash the name of the subscription, if it has one.
