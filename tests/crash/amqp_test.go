@@ -55,12 +55,24 @@ func surviveQueue(t *testing.T, source string, kills int, random *rand.Rand, sen
 func TestAMQPKilled(t *testing.T) {
 	t.Parallel()
 	kills, seed := drawn(t, 4, 5)
+	q := amqpQueue(t)
+	surviveQueue(t, q.source, kills, rand.New(rand.NewPCG(seed, 0)), q.send)
+}
+
+// upstream is a source as a pipeline file has it, and how it gets a message of a number.
+type upstream struct {
+	source string
+	send   func(body string, n int)
+}
+
+func amqpQueue(t *testing.T) upstream {
+	t.Helper()
 	broker := fixture.NewRabbitMQ(t)
 	conn, err := amqp.Dial("amqp://" + broker.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	t.Cleanup(func() { _ = conn.Close() })
 	ch, err := conn.Channel()
 	if err != nil {
 		t.Fatal(err)
@@ -69,9 +81,9 @@ func TestAMQPKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	source := fmt.Sprintf(`{amqp: {url: "amqp://guest@%s", password: guest, queue: orders, prefetch: 100, dedupe: {key: message-id, window: 1000}}}`, broker.Addr)
-	surviveQueue(t, source, kills, rand.New(rand.NewPCG(seed, 0)), func(body string, n int) {
+	return upstream{source, func(body string, n int) {
 		if err := ch.Publish("", "orders", false, false, amqp.Publishing{MessageId: fmt.Sprint(n), DeliveryMode: amqp.Persistent, Body: []byte(body)}); err != nil {
 			t.Fatal(err)
 		}
-	})
+	}}
 }

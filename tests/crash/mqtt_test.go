@@ -13,12 +13,18 @@ import (
 func TestMQTTKilled(t *testing.T) {
 	t.Parallel()
 	kills, seed := drawn(t, 4, 5)
+	q := mqttSession(t)
+	surviveQueue(t, q.source, kills, rand.New(rand.NewPCG(seed, 0)), q.send)
+}
+
+func mqttSession(t *testing.T) upstream {
+	t.Helper()
 	broker := fixture.NewMosquitto(t)
-	source := fmt.Sprintf(`{mqtt: {url: "mqtt://%s", topics: [orders/#], prefetch: 100, dedupe: {key: $.n, window: 1000}}}`, broker.Addr)
+	source := fmt.Sprintf(`{mqtt: {url: "mqtt://%s", topics: [orders/#], client_id: killed, prefetch: 100, dedupe: {key: $.n, window: 1000}}}`, broker.Addr)
 	first := binary.New(t, binary.Build(t), fmt.Sprintf(queued, source))
 	first.Run(t, nil, "run", "--once").Must(t) // makes the session
 	sender := fixture.NewMQTTSender(t, broker.Addr)
-	surviveQueue(t, source, kills, rand.New(rand.NewPCG(seed, 0)), func(body string, n int) {
+	return upstream{source, func(body string, n int) {
 		sender.Text(t, fmt.Sprint("orders/", n%7), body)
-	})
+	}}
 }

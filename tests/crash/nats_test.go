@@ -16,12 +16,18 @@ func TestNATSKilled(t *testing.T) {
 	t.Parallel()
 	kills, seed := drawn(t, 4, 5)
 	random := rand.New(rand.NewPCG(seed, 0))
+	q := natsStream(t, random)
+	surviveQueue(t, q.source, kills, random, q.send)
+}
+
+func natsStream(t *testing.T, random *rand.Rand) upstream {
+	t.Helper()
 	server := fixture.NewNATS(t)
 	conn, err := nats.Connect(server.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	t.Cleanup(conn.Close)
 	js, err := jetstream.New(conn)
 	if err != nil {
 		t.Fatal(err)
@@ -32,9 +38,9 @@ func TestNATSKilled(t *testing.T) {
 	}
 	t.Logf("retention by %s", c.Retention)
 	source := fmt.Sprintf(`{nats: {url: "nats://%s", stream: ORDERS, prefetch: 100}}`, server.Addr)
-	surviveQueue(t, source, kills, random, func(body string, n int) {
+	return upstream{source, func(body string, n int) {
 		if _, err := js.Publish(t.Context(), fmt.Sprint("orders.", n%7), []byte(body)); err != nil {
 			t.Fatal(err)
 		}
-	})
+	}}
 }

@@ -56,6 +56,13 @@ func (a *api) change(random *rand.Rand) {
 	a.history = append(a.history, r)
 }
 
+// add adds a thing of a number.
+func (a *api) add(n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.history = append(a.history, row{N: n, ID: n, At: time.Now().UTC().Truncate(time.Millisecond)})
+}
+
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
