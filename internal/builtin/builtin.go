@@ -59,6 +59,7 @@ func Sources() *config.Registry {
 		return s, nil
 	})
 	config.Add(&r, "redis", redis.DefaultConfig, func(c redis.Config, env config.Env) (collect.Source, error) {
+		c.Only(env.Look)
 		return redis.New(c, env.Name, env.Base, env.Logger), nil
 	})
 	config.Add(&r, "rest", rest.DefaultConfig, func(c rest.Config, env config.Env) (collect.Source, error) {
