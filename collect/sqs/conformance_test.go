@@ -44,9 +44,11 @@ func newWorld(t *testing.T, server *fixture.ElasticMQ, fifo bool) *world {
 	}
 	w := &world{server: server, url: server.URL + "/" + name}
 	var err error
-	if w.client, err = New(w.config(), nil).client(t.Context()); err != nil {
+	var leave func()
+	if w.client, leave, err = New(w.config(), nil).client(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(leave)
 	if _, err := w.client.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String(name), Attributes: attributes}); err != nil {
 		t.Fatal(err)
 	}
@@ -90,8 +92,15 @@ func (w *world) left(t *testing.T) int {
 	return a + b
 }
 
-func (w *world) quick(c Config) *Source {
+// live is a source whose receivers go when they are told to: the server goes on to give messages to those that have hung up.
+func (w *world) live(c Config) *Source {
 	s := New(c, nil)
+	s.wait = time.Second
+	return s
+}
+
+func (w *world) quick(c Config) *Source {
+	s := w.live(c)
 	s.idle = 60 * time.Millisecond
 	return s
 }

@@ -39,6 +39,8 @@ const (
 	batch = 10
 	// longest is how long SQS waits for messages.
 	longest = 20 * time.Second
+	// lastAnswers is how long a Run that ends waits for what it has asked for.
+	lastAnswers = 2 * time.Second
 	// drain bounds how long a stop waits for acknowledgements. It is shorter than what a Runner gives a source.
 	drain = 10 * time.Second
 )
@@ -48,6 +50,7 @@ type Source struct {
 	c      Config
 	stream string
 	log    *slog.Logger
+	wait   time.Duration // how long the queue waits for messages
 	idle   time.Duration // how long nothing must come before a Run with once ends
 }
 
@@ -56,15 +59,16 @@ func New(c Config, log *slog.Logger) *Source {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Source{c: c, stream: "queue/" + c.queue(), log: log, idle: 2 * time.Second}
+	return &Source{c: c, stream: "queue/" + c.queue(), log: log, wait: longest, idle: 2 * time.Second}
 }
 
 // Run implements collect.Source. With once it ends when no message has come for two seconds, and nobody has received one that may come again.
 func (s *Source) Run(ctx context.Context, out collect.Out, once bool) error {
-	client, err := s.client(ctx)
+	client, leave, err := s.client(ctx)
 	if err != nil {
 		return err
 	}
+	defer leave()
 	err = newReader(s, client, out, once).read(ctx)
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -72,11 +76,12 @@ func (s *Source) Run(ctx context.Context, out collect.Out, once bool) error {
 	return err
 }
 
-func (s *Source) client(ctx context.Context) (*sqs.Client, error) {
+// client makes a client, and what closes its connections.
+func (s *Source) client(ctx context.Context) (client *sqs.Client, leave func(), err error) {
 	endpoint, region := s.c.at()
+	own := awshttp.NewBuildableClient()
 	options := []func(*config.LoadOptions) error{
-		// The SDK's limit of connections that are kept is lower than what is at work.
-		config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost = 2*s.c.Receivers + 2 })),
+		config.WithHTTPClient(own),
 		config.WithDefaultRegion("us-east-1"), // other servers need one and mean nothing by it
 	}
 	if region != "" {
@@ -87,9 +92,16 @@ func (s *Source) client(ctx context.Context) (*sqs.Client, error) {
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
-		return nil, fmt.Errorf("configuring SQS: %w", err)
+		return nil, nil, fmt.Errorf("configuring SQS: %w", err)
 	}
-	return sqs.NewFromConfig(cfg, func(o *sqs.Options) { o.BaseEndpoint = aws.String(endpoint) }), nil
+	if with, is := cfg.HTTPClient.(*awshttp.BuildableClient); is {
+		own = with // it trusts AWS_CA_BUNDLE
+	}
+	transport := own.GetTransport()
+	transport.MaxIdleConnsPerHost = 2*s.c.Receivers + 2 // all that are at work
+	return sqs.NewFromConfig(cfg, func(o *sqs.Options) {
+		o.BaseEndpoint, o.HTTPClient = aws.String(endpoint), &http.Client{Transport: transport}
+	}), transport.CloseIdleConnections, nil
 }
 
 // explain says what the server did not do, and whether only a person can help.

@@ -61,7 +61,7 @@ func testMessage(t *testing.T, w *world) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := collecttest.Start(t, New(w.config(), nil), &collecttest.Log{})
+	l := collecttest.Start(t, w.live(w.config()), &collecttest.Log{})
 	l.Await(1)
 	l.Until(func() bool { return w.left(t) == 0 })
 	l.Stop()
@@ -86,7 +86,7 @@ func testSizes(t *testing.T, w *world) {
 			t.Fatal(err)
 		}
 	}
-	l := collecttest.Start(t, New(w.config(), nil), &collecttest.Log{})
+	l := collecttest.Start(t, w.live(w.config()), &collecttest.Log{})
 	l.Await(3)
 	l.Until(func() bool { return w.left(t) == 0 })
 	l.Stop()
@@ -103,7 +103,7 @@ func testGroups(t *testing.T, w *world) {
 	w.send(t, 0, n)
 	log := &collecttest.Log{}
 	log.Lose(50)
-	l := collecttest.Start(t, New(w.config(), nil), log)
+	l := collecttest.Start(t, w.live(w.config()), log)
 	finish(t, w, l, n)
 	last := map[int]int{}
 	for _, item := range l.Items() {
@@ -172,7 +172,7 @@ func testSlowKafka(t *testing.T, w *world) {
 	log := &collecttest.Log{}
 	release := log.Hold()
 	defer release()
-	l := collecttest.Start(t, New(c, nil), log)
+	l := collecttest.Start(t, w.live(c), log)
 	l.Await(10)
 	for range 25 {
 		got, err := w.client.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: aws.String(w.url), MaxNumberOfMessages: 10, VisibilityTimeout: 0})
@@ -196,7 +196,7 @@ func testFlood(t *testing.T, w *world) {
 	w.send(t, 0, n)
 	log := &collecttest.Log{Buffer: n}
 	release := log.Hold()
-	l := collecttest.Start(t, New(c, nil), log)
+	l := collecttest.Start(t, w.live(c), log)
 	l.Await(prefetch - batch)
 	time.Sleep(500 * time.Millisecond)
 	if got := len(log.Records()); got > prefetch {
@@ -235,7 +235,7 @@ func testCut(t *testing.T, w *world) {
 	c.Endpoint = "http://" + p.Addr
 	w.send(t, 0, n)
 	p.CutWithin(20_000)
-	l := collecttest.Start(t, New(c, nil), &collecttest.Log{})
+	l := collecttest.Start(t, w.live(c), &collecttest.Log{})
 	l.Await(n - 100)
 	p.CutWithin(0)
 	p.Break()
@@ -251,7 +251,7 @@ func testLatency(t *testing.T, w *world) {
 	c := w.config()
 	c.Endpoint = "http://" + p.Addr
 	w.send(t, 0, 200)
-	l := collecttest.Start(t, New(c, nil), &collecttest.Log{})
+	l := collecttest.Start(t, w.live(c), &collecttest.Log{})
 	finish(t, w, l, 200)
 	if why := l.Status().LastError; why != "" {
 		t.Error(why)
@@ -265,7 +265,7 @@ func testHalfOpen(t *testing.T, w *world) {
 	c.Endpoint, c.Timeout = "http://"+p.Addr, time.Second
 	log := &collecttest.Log{}
 	release := log.Hold()
-	l := collecttest.Start(t, New(c, nil), log)
+	l := collecttest.Start(t, w.live(c), log)
 	w.send(t, 0, 10)
 	l.Await(10)
 	p.Frozen.Store(true)
@@ -279,7 +279,7 @@ func testHalfOpen(t *testing.T, w *world) {
 
 func testQueueDeleted(t *testing.T, w *world) {
 	w.send(t, 0, 10)
-	l := collecttest.Start(t, New(w.config(), nil), &collecttest.Log{})
+	l := collecttest.Start(t, w.live(w.config()), &collecttest.Log{})
 	l.Await(10)
 	if _, err := w.client.DeleteQueue(t.Context(), &sqs.DeleteQueueInput{QueueUrl: aws.String(w.url)}); err != nil {
 		t.Fatal(err)
@@ -303,7 +303,7 @@ func testRestart(t *testing.T, w *world) {
 	release := log.Hold()
 	c := w.config()
 	c.Prefetch, c.Dedupe.Window = 100, 10_000
-	l := collecttest.Start(t, New(c, nil), log)
+	l := collecttest.Start(t, w.live(c), log)
 	l.Await(80)
 	w.server.Kill()
 	release()
