@@ -29,6 +29,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/logging"
 
 	"headwater/collect"
 	"headwater/internal/retry"
@@ -82,6 +83,8 @@ func (s *Source) client(ctx context.Context) (client *sqs.Client, leave func(), 
 	own := awshttp.NewBuildableClient()
 	options := []func(*config.LoadOptions) error{
 		config.WithHTTPClient(own),
+		// What it warns of is in the errors, too, that it returns.
+		config.WithLogger(logging.LoggerFunc(func(_ logging.Classification, format string, v ...any) { s.log.Debug(fmt.Sprintf(format, v...)) })),
 		config.WithDefaultRegion("us-east-1"), // other servers need one and mean nothing by it
 	}
 	if region != "" {

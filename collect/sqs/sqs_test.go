@@ -285,7 +285,7 @@ func testQueueDeleted(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	l.AwaitError("there is no such queue", w.url)
-	if err := collecttest.Once(t, New(w.config(), nil), l.Log); retry.Classify(err) != retry.Permanent {
+	if err := collecttest.Once(t, New(w.config(), nil), &collecttest.Log{}); retry.Classify(err) != retry.Permanent {
 		t.Errorf("got %v", err)
 	}
 	if _, err := w.client.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String(w.url[strings.LastIndexByte(w.url, '/')+1:])}); err != nil {
@@ -309,6 +309,10 @@ func testRestart(t *testing.T, w *world) {
 	release()
 	l.AwaitError(w.url)
 	w.server.Start()
+	l.Until(func() bool { // it listens before it has its queues
+		_, err := w.client.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: aws.String(w.url)})
+		return err == nil
+	})
 	w.send(t, n, n+50)
 	finish(t, w, l, n+50)
 }
@@ -451,4 +455,3 @@ func TestAt(t *testing.T) {
 		t.Error(endpoint, region)
 	}
 }
-

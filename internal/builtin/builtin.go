@@ -18,6 +18,7 @@ import (
 	"headwater/collect/redis"
 	"headwater/collect/rest"
 	"headwater/collect/sftp"
+	"headwater/collect/sqs"
 	"headwater/collect/websocket"
 	"headwater/internal/config"
 	"headwater/lake"
@@ -68,6 +69,10 @@ func Sources() *config.Registry {
 	config.Add(&r, "sftp", sftp.DefaultConfig, func(c sftp.Config, env config.Env) (collect.Source, error) {
 		c.Only(env.Look)
 		return sftp.New(c, env.Base, env.Logger), nil
+	})
+	config.Add(&r, "sqs", sqs.DefaultConfig, func(c sqs.Config, env config.Env) (collect.Source, error) {
+		c.Only(env.Look)
+		return sqs.New(c, env.Logger), nil
 	})
 	config.Add(&r, "websocket", websocket.DefaultConfig, func(c websocket.Config, env config.Env) (collect.Source, error) {
 		return websocket.New(c, env.Base, env.Logger), nil
