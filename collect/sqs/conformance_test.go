@@ -83,13 +83,19 @@ func (w *world) send(t *testing.T, first, n int) {
 // left is how many messages the queue has, received or not.
 func (w *world) left(t *testing.T) int {
 	t.Helper()
+	visible, hidden := w.size(t)
+	return visible + hidden
+}
+
+func (w *world) size(t *testing.T) (visible, hidden int) {
+	t.Helper()
 	got, err := w.client.GetQueueAttributes(context.WithoutCancel(t.Context()), &sqs.GetQueueAttributesInput{QueueUrl: aws.String(w.url), AttributeNames: []types.QueueAttributeName{types.QueueAttributeNameAll}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, _ := strconv.Atoi(got.Attributes["ApproximateNumberOfMessages"])
-	b, _ := strconv.Atoi(got.Attributes["ApproximateNumberOfMessagesNotVisible"])
-	return a + b
+	visible, _ = strconv.Atoi(got.Attributes["ApproximateNumberOfMessages"])
+	hidden, _ = strconv.Atoi(got.Attributes["ApproximateNumberOfMessagesNotVisible"])
+	return visible, hidden
 }
 
 // live is a source whose receivers go when they are told to: the server goes on to give messages to those that have hung up.
@@ -145,6 +151,7 @@ func TestElasticMQ(t *testing.T) {
 		{"SlowKafka", testSlowKafka, true},
 		{"Flood", testFlood, false},
 		{"GivenBack", testGivenBack, true},
+		{"Look", testLook, false},
 		{"Cut", testCut, false},
 		{"Latency", testLatency, false},
 		{"HalfOpen", testHalfOpen, false},

@@ -40,8 +40,8 @@ const (
 	batch = 10
 	// longest is how long SQS waits for messages.
 	longest = 20 * time.Second
-	// lastAnswers is how long a Run that ends waits for what it has asked for.
-	lastAnswers = 2 * time.Second
+	// lastAnswers is how long a Run that ends waits for what it has asked for: longer than one with once has the queue wait.
+	lastAnswers = 3 * time.Second
 	// drain bounds how long a stop waits for acknowledgements. It is shorter than what a Runner gives a source.
 	drain = 10 * time.Second
 )

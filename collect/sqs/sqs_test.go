@@ -317,7 +317,61 @@ func testRestart(t *testing.T, w *world) {
 	finish(t, w, l, n+50)
 }
 
-// server answers as SQS does where a test says so, and hands out the numbers below 10 once.
+// testLook: what who only looks has seen is there for others at once, however many receivers have asked.
+func testLook(t *testing.T, w *world) {
+	w.send(t, 0, 3)
+	c := w.config()
+	c.Visibility = time.Hour
+	c.Only(true)
+	for range 3 {
+		log := &collecttest.Log{}
+		log.Fail(1)
+		if err := collecttest.Once(t, New(c, nil), log); err == nil {
+			t.Fatal("no fault")
+		}
+		if visible, hidden := w.size(t); visible != 3 || hidden != 0 {
+			t.Fatalf("%d messages are there and %d are hidden, want 3 and none", visible, hidden)
+		}
+	}
+}
+
+// TestComesAgain: a message that comes again while it is on its way has one record, and is deleted by its last receipt.
+func TestComesAgain(t *testing.T) {
+	var given atomic.Int32
+	deleted := make(chan string, 10)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		answer := `{}`
+		switch r.Header.Get("X-Amz-Target") {
+		case "AmazonSQS.ReceiveMessage":
+			if n := given.Add(1); n <= 3 {
+				answer = fmt.Sprintf(`{"Messages":[{"MessageId":"m","ReceiptHandle":"receipt-%d","Body":"0"}]}`, n)
+			} else {
+				time.Sleep(10 * time.Millisecond)
+			}
+		case "AmazonSQS.DeleteMessageBatch":
+			deleted <- string(body)
+		}
+		_, _ = io.WriteString(w, answer)
+	}))
+	defer s.Close()
+	for _, key := range []string{messageID, ""} {
+		given.Store(0)
+		c := DefaultConfig()
+		c.QueueURL, c.Receivers, c.Dedupe.Key = s.URL+"/1/x", 1, key
+		log := &collecttest.Log{}
+		release := log.Hold()
+		l := collecttest.Start(t, (&world{}).live(c), log)
+		l.Until(func() bool { return given.Load() > 4 })
+		release()
+		if got := <-deleted; !strings.Contains(got, `"receipt-3"`) {
+			t.Errorf("deleted by %s", got)
+		}
+		l.Expect("%d", 1)
+	}
+}
+
+// server answers as SQS does where a test says so, and hands out one message once.
 func server(t *testing.T, failures func(action string) (status int, body string)) Config {
 	t.Helper()
 	var given atomic.Bool
