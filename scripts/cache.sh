@@ -46,3 +46,17 @@ apt_install() {
 	fi
 	command -v "$1"
 }
+
+# copy_jars NAME copies what NAME.pom.xml depends on into the cache folder, unless it is there, and prints that folder.
+copy_jars() {
+	local jars
+	jars=$cache/$1-$(cksum <"$scripts/$1.pom.xml" | tr -d ' ')
+	lock "$1"
+	# The stamp is written last: without it the folder is what a killed run left.
+	if [ ! -e "$jars/complete" ]; then
+		rm -rf "$jars"
+		try mvn -q -B -f "$scripts/$1.pom.xml" dependency:copy-dependencies "-DoutputDirectory=$jars"
+		touch "$jars/complete"
+	fi
+	echo "$jars"
+}

@@ -14,11 +14,12 @@ import (
 	"headwater/tests/interop/fixture"
 )
 
-// world is one stream, and who adds to it.
+// world is one stream or list, and who adds to it.
 type world struct {
 	server *fixture.Redis
 	client *redis.Client
 	key    string
+	list   bool // pushed to the right
 }
 
 // worlds counts them, so that each test has its own.
@@ -35,6 +36,9 @@ func newWorld(t *testing.T, server *fixture.Redis) *world {
 func (w *world) config() Config {
 	c := DefaultConfig()
 	c.URL, c.Stream, c.Timeout = "redis://"+w.server.Addr, w.key, 2*time.Second
+	if w.list {
+		c.Stream, c.List = "", w.key
+	}
 	return c
 }
 
@@ -53,6 +57,10 @@ func (w *world) send(t *testing.T, first, n int) {
 	t.Helper()
 	p := w.client.Pipeline()
 	for i := first; i < n; i++ {
+		if w.list {
+			p.RPush(t.Context(), w.key, fmt.Sprintf(`{"n":"%d"}`, i))
+			continue
+		}
 		p.XAdd(t.Context(), &redis.XAddArgs{Stream: w.key, Values: []any{"n", i}})
 	}
 	if _, err := p.Exec(t.Context()); err != nil {
@@ -84,6 +92,9 @@ func TestRedis(t *testing.T) {
 	t.Run("Conformance", func(t *testing.T) {
 		collecttest.Run(t, collecttest.Harness{Consumes: true, World: func(t *testing.T) collecttest.World { return newWorld(t, server) }})
 	})
+	t.Run("ListConformance", func(t *testing.T) {
+		collecttest.Run(t, collecttest.Harness{Consumes: true, World: func(t *testing.T) collecttest.World { return newList(t, server) }})
+	})
 	for _, c := range []struct {
 		name string
 		test func(*testing.T, *world)
@@ -106,4 +117,32 @@ func TestRedis(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, newWorld(t, server)) })
 	}
+	for _, c := range []struct {
+		name string
+		test func(*testing.T, *world)
+	}{
+		{"ListItems", testListItems},
+		{"ListRight", testListRight},
+		{"ListSizes", testListSizes},
+		{"ListDead", testListDead},
+		{"ListZombie", testListZombie},
+		{"ListForgotten", testListForgotten},
+		{"ListFull", testListFull},
+		{"ListLook", testListLook},
+		{"ListMillion", testListMillion},
+		{"ListFlood", testListFlood},
+		{"ListCut", testListCut},
+		{"ListHalfOpen", testListHalfOpen},
+		{"ListRefused", testListRefused},
+		{"ListRestart", testListRestart},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.test(t, newList(t, server)) })
+	}
+}
+
+func newList(t *testing.T, server *fixture.Redis) *world {
+	t.Helper()
+	w := newWorld(t, server)
+	w.list = true
+	return w
 }

@@ -1,16 +1,17 @@
-// Package redis reads a stream of Redis as a consumer of a group.
+// Package redis reads a stream of Redis as a consumer of a group, or a list.
 //
-// What enters: the entries of one stream. What leaves: each as an item, of the stream entries/<key> in the order of their ids; what was
-// taken from consumers that are gone is in the stream claimed/<key>. Rules: docs/sources/redis.md.
+// What enters: the entries of one stream, or the items of one list. What leaves: each entry as an item, of the stream entries/<key> in the
+// order of their ids; what was taken from consumers that are gone is in the stream claimed/<key>. The items of a list, of the stream
+// list/<key>, in the order in which they were taken. Rules: docs/sources/redis.md.
 //
 // Invariants:
-//  1. An entry is acknowledged when Kafka has its record, never before.
-//  2. Each entry is in Kafka once: its id is its record's key. An entry that comes again, after a kill at any moment, is acknowledged if its key
-//     is among the last, which it is: no more entries are on their way than the keys of a stream that are known.
+//  1. An entry is acknowledged, and an item of a list removed, when Kafka has its record, never before.
+//  2. Each is in Kafka once. An entry's id is its record's key. An entry that comes again, after a kill at any moment, is acknowledged if its key
+//     is among the last, which it is: no more entries are on their way than the keys of a stream that are known. The items of a list are counted.
 //  3. A group that is gone is made again where the records in Kafka end.
-//  4. Memory is bounded by count: twice as many entries are on their way to Kafka.
+//  4. Memory is bounded by count: twice as many are on their way to Kafka.
 //
-// Goroutines of Run: one that acknowledges; it ends before Run returns.
+// Goroutines of Run: one that acknowledges entries; it ends before Run returns.
 package redis
 
 import (
@@ -33,14 +34,15 @@ import (
 	"headwater/internal/retry"
 )
 
-// Source reads the stream of one configuration.
+// Source reads the stream, or the list, of one configuration.
 type Source struct {
 	c                Config
 	at               message.Address
 	base             string
 	group, consumer  string
 	origin           string
-	entries, claimed string // our streams
+	entries, claimed string // our streams of a stream
+	listed           string // our stream of a list
 	log              *slog.Logger
 	idle             time.Duration // how long nothing must come before a Run with once ends
 }
@@ -53,8 +55,8 @@ func New(c Config, name, base string, log *slog.Logger) *Source {
 	at := c.address()
 	return &Source{
 		c: c, at: at, base: base, group: cmp.Or(c.Group, "headwater-"+name), consumer: cmp.Or(c.Consumer, "headwater"), log: log, idle: 2 * time.Second,
-		origin:  "redis://" + at.HostPort + "/" + strconv.Itoa(database(at.URL)) + "/" + c.Stream,
-		entries: "entries/" + c.Stream, claimed: "claimed/" + c.Stream,
+		origin:  "redis://" + at.HostPort + "/" + strconv.Itoa(database(at.URL)) + "/" + c.Stream + c.List,
+		entries: "entries/" + c.Stream, claimed: "claimed/" + c.Stream, listed: "list/" + c.List,
 	}
 }
 
@@ -76,8 +78,11 @@ func (s *Source) client() (*redis.Client, error) {
 	return redis.NewClient(o), nil
 }
 
-// Run implements collect.Source. With once it ends when no entry has come for two seconds.
+// Run implements collect.Source. With once it ends when nothing has come for two seconds.
 func (s *Source) Run(ctx context.Context, out collect.Out, once bool) (err error) {
+	if s.c.List != "" {
+		return s.runList(ctx, out, once)
+	}
 	reading, err := s.client()
 	if err != nil {
 		return err
@@ -300,11 +305,16 @@ func (s *Source) explain(doing string, err error) error {
 	if err == nil {
 		return nil
 	}
-	kind, _, _ := strings.Cut(err.Error(), " ")
+	text := err.Error()
 	err = fmt.Errorf("%s %s: %w", doing, s.origin, err)
-	switch kind {
-	case "WRONGPASS", "NOAUTH", "NOPERM", "WRONGTYPE":
-		return retry.Stop(err)
+	if strings.Contains(text, "unknown command") {
+		return retry.Stop(fmt.Errorf("%w: Redis 6.2 or later is needed", err))
+	}
+	// An error of a script may begin with ERR, and say the rest behind.
+	for _, kind := range []string{"WRONGPASS ", "NOAUTH ", "NOPERM ", "WRONGTYPE ", "can't run this command"} {
+		if strings.Contains(text, kind) {
+			return retry.Stop(err)
+		}
 	}
 	return err
 }

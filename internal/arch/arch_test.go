@@ -50,6 +50,7 @@ var ours = map[string][]string{
 	"collect/kafka":       {"collect", "collect/message", "envelope", "internal/retry", "internal/setting", "kafka"},
 	"collect/nats":        {"collect", "collect/message", "envelope", "internal/retry", "internal/setting"},
 	"collect/redis":       {"collect", "collect/message", "envelope", "internal/retry", "internal/setting"},
+	"collect/sqs":         {"collect", "collect/message", "internal/retry", "internal/setting"},
 	"collect/rest":        {"collect", "envelope", "internal/retry", "internal/setting", "internal/trust"},
 	"collect/websocket":   {"collect", "collect/message", "collect/rest", "envelope", "internal/retry", "internal/setting", "internal/trust"},
 	"collect/collecttest": {"collect", "envelope"},
@@ -70,7 +71,7 @@ var ours = map[string][]string{
 
 	"internal/config":  {"collect", "envelope", "internal/setting", "kafka", "land", "query", "serialize", "table", "table/hive"},
 	"internal/look":    {"collect", "collect/file", "collect/websocket", "envelope", "internal/config", "internal/setting", "schema", "serialize"},
-	"internal/builtin": {"collect", "collect/amqp", "collect/file", "collect/ftp", "collect/kafka", "collect/mqtt", "collect/nats", "collect/push", "collect/redis", "collect/rest", "collect/sftp", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
+	"internal/builtin": {"collect", "collect/amqp", "collect/file", "collect/ftp", "collect/kafka", "collect/mqtt", "collect/nats", "collect/push", "collect/redis", "collect/rest", "collect/sftp", "collect/sqs", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
 	"internal/arch":    {},
 	"cmd/headwater":    {"*"},
 
@@ -83,7 +84,7 @@ var ours = map[string][]string{
 var theirs = map[string][]string{
 	"github.com/apache/arrow-go":              {"serialize", "table", "table/tabletest"},
 	"github.com/apache/thrift":                {"table/hive", "table/hivefault", "table/metastore"},
-	"github.com/aws":                          {"lake/s3"},
+	"github.com/aws":                          {"collect/sqs", "lake/s3"},
 	"github.com/beltran/gohive":               {"table/hive", "table/metastore"},
 	"github.com/bmatcuk/doublestar":           {"collect/file"},
 	"github.com/duckdb":                       {"query"},
@@ -109,7 +110,7 @@ var theirs = map[string][]string{
 	"github.com/redis/go-redis/v9":            {"collect/redis"},
 	"github.com/itchyny/gojq":                 {"collect/rest"},
 	"golang.org/x/time":                       {"collect/rest", "collect/websocket"},
-	"github.com/aws/aws-sdk-go-v2/aws":        {"collect/rest", "lake/s3"},
+	"github.com/aws/aws-sdk-go-v2/aws":        {"collect/rest", "collect/sqs", "lake/s3"},
 }
 
 // apart are packages that never import each other, in tests neither: what joins them is bytes in Kafka and objects in the lake.

@@ -18,6 +18,7 @@ import (
 	"headwater/collect/redis"
 	"headwater/collect/rest"
 	"headwater/collect/sftp"
+	"headwater/collect/sqs"
 	"headwater/collect/websocket"
 	"headwater/internal/config"
 	"headwater/lake"
@@ -59,6 +60,7 @@ func Sources() *config.Registry {
 		return s, nil
 	})
 	config.Add(&r, "redis", redis.DefaultConfig, func(c redis.Config, env config.Env) (collect.Source, error) {
+		c.Only(env.Look)
 		return redis.New(c, env.Name, env.Base, env.Logger), nil
 	})
 	config.Add(&r, "rest", rest.DefaultConfig, func(c rest.Config, env config.Env) (collect.Source, error) {
@@ -67,6 +69,10 @@ func Sources() *config.Registry {
 	config.Add(&r, "sftp", sftp.DefaultConfig, func(c sftp.Config, env config.Env) (collect.Source, error) {
 		c.Only(env.Look)
 		return sftp.New(c, env.Base, env.Logger), nil
+	})
+	config.Add(&r, "sqs", sqs.DefaultConfig, func(c sqs.Config, env config.Env) (collect.Source, error) {
+		c.Only(env.Look)
+		return sqs.New(c, env.Logger), nil
 	})
 	config.Add(&r, "websocket", websocket.DefaultConfig, func(c websocket.Config, env config.Env) (collect.Source, error) {
 		c.Only(env.Look)

@@ -3,8 +3,6 @@ package s3
 import (
 	"context"
 	"fmt"
-	"os"
-	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -14,10 +12,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	for _, e := range fixture.S3Env {
-		name, value, _ := strings.Cut(e, "=")
-		_ = os.Setenv(name, value)
-	}
+	fixture.SetAWS()
 	laketest.Main(m, at)
 }
 

@@ -55,7 +55,7 @@ func TestZombieCollects(t *testing.T) {
 			fmt.Sprintf("{sftp: {url: %q, private_key: %q, known_hosts: %q, every: 200ms, settle: 50ms, after: delete}}", "sftp://"+sftp.User+"@"+sftp.Addr+sftp.Dir+"/*.ndjson", sftp.Key, sftp.KnownHosts),
 			file(sftp.Dir),
 		},
-		"amqp": amqpQueue(t), "mqtt": mqttSession(t), "nats": natsStream(t, rand.New(rand.NewPCG(seed, 0))), "redis": redisStream(t), "kafka": kafkaTopic(t, broker),
+		"amqp": amqpQueue(t), "mqtt": mqttSession(t), "nats": natsStream(t, rand.New(rand.NewPCG(seed, 0))), "redis": redisStream(t), "list": redisList(t), "sqs": sqsQueue(t), "kafka": kafkaTopic(t, broker),
 	}
 	var yaml strings.Builder
 	fmt.Fprintf(&yaml, "database: db\ndata_dir: ${OWN}\nkafka: {brokers: [%q]}\nlake: {raw: raw, tables: tables}\ncollect: {snapshot_every: 500ms}\nlisten: {http: \"127.0.0.1:0\"}\nsources:\n", broker.Addr)

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Fetches the jars of ElasticMQ into the cache folder, unless they are there, and prints the folder.
+set -euo pipefail
+. "$(dirname "$0")/cache.sh"
+
+copy_jars elasticmq
