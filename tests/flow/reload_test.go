@@ -1,15 +1,22 @@
 package flow
 
 import (
+	"crypto/tls"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"headwater/tests/binary"
@@ -210,4 +217,90 @@ func TestReplicasFollow(t *testing.T) {
 		}
 	}
 	n.verify(t)
+}
+
+// TestSecretsChange has a token and an authority renewed, in the files that a source names; the source beside it keeps its connection.
+func TestSecretsChange(t *testing.T) {
+	t.Parallel()
+	var old, renewed string
+	for _, dir := range []*string{&old, &renewed} {
+		*dir = t.TempDir()
+		fixture.Certificates(t, *dir)
+	}
+	var mu sync.Mutex
+	token, certificates, items := "one", old, 1
+	change := func(f func()) {
+		mu.Lock()
+		defer mu.Unlock()
+		f()
+	}
+	api := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.Header.Get("Authorization") != "Bearer "+token {
+			http.Error(w, "who are you?", http.StatusUnauthorized)
+			return
+		}
+		for n := range items {
+			_, _ = fmt.Fprintf(w, "{\"n\":%d}\n", n)
+		}
+	}))
+	api.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		pair, err := tls.LoadX509KeyPair(filepath.Join(certificates, "server.pem"), filepath.Join(certificates, "server.key"))
+		return &tls.Config{Certificates: []tls.Certificate{pair}}, err
+	}}
+	api.Config.ErrorLog = log.New(io.Discard, "", 0)
+	api.StartTLS()
+	defer api.Close()
+	var connections atomic.Int64
+	feed := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, err := (&websocket.Upgrader{}).Upgrade(w, r, nil)
+		if err == nil {
+			connections.Add(1)
+			_ = conn.WriteMessage(websocket.TextMessage, []byte(`{"n":1}`))
+			_, _, _ = conn.ReadMessage()
+			_ = conn.Close()
+		}
+	}))
+	defer feed.Close()
+	e := edited{base: `
+database: db
+collect: {retry: {max: 500ms}}
+land: {rotate.schedule.interval.ms: 300}
+serialize: {every: 200ms}
+listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0"}
+`}
+	e.Pipeline = binary.New(t, binary.Build(t), "")
+	authority := func(dir string) []byte {
+		pem, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pem
+	}
+	e.Write(t, "token", []byte("one\n"))
+	e.Write(t, "ca.pem", authority(old))
+	e.set(t, fmt.Sprintf(`polled: {rest: {url: %q, every: 100ms, ca: ca.pem, format: ndjson, auth: {bearer: {token: "${file:token}"}}, incremental: {path: .n, format: integer, initial: "0"}, params: {since: "{incremental.start}"}}}`, api.URL),
+		fmt.Sprintf(`feed: {websocket: {url: %q}}`, "ws"+strings.TrimPrefix(feed.URL, "http")))
+	proc := e.Start(t, nil, "run")
+	e.rows(t, "db.polled", 1)
+	e.rows(t, "db.feed", 1)
+
+	change(func() { token, items = "two", 2 })
+	e.Write(t, "token", []byte("two\n"))
+	e.rows(t, "db.polled", 2)
+
+	change(func() { certificates, items = renewed, 3 })
+	api.CloseClientConnections()
+	e.Write(t, "ca.pem", authority(renewed))
+	e.rows(t, "db.polled", 3)
+	if n := connections.Load(); n != 1 {
+		t.Errorf("the source beside it has connected %d times", n)
+	}
+	if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	proc.Wait(t, time.Minute).Must(t)
 }
