@@ -80,6 +80,7 @@ type Basic struct {
 
 // APIKey is a named value.
 type APIKey struct {
+	// Name is that of the header, parameter or cookie that has Value.
 	Name string `yaml:"name"`
 	// In is header, query or cookie.
 	In    string         `yaml:"in"`
@@ -88,6 +89,7 @@ type APIKey struct {
 
 // OAuth2 is where tokens come from.
 type OAuth2 struct {
+	// TokenURL gives a token to who shows ClientID and ClientSecret, for Scopes if they are given.
 	TokenURL     string         `yaml:"token_url"`
 	ClientID     string         `yaml:"client_id"`
 	ClientSecret setting.Secret `yaml:"client_secret"`
@@ -105,12 +107,14 @@ type ClientCredentials struct {
 
 // Refresh are those of somebody who has logged in once.
 type Refresh struct {
-	OAuth2       `yaml:",inline"`
+	OAuth2 `yaml:",inline"`
+	// RefreshToken is the first one; the server may give others in its place.
 	RefreshToken setting.Secret `yaml:"refresh_token"`
 }
 
 // Session is a request that logs in, and where its token goes.
 type Session struct {
+	// URL is where one logs in.
 	URL string `yaml:"url"`
 	// Body is posted, as JSON if it is, otherwise as a form.
 	Body setting.Secret `yaml:"body"`
@@ -126,7 +130,8 @@ type JWT struct {
 	// Algorithm is RS256 or HS256.
 	Algorithm string `yaml:"algorithm"`
 	// Key is an RSA key in PEM, or the secret of HS256.
-	Key      setting.Secret    `yaml:"key"`
+	Key setting.Secret `yaml:"key"`
+	// KeyID, Issuer, Subject and Audience are its kid, iss, sub and aud, and Claims what else it says.
 	KeyID    string            `yaml:"key_id"`
 	Issuer   string            `yaml:"issuer"`
 	Subject  string            `yaml:"subject"`
@@ -140,6 +145,7 @@ type JWT struct {
 
 // SigV4 is Amazon's signature.
 type SigV4 struct {
+	// AccessKeyID and SecretAccessKey sign, and SessionToken goes with those that are given for some hours; Region and Service are what is signed for, as eu-west-1 and execute-api.
 	AccessKeyID     string         `yaml:"access_key_id"`
 	SecretAccessKey setting.Secret `yaml:"secret_access_key"`
 	SessionToken    setting.Secret `yaml:"session_token"`
@@ -149,6 +155,7 @@ type SigV4 struct {
 
 // HMAC is a signature over what a request has.
 type HMAC struct {
+	// Secret is the key of the hash.
 	Secret setting.Secret `yaml:"secret"`
 	// Algorithm is sha256, if it is empty, sha512 or sha1; Encoding hex, if it is empty, or base64.
 	Algorithm string `yaml:"algorithm"`
@@ -183,6 +190,7 @@ type Paginate struct {
 
 // Cursor is a value on a page that asks for the next one; it ends where the value is null or empty.
 type Cursor struct {
+	// Path is the jq of the value.
 	Path string `yaml:"path"`
 	// Param is the query parameter that takes it.
 	Param string `yaml:"param"`
@@ -192,6 +200,7 @@ type Cursor struct {
 
 // PageNumber counts pages until one is empty.
 type PageNumber struct {
+	// Param is the query parameter that takes the number, or Body the jq path of its place in a body of JSON.
 	Param string `yaml:"param"`
 	Body  string `yaml:"body"`
 	// Start is the number of the first page; 1 if it is nil.
@@ -200,6 +209,7 @@ type PageNumber struct {
 
 // Offset counts items until a page is empty.
 type Offset struct {
+	// Param is the query parameter that takes how many items to leave out, or Body the jq path of its place in a body of JSON.
 	Param string `yaml:"param"`
 	Body  string `yaml:"body"`
 	// LimitParam, if not empty, is sent as Limit.
@@ -209,6 +219,7 @@ type Offset struct {
 
 // Link is the address of the next page, on the page.
 type Link struct {
+	// Path is the jq of the address.
 	Path string `yaml:"path"`
 }
 
@@ -217,6 +228,7 @@ type LinkHeader struct{}
 
 // HeaderCursor is a Cursor in a header of the answer.
 type HeaderCursor struct {
+	// Header is the name of the answer's header, and Param that of the query parameter that takes its value.
 	Header string `yaml:"header"`
 	Param  string `yaml:"param"`
 }

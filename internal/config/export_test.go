@@ -70,3 +70,13 @@ func leaves(t reflect.Type) [][]string {
 	}
 	return out
 }
+
+// Defaults is the configuration of a kind of source of which a file says nothing.
+func Defaults(reg *Registry, kind string) any {
+	k, _ := reg.kind(kind)
+	got, _ := k.read(newParser(".").parse([]byte("{}")), nil) // what is missing is no matter here
+	if got.external != nil {
+		return *got.external
+	}
+	return got.config()
+}

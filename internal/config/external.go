@@ -16,11 +16,16 @@ const External = "external"
 
 // external is its configuration: what is declared of the topic's records.
 type external struct {
-	Topic          string `yaml:"topic"`
-	Timestamp      string `yaml:"timestamp"`
+	// Topic is the topic's name.
+	Topic string `yaml:"topic"`
+	// Timestamp is how times are spelled: ms, s (since 1970) or iso.
+	Timestamp string `yaml:"timestamp"`
+	// TimestampField leads to a record's time, with dots, where records have no envelope; without, it is the Kafka record's own.
 	TimestampField string `yaml:"timestamp_field"`
-	Envelope       string `yaml:"envelope"`
-	RawData        string `yaml:"raw_data"`
+	// Envelope is headwater, or none for documents that have no envelope.
+	Envelope string `yaml:"envelope"`
+	// RawData is json, or json_string if it is a JSON text in a string.
+	RawData string `yaml:"raw_data"`
 }
 
 func defaultExternal() external {

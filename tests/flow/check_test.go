@@ -122,11 +122,12 @@ func TestExpiredCertificates(t *testing.T) {
 		"rest":      `{url: "https://%s/", ca: ca.pem}`,
 		"websocket": `{url: "wss://%s/", ca: ca.pem}`,
 	}
-	yaml := "database: db\nsources:\n"
+	var yaml strings.Builder
+	yaml.WriteString("database: db\nsources:\n")
 	for kind, source := range sources {
-		yaml += fmt.Sprintf("  my_%s: {%s: "+source+"}\n", kind, kind, greetTLS(t, dir, before[kind]))
+		fmt.Fprintf(&yaml, "  my_%s: {%s: "+source+"}\n", kind, kind, greetTLS(t, dir, before[kind]))
 	}
-	p := binary.New(t, binary.Build(t), yaml)
+	p := binary.New(t, binary.Build(t), yaml.String())
 	authority, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
 	if err != nil {
 		t.Fatal(err)
