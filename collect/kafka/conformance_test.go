@@ -114,6 +114,7 @@ func TestApacheKafka(t *testing.T) {
 		{"MadeAnew", testMadeAnew},
 		{"CutOff", testCutOff},
 		{"Start", testStart},
+		{"Range", testRange},
 		{"Found", testFound},
 		{"NoTopic", testNoTopic},
 		{"Group", testGroup},

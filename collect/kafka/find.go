@@ -156,13 +156,21 @@ func (r *reader) add(ctx context.Context, added []*partition) error {
 		if p.end = end; r.s.c.Isolation == readCommitted {
 			p.end = stable
 		}
+		if r.s.ranged() {
+			last, err := listed(o.last, p.key)
+			if err != nil {
+				r.failed[p.stream] = fmt.Errorf("topic %s partition %d: %w", p.topic, p.number, err)
+				continue
+			}
+			p.end = min(p.end, last)
+		}
 		known, is := r.known[p.stream]
 		switch {
 		case is:
 			if err := r.goOn(ctx, p, known.Resume, o, start, end); err != nil {
 				return err
 			}
-		case !r.first || r.s.c.Start == earliest:
+		case !r.s.ranged() && (!r.first || r.s.c.Start == earliest):
 			p.at.Next = start
 		default:
 			if p.at.Next, err = listed(o.first, p.key); err != nil {
@@ -235,7 +243,8 @@ func (r *reader) mark(ctx context.Context, all []*partition) error {
 // offsets are what the brokers say of Kafka partitions.
 type offsets struct {
 	starts, ends, stable kadm.ListedOffsets
-	first                kadm.ListedOffsets // where start says; of a source that has read nothing
+	first                kadm.ListedOffsets // where start says; of a source that has read nothing, and of a range
+	last                 kadm.ListedOffsets // where a range ends
 	epochs               kadm.OffsetsForLeaderEpochs
 }
 
@@ -266,7 +275,12 @@ func (r *reader) offsets(ctx context.Context, added []*partition) (o offsets, er
 		// What is not answered, as by old brokers, is not known.
 		o.epochs, _ = r.adm.OffsetForLeaderEpoch(ctx, epochs)
 	}
-	if o.first = o.ends; r.first {
+	if r.s.ranged() {
+		if o.last, err = r.adm.ListOffsetsAfterMilli(ctx, r.s.until.UnixMilli(), topics...); some(o.last, err) != nil {
+			return o, cause(ctx, err)
+		}
+	}
+	if o.first = o.ends; r.first || r.s.ranged() {
 		if at, err := time.Parse(time.RFC3339, r.s.c.Start); err == nil {
 			if o.first, err = r.adm.ListOffsetsAfterMilli(ctx, at.UnixMilli(), topics...); some(o.first, err) != nil {
 				return o, cause(ctx, err)

@@ -44,6 +44,7 @@ type Source struct {
 	origin  string
 	log     *slog.Logger
 	every   time.Duration // between two looks for new topics and Kafka partitions
+	until   time.Time     // where a range ends; zero for a source that is no range
 	options []kgo.Opt     // of tests
 }
 
@@ -57,6 +58,31 @@ func New(c Config, base string, log *slog.Logger) *Source {
 		origin: "kafka://" + strings.Join(c.Brokers, ","),
 	}
 }
+
+// Between implements collect.Ranged, by the times of records: of each Kafka partition, what is from the first record that is not before from up to the
+// first that is not before to.
+func (s *Source) Between(from, to string) (collect.Source, error) {
+	var times [2]time.Time
+	for i, text := range []string{from, to} {
+		at, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			return nil, fmt.Errorf("the range must be of times as 2026-07-05T00:00:00Z, got %q", text)
+		}
+		times[i] = at
+	}
+	switch {
+	case !times[1].After(times[0]):
+		return nil, fmt.Errorf("the range must end after it begins, got %s and %s", from, to)
+	case times[1].After(time.Now()):
+		return nil, fmt.Errorf("the range must be over, and %s is to come", to)
+	}
+	r := *s
+	r.c.Start, r.c.Group, r.until = from, "", times[1]
+	return &r, nil
+}
+
+// ranged says that the source is a part of another one.
+func (s *Source) ranged() bool { return !s.until.IsZero() }
 
 // Run implements collect.Source. With once it ends where the topics ended when it began.
 func (s *Source) Run(ctx context.Context, out collect.Out, once bool) error {
@@ -186,6 +212,10 @@ func (r *reader) take(ctx context.Context, p *partition, f kgo.FetchTopicPartiti
 	}
 	marked := false
 	for _, record := range f.Records {
+		if r.s.ranged() && record.Offset >= p.end {
+			p.at.Next = max(p.at.Next, p.end)
+			break
+		}
 		if record.Offset < p.at.Next {
 			r.fail(p, fmt.Errorf("offset %d came where %d was due", record.Offset, p.at.Next))
 			break
@@ -308,4 +338,4 @@ func (s *Source) explain(doing string, err error) error {
 	return wrapped
 }
 
-var _ collect.Source = (*Source)(nil)
+var _ collect.Ranged = (*Source)(nil)

@@ -306,6 +306,44 @@ func testStart(t *testing.T, w *world) {
 	}
 }
 
+// testRange: of each Kafka partition what lies between two times, once, however often it is asked for; new ones have theirs, too.
+func testRange(t *testing.T, w *world) {
+	at := func(minute int) time.Time { return time.Date(2026, 7, 5, 10, minute, 0, 0, time.UTC) }
+	for n := range 60 {
+		w.produce(t, &kgo.Record{Partition: int32(n % 2), Value: fmt.Append(nil, n), Timestamp: at(n)})
+	}
+	between := func(from, to int) collect.Source {
+		part, err := quick(w.config()).Between(at(from).Format(time.RFC3339), at(to).Format(time.RFC3339))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return part
+	}
+	log := &collecttest.Log{}
+	once := func(src collect.Source, want []string) {
+		t.Helper()
+		if err := collecttest.Once(t, src, log); err != nil {
+			t.Fatal(err)
+		}
+		got := slices.Sorted(slices.Values(log.Items()))
+		if d := cmp.Diff(slices.Sorted(slices.Values(want)), got); d != "" {
+			t.Errorf("items (-want +got):\n%s", d)
+		}
+	}
+	all := numbers(60)
+	once(between(10, 41), all[10:41])
+	once(between(10, 41), all[10:41])
+	log = &collecttest.Log{}
+	once(between(50, 120), all[50:])
+	log = &collecttest.Log{}
+	once(between(60, 120), nil)
+	for _, bad := range [][2]string{{"yesterday", "2026-07-05T00:00:00Z"}, {"2026-07-05T00:00:00Z", "2026-07-05T00:00:00Z"}, {"2026-07-05T00:00:00Z", "2999-07-05T00:00:00Z"}} {
+		if _, err := quick(w.config()).Between(bad[0], bad[1]); err == nil {
+			t.Errorf("%v was taken", bad)
+		}
+	}
+}
+
 // testFound: Kafka partitions and topics that are made while it runs are read from their beginning, whatever start says.
 func testFound(t *testing.T, w *world) {
 	c := w.config()
