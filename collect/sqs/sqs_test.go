@@ -374,7 +374,7 @@ func TestComesAgain(t *testing.T) {
 // server answers as SQS does where a test says so, and hands out one message once.
 func server(t *testing.T, failures func(action string) (status int, body string)) Config {
 	t.Helper()
-	var given atomic.Bool
+	var given, deleted atomic.Bool
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		action := strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "AmazonSQS.")
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -388,8 +388,13 @@ func server(t *testing.T, failures func(action string) (status int, body string)
 		case action == "ReceiveMessage" && given.CompareAndSwap(false, true):
 			_, _ = io.WriteString(w, `{"Messages":[{"MessageId":"m","ReceiptHandle":"r","Body":"0"}]}`)
 		case action == "GetQueueAttributes":
-			_, _ = io.WriteString(w, `{"Attributes":{"ApproximateNumberOfMessages":"0","ApproximateNumberOfMessagesNotVisible":"0"}}`)
+			hidden := 0
+			if given.Load() && !deleted.Load() {
+				hidden = 1
+			}
+			_, _ = fmt.Fprintf(w, `{"Attributes":{"ApproximateNumberOfMessages":"0","ApproximateNumberOfMessagesNotVisible":"%d"}}`, hidden)
 		default:
+			deleted.Store(deleted.Load() || action == "DeleteMessageBatch")
 			_, _ = io.WriteString(w, `{}`)
 		}
 	}))
