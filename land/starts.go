@@ -14,7 +14,6 @@ import (
 
 	"headwater/internal/retry"
 	"headwater/kafka"
-	"headwater/lake"
 )
 
 // start is where the landing of one Kafka partition begins, and what Kafka says of it.
@@ -45,7 +44,7 @@ type commitNote struct {
 	Dirs []string `json:"dirs,omitempty"`
 }
 
-// layout is a digest of what decides about a record's folder, and about the name of an object.
+// layout is a digest of what decides about a record's folder.
 func (c *Config) layout(zone *time.Location) string {
 	var all []string
 	switch class := simpleName(c.PartitionerClass); class {
@@ -54,9 +53,6 @@ func (c *Config) layout(zone *time.Location) string {
 	default:
 		format, millis := c.timeFolders()
 		all = []string{format, fmt.Sprint(millis), zone.String(), simpleName(c.TimestampExtractor), c.TimestampField}
-	}
-	if c.OffsetPadWidth != lake.OffsetWidth {
-		all = append(all, fmt.Sprint(c.OffsetPadWidth))
 	}
 	return digest(all)
 }
