@@ -73,6 +73,8 @@ type Config struct {
 // DefaultConfig is what holds where the file says nothing.
 func DefaultConfig() Config {
 	return Config{
+		Topics:                   []string{},
+		PartitionFieldName:       []string{},
 		TopicsRegex:              ".*raw$",
 		TopicsDir:                "topics",
 		FormatClass:              "JsonFormat",

@@ -57,10 +57,10 @@ func (f *folders) of(value []byte, millis int64) (path, reason string) {
 	return f.ofFields(value)
 }
 
-// maxName is what file systems, and maxKey is what S3 has room for.
+// maxName is what file systems have room for, and maxKey what S3 has (1024) less some for the prefix of lake.raw.
 const (
 	maxName = 255
-	maxKey  = 1024
+	maxKey  = 896
 )
 
 func (f *folders) ofFields(value []byte) (path, reason string) {
