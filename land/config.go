@@ -137,10 +137,12 @@ func (c *Config) Validate() setting.Faults {
 	return f
 }
 
+var topicName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,249}$`)
+
 func (c *Config) validateNames(at func(key, format string, args ...any)) {
 	for _, topic := range c.Topics {
-		if topic == "" {
-			at("topics", "must be the names of topics, got an empty one")
+		if !topicName.MatchString(topic) {
+			at("topics", "must be names of topics, each of letters, digits, '.', '_' and '-', got %q", topic)
 		}
 	}
 	if len(c.Topics) > 0 && c.TopicsRegex != DefaultConfig().TopicsRegex {

@@ -41,7 +41,7 @@ func TestValidate(t *testing.T) {
 		{"partition.duration.ms", "3600000", func(c *Config) { c.PartitionerClass, c.PartitionDurationMs = "HourlyPartitioner", 60_000 }},
 		{"locale", "words", func(c *Config) { c.Locale, c.PathFormat = "en_US", "YYYY/MMMM" }},
 		{"locale", "words", func(c *Config) { c.Locale, c.PathFormat = "de", "YYYY/E" }},
-		{"topics", "empty", func(c *Config) { c.Topics = []string{"a", ""} }},
+		{"topics", "names of topics", func(c *Config) { c.Topics = []string{"a", ""} }},
 		{"topics.regex", "leave the other out", func(c *Config) { c.Topics, c.TopicsRegex = []string{"a"}, "a" }},
 		{"format.class", "JSON", func(c *Config) { c.FormatClass = "io.confluent.connect.s3.format.bytearray.ByteArrayFormat" }},
 		{"format.class", "Parquet", func(c *Config) { c.FormatClass = "AvroFormat" }},

@@ -44,7 +44,11 @@ func (p *partition) list(ctx context.Context, dir, within string) (map[string][]
 			if err != nil {
 				return fmt.Errorf("listing %s: %w", prefix, err)
 			}
-			name, err := lake.ParseRawKey(o.Key)
+			key := o.Key
+			if strings.HasSuffix(key, ".json") {
+				key += ".gz" // as Kafka Connect names objects that are not compressed
+			}
+			name, err := lake.ParseRawKey(key)
 			if err == nil && name.Topic == p.topic && name.Partition == p.partition {
 				// Not name.Path: a folder may have the topic's name too.
 				path := strings.TrimSuffix(o.Key[len(topic):strings.LastIndexByte(o.Key, '/')+1], "/")

@@ -228,6 +228,16 @@ func TestStops(t *testing.T) {
 			t.Errorf("committed %d, want 5", got)
 		}
 	})
+	t.Run("an object of Kafka Connect that is not compressed", func(t *testing.T) {
+		r := newRig(t, 1, "a_raw")
+		r.produceMany("a_raw", 0, 5)
+		r.put("topics/a_raw/partition=0/a_raw+0+0000000003.json", []byte("{}\n"))
+		r.setOffset("a_raw", 0, 3)
+		l := r.lander(byClass(byPartition, 10))
+		if err := l.RunTo(t.Context(), r.made); err == nil || !strings.Contains(err.Error(), "Kafka Connect") {
+			t.Errorf("got %v", err)
+		}
+	})
 }
 
 func (r *rig) recreate(topic string) {

@@ -42,7 +42,7 @@ const (
 // sinkKeys are the keys of the connector and of the framework around it; those that end in a dot are the beginnings of keys.
 var sinkKeys = map[string]sinkKey{
 	"name":                 {Same, "it is the connector's own name", nil},
-	"connector.class":      {Refused, "only the S3 sink has a counterpart here", []string{"io.confluent.connect.s3.S3SinkConnector", "S3SinkConnector"}},
+	"connector.class":      {Refused, "only io.confluent.connect.s3.S3SinkConnector has a counterpart here", []string{"io.confluent.connect.s3.S3SinkConnector", "S3SinkConnector"}},
 	"tasks.max":            {Ignored, "one process lands all Kafka partitions at once, and those that run headwater land share them", nil},
 	"storage.class":        {Refused, "lake.raw says where objects go", []string{"io.confluent.connect.s3.storage.S3Storage", "S3Storage"}},
 	"config.action.reload": {Ignored, "it is about secrets that a worker looks up", nil},
