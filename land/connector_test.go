@@ -1,8 +1,10 @@
 package land
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -344,5 +346,66 @@ func TestSilence(t *testing.T) {
 		if r := c.rotation(tt.timed, time.UTC); r.idle != tt.wantIdle || r.interval != tt.want {
 			t.Errorf("%+v: idle %s, interval %s", tt, r.idle, r.interval)
 		}
+	}
+}
+
+// TestPage: docs/land.md names every key of the connector that is none of Config's.
+func TestPage(t *testing.T) {
+	page, err := os.ReadFile("../docs/land.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, rule := range sinkKeys {
+		if strings.HasSuffix(key, ".") {
+			key += "*"
+		}
+		if strings.HasPrefix(key, "consumer.override.") || key == "value.converter.schemas.enable" {
+			continue // told together
+		}
+		if !bytes.Contains(page, []byte("`"+key+"`")) {
+			t.Errorf("docs/land.md lacks %s", key)
+		}
+		if rule.why == "" {
+			t.Errorf("%s is %s, and it is not said why", key, rule.verdict)
+		}
+	}
+}
+
+func TestSinkKey(t *testing.T) {
+	for _, tt := range []struct {
+		key, value string
+		want       Verdict
+		known      bool
+	}{
+		{"s3.part.size", "1", Better, true},
+		{"storage.class", "io.confluent.connect.s3.storage.S3Storage", Same, true},
+		{"storage.class", "Other", Refused, true},
+		{"transforms", "", Same, true},
+		{"transforms", "a", Refused, true},
+		{"transforms.a.type", "X", Ignored, true},
+		{"value.converter.schema.registry.url", "x", Ignored, true},
+		{"value.converter.schemas.enable", "true", Refused, true},
+		{"consumer.override.max.poll.records", "1", Ignored, true},
+		{"consumer.override.isolation.level", "read_uncommitted", Refused, true},
+		{"s3.ssea.name", "AES256", Same, true},
+		{"s3.sse.kms.key.id", "x", Refused, true},
+		{"s3.object.tagging", "false", Same, true},
+		{"s3.object.tagging.key.value.pairs", "a:b", Ignored, true},
+		{"s3.unheard.of", "1", Refused, false},
+		{"", "", Refused, false},
+		{".", "", Refused, false},
+		{"flush.bytes", "1", Refused, false},
+	} {
+		verdict, why, known := SinkKey(tt.key, tt.value)
+		if verdict != tt.want || known != tt.known || (why == "") != (verdict == Same && tt.key != "name") {
+			t.Errorf("%s=%s is %s, %q, %v", tt.key, tt.value, verdict, why, known)
+		}
+	}
+	c := DefaultConfig()
+	if why := c.Unknown("s3.bucket.name"); !strings.Contains(why, "lake.raw") {
+		t.Errorf("got %q", why)
+	}
+	if why := c.Unknown("flush.sise"); why != "" {
+		t.Errorf("got %q", why)
 	}
 }
