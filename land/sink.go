@@ -137,7 +137,7 @@ func SinkKey(key, value string) (v Verdict, why string, known bool) {
 	switch {
 	case !known:
 		return Refused, "the connector has no such key", false
-	case slices.Contains(rule.same, value):
+	case slices.ContainsFunc(rule.same, func(s string) bool { return strings.EqualFold(s, value) }): // booleans are taken in any case
 		return Same, "", true
 	}
 	return rule.verdict, rule.why, true

@@ -152,6 +152,9 @@ func (c *conversion) take(key, value string) Line {
 		verdict, why, _ := land.SinkKey(key, value)
 		return Line{key, false, verdict, why}
 	}
+	if key == "behavior.on.null.values" || key == "s3.compression.type" {
+		value = strings.ToLower(value) // the connector takes both cases
+	}
 	if err := set(at, value); err != nil {
 		return Line{key, false, land.Refused, err.Error()}
 	}

@@ -91,12 +91,12 @@ func TestImportUnreadable(t *testing.T) {
 
 // TestProperties: a properties file is read as Java reads it.
 func TestProperties(t *testing.T) {
-	text := "\ufeff! comment\r\n  topics.dir : a\\u00e9\\ud83d\\ude00 \\\r\n   b\\=c\r\ns3.bucket.name=x\\:y\nempty\nflush.size=1\\\n\\\n0\nlast\\"
+	text := "\ufeff! comment\r\ns3.wan.mode=FALSE\nbehavior.on.null.values=IGNORE\n  topics.dir : a\\u00e9\\ud83d\\ude00 \\\r\n   b\\=c\r\ns3.bucket.name=x\\:y\nempty\nflush.size=1\\\n\\\n0\nlast\\"
 	got, err := connector.Import([]byte(text), "d")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"\n  topics.dir: \"a\u00e9\U0001f600 b=c\"\n", "\n  flush.size: 10\n", "\ndatabase: d\n"} {
+	for _, want := range []string{"\n  topics.dir: \"a\u00e9\U0001f600 b=c\"\n", "\n  flush.size: 10\n", "\ndatabase: d\n", "\n  behavior.on.null.values: ignore\n"} {
 		if !strings.Contains(string(got.Pipeline), want) {
 			t.Errorf("it has no %q:\n%s", want, got.Pipeline)
 		}
@@ -107,7 +107,7 @@ func TestProperties(t *testing.T) {
 			keys = append(keys, l.Key)
 		}
 	}
-	if diff := cmp.Diff([]string{"topics.dir", "s3.bucket.name", "empty", "flush.size", "last"}, keys); diff != "" {
+	if diff := cmp.Diff([]string{"s3.wan.mode", "behavior.on.null.values", "topics.dir", "s3.bucket.name", "empty", "flush.size", "last"}, keys); diff != "" {
 		t.Error(diff)
 	}
 }
