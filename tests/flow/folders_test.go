@@ -5,7 +5,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"headwater/tests/binary"
 )
@@ -40,6 +42,17 @@ listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0"}
 		if got := p.Run(t, nil, command[0], command[1:]...); got.Code != 2 || !strings.Contains(got.Stderr, "serialize.engine is none") {
 			t.Errorf("%v ended with %d: %s", command, got.Code, got.Stderr)
 		}
+	}
+	proc := p.Start(t, nil, "run")
+	binary.Eventually(t, "it runs", func() bool { return statusOf(t, p).Listen.Kafka != "" })
+	if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if got := proc.Wait(t, time.Minute); got.Code != 0 {
+		t.Errorf("run ended with %d: %s", got.Code, got.Stderr)
+	}
+	if check := p.Run(t, nil, "check").Must(t); !strings.Contains(check, "tables  none are made") {
+		t.Errorf("check says %s", check)
 	}
 	if status := p.Run(t, nil, "status"); status.Code != 0 || !strings.Contains(status.Stdout, "orders") {
 		t.Errorf("status ended with %d: %s%s", status.Code, status.Stdout, status.Stderr)
