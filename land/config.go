@@ -141,7 +141,7 @@ var topicName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,249}$`)
 
 func (c *Config) validateNames(at func(key, format string, args ...any)) {
 	for _, topic := range c.Topics {
-		if !topicName.MatchString(topic) {
+		if !topicName.MatchString(topic) || strings.Trim(topic, ".") == "" {
 			at("topics", "must be names of topics, each of letters, digits, '.', '_' and '-', got %q", topic)
 		}
 	}

@@ -42,6 +42,7 @@ func TestValidate(t *testing.T) {
 		{"locale", "words", func(c *Config) { c.Locale, c.PathFormat = "en_US", "YYYY/MMMM" }},
 		{"locale", "words", func(c *Config) { c.Locale, c.PathFormat = "de", "YYYY/E" }},
 		{"topics", "names of topics", func(c *Config) { c.Topics = []string{"a", ""} }},
+		{"topics", "names of topics", func(c *Config) { c.Topics = []string{".."} }},
 		{"topics.regex", "leave the other out", func(c *Config) { c.Topics, c.TopicsRegex = []string{"a"}, "a" }},
 		{"format.class", "JSON", func(c *Config) { c.FormatClass = "io.confluent.connect.s3.format.bytearray.ByteArrayFormat" }},
 		{"format.class", "Parquet", func(c *Config) { c.FormatClass = "AvroFormat" }},
