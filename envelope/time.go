@@ -71,11 +71,12 @@ func decimalMicros(text string, digits int, unit string) (int64, error) {
 	return n, nil
 }
 
-// isoTime is year, month, day, hour, minute, second, fraction, zone.
-var isoTime = regexp.MustCompile(`^(\d{4})(?:-(\d\d?)(?:-(\d\d?))?)?(?:T(?:(\d\d?)(?::(\d\d?)(?::(\d\d?)(?:[.,](\d{1,9})\d*)?)?)?)?(Z|[+-]\d\d(?::?\d\d)?)?)?$`)
+// isoTime is year; month, day, or day of the year, or week, day of the week; hour, minute, second, fraction, zone.
+var isoTime = regexp.MustCompile(`^(\d{4})(?:-(\d\d?)(?:-(\d\d?))?|-(\d{3})|-W(\d\d?)(?:-([1-7]))?)?` +
+	`(?:T(?:(\d\d?)(?::(\d\d?)(?::(\d\d?)(?:[.,](\d{1,9})\d*)?)?)?)?(Z|[+-]\d\d(?::?\d\d)?)?)?$`)
 
-// ParseISO reads dates and times with T between them. A text without a zone is in loc, and if the clock skips it there, by the clock as it was
-// before; ordinal dates and week dates are not read.
+// ParseISO reads dates, as 2026-07-05, 2026-186 or 2026-W27-7, and times, with T between them. A text without a zone is in loc, and if the clock
+// skips it there, by the clock as it was before.
 func ParseISO(text string, loc *time.Location) (t time.Time, ok bool) {
 	m := isoTime.FindStringSubmatch(text)
 	if m == nil {
@@ -88,7 +89,7 @@ func ParseISO(text string, loc *time.Location) (t time.Time, ok bool) {
 		n, _ := strconv.Atoi(m[i]) // the expression lets only digits through
 		return n
 	}
-	switch zone := strings.ReplaceAll(m[8], ":", ""); {
+	switch zone := strings.ReplaceAll(m[11], ":", ""); {
 	case zone == "Z":
 		loc = time.UTC
 	case zone != "":
@@ -103,10 +104,24 @@ func ParseISO(text string, loc *time.Location) (t time.Time, ok bool) {
 		}
 		loc = time.FixedZone("", seconds)
 	}
-	month, day, hour, minute, second := field(2, 1), field(3, 1), field(4, 0), field(5, 0), field(6, 0)
-	fraction, _ := strconv.Atoi((m[7] + "000000000")[:9])
+	year, month, day := field(1, 0), field(2, 1), field(3, 1)
+	switch {
+	case m[4] != "":
+		day = field(4, 0)
+		if d := time.Date(year, 1, day, 0, 0, 0, 0, time.UTC); d.Year() == year {
+			month, day = int(d.Month()), d.Day()
+		}
+	case m[5] != "":
+		d := weekDate(year, field(5, 0), field(6, 1))
+		if y, week := d.ISOWeek(); y != year || week != field(5, 0) {
+			return time.Time{}, false
+		}
+		year, month, day = d.Year(), int(d.Month()), d.Day()
+	}
+	hour, minute, second := field(7, 0), field(8, 0), field(9, 0)
+	fraction, _ := strconv.Atoi((m[10] + "000000000")[:9])
 	date := func(loc *time.Location) time.Time {
-		return time.Date(field(1, 0), time.Month(month), day, hour, minute, second, fraction, loc)
+		return time.Date(year, time.Month(month), day, hour, minute, second, fraction, loc)
 	}
 	clock := date(time.UTC)
 	// time.Date turns the 31st of February into the 3rd of March; such a text is refused instead.
@@ -119,6 +134,12 @@ func ParseISO(text string, loc *time.Location) (t time.Time, ok bool) {
 		t = clock.Add(-time.Duration(offset) * time.Second).In(loc)
 	}
 	return t, true
+}
+
+// weekDate is the day of a week, both from 1; of a week that the year has not, it is in another.
+func weekDate(year, week, day int) time.Time {
+	fourth := time.Date(year, 1, 4, 0, 0, 0, 0, time.UTC) // always in the first week
+	return fourth.AddDate(0, 0, (week-1)*7+day-1-(int(fourth.Weekday())+6)%7)
 }
 
 // MillisOf is the millisecond that a microsecond lies in, before 1970 too.

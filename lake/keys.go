@@ -67,7 +67,15 @@ type RawName struct {
 // RawKey is the key of the raw object that starts at offset, as the Kafka Connect S3 sink names it.
 // topicsDir and path may be empty.
 func RawKey(topicsDir, topic, path string, partition int32, offset int64) string {
-	return rawKey(topicsDir, topic, path, fmt.Sprintf("%s+%d+%010d", topic, partition, offset))
+	return RawKeyPadded(topicsDir, topic, path, partition, offset, OffsetWidth)
+}
+
+// OffsetWidth is to how many digits RawKey pads offsets.
+const OffsetWidth = 10
+
+// RawKeyPadded is RawKey with another width. Two writers of one topic must have the same: equal offsets must have equal keys.
+func RawKeyPadded(topicsDir, topic, path string, partition int32, offset int64, width int) string {
+	return rawKey(topicsDir, topic, path, fmt.Sprintf("%s+%d+%0*d", topic, partition, width, offset))
 }
 
 // RawKeyGeneration is RawKey for a topic that was made anew: its offsets begin again, so generation (2 and up; 1 is

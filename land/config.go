@@ -4,6 +4,7 @@ import (
 	"compress/gzip"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,24 +15,40 @@ import (
 // Config has the key names of the Kafka Connect S3 sink, so that a connector's configuration can be taken over line by
 // line; max.memory and max.record.bytes are our own. Rules: docs/format/rotation.md.
 type Config struct {
+	// Topics are landed, and then TopicsRegex counts for nothing; topics that sources name are landed besides.
+	Topics []string `yaml:"topics"`
 	// TopicsRegex must match the whole name of a topic for it to be landed.
 	TopicsRegex string `yaml:"topics.regex"`
 	// TopicsDir is the first part of every key; empty for none.
 	TopicsDir string `yaml:"topics.dir"`
+	// FormatClass is JsonFormat, with or without its Java package: a line is a record.
+	FormatClass string `yaml:"format.class"`
+	// DirectoryDelim and FileDelim are / and +, and OffsetPadWidth is the least number of digits of the offset in a key.
+	DirectoryDelim string `yaml:"directory.delim"`
+	FileDelim      string `yaml:"file.delim"`
+	OffsetPadWidth int    `yaml:"filename.offset.zero.pad.width"`
 	// FlushSize is the number of records of a Kafka partition, over all its open objects, that closes them.
 	FlushSize int `yaml:"flush.size"`
-	// RotateIntervalMs closes the open objects of a Kafka partition when a record's time is that far after the first one's, and
-	// when no record has come for that long; -1 for never.
+	// RotateIntervalMs closes the open objects of a Kafka partition when a record's time is that far after the first one's, with
+	// folders of time; -1 for never.
 	RotateIntervalMs int64 `yaml:"rotate.interval.ms"`
 	// RotateScheduleIntervalMs closes them at multiples of it since local midnight; -1 for never.
 	RotateScheduleIntervalMs int64 `yaml:"rotate.schedule.interval.ms"`
-	// PartitionerClass is TimeBasedPartitioner, with or without its Java package.
+	// FlushBytes is the same in bytes of text; 0 for no limit.
+	FlushBytes setting.Bytes `yaml:"flush.bytes"`
+	// IdleFlushMs closes them when no record has come for so long by the clock; 0 for RotateIntervalMs, -1 for never.
+	IdleFlushMs int64 `yaml:"idle.flush.ms"`
+	// MaxOpenFiles closes them before one more would be opened; -1 for no limit.
+	MaxOpenFiles int `yaml:"partitioner.max.open.files"`
+	// PartitionerClass is one of the connector's five, with or without its Java package.
 	PartitionerClass string `yaml:"partitioner.class"`
-	// PathFormat is the folder of a record's time, in Joda's letters.
+	// PartitionFieldName has the FieldPartitioner's fields; dots lead into nested objects.
+	PartitionFieldName []string `yaml:"partition.field.name"`
+	// PathFormat is the TimeBasedPartitioner's folder of a record's time, in Joda's letters.
 	PathFormat string `yaml:"path.format"`
 	// PartitionDurationMs is the length of the stretches of time that share a folder.
 	PartitionDurationMs int64 `yaml:"partition.duration.ms"`
-	// Locale is en: the letters that are supported have no other spelling.
+	// Locale is that of the words in PathFormat; there are those of en.
 	Locale string `yaml:"locale"`
 	// Timezone is that of the folders and of the schedule; empty for the pipeline's.
 	Timezone string `yaml:"timezone"`
@@ -39,6 +56,8 @@ type Config struct {
 	TimestampExtractor string `yaml:"timestamp.extractor"`
 	// TimestampField is the field for RecordField; dots lead into nested objects.
 	TimestampField string `yaml:"timestamp.field"`
+	// BehaviorOnNullValues is ignore, which has them in quarantine, or fail, which stops their Kafka partition.
+	BehaviorOnNullValues string `yaml:"behavior.on.null.values"`
 	// CompressionType is gzip.
 	CompressionType string `yaml:"s3.compression.type"`
 	// CompressionLevel is gzip's level from 0 to 9, or -1 for its default.
@@ -54,17 +73,25 @@ type Config struct {
 // DefaultConfig is what holds where the file says nothing.
 func DefaultConfig() Config {
 	return Config{
+		Topics:                   []string{},
+		PartitionFieldName:       []string{},
 		TopicsRegex:              ".*raw$",
 		TopicsDir:                "topics",
+		FormatClass:              "JsonFormat",
+		DirectoryDelim:           "/",
+		FileDelim:                "+",
+		OffsetPadWidth:           lake.OffsetWidth,
+		MaxOpenFiles:             -1,
 		FlushSize:                180_000,
 		RotateIntervalMs:         300_000,
 		RotateScheduleIntervalMs: 300_000,
-		PartitionerClass:         "TimeBasedPartitioner",
+		PartitionerClass:         byTime,
 		PathFormat:               "'date'=YYYY-MM-dd",
-		PartitionDurationMs:      86_400_000,
+		PartitionDurationMs:      dayMillis,
 		Locale:                   "en",
 		TimestampExtractor:       "RecordField",
 		TimestampField:           "ingestion_timestamp",
+		BehaviorOnNullValues:     "ignore",
 		CompressionType:          "gzip",
 		CompressionLevel:         -1,
 		FlushOnStop:              true,
@@ -103,22 +130,152 @@ func (c *Config) Validate() setting.Faults {
 			at(rotate.key, "must be milliseconds from 1, or -1 for never, got %d", rotate.ms)
 		}
 	}
-	if simpleName(c.PartitionerClass) != "TimeBasedPartitioner" {
-		at("partitioner.class", "must be TimeBasedPartitioner, the only one there is so far, got %q; DailyPartitioner and HourlyPartitioner are a path.format and a partition.duration.ms", c.PartitionerClass)
+	c.validateNames(at)
+	c.validateLimits(at)
+	c.validateFolders(at)
+	c.validateRest(at)
+	return f
+}
+
+var topicName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,249}$`)
+
+func (c *Config) validateNames(at func(key, format string, args ...any)) {
+	for _, topic := range c.Topics {
+		if !topicName.MatchString(topic) || strings.Trim(topic, ".") == "" {
+			at("topics", "must be names of topics, each of letters, digits, '.', '_' and '-', got %q", topic)
+		}
 	}
-	if _, err := parsePathFormat(c.PathFormat); err != nil {
+	if len(c.Topics) > 0 && c.TopicsRegex != DefaultConfig().TopicsRegex {
+		at("topics.regex", "is beside topics, and a topic is landed by one of them: leave the other out")
+	}
+	switch simpleName(c.FormatClass) {
+	case "JsonFormat":
+	case "ByteArrayFormat":
+		at("format.class", "must be JsonFormat, got %q: objects are lines of JSON, as serialize reads them. Of records that are JSON, JsonFormat keeps the bytes too; others go to quarantine, whole", c.FormatClass)
+	default:
+		at("format.class", "must be JsonFormat, got %q: raw objects are lines of JSON, and the tables are Parquet files", c.FormatClass)
+	}
+	if c.DirectoryDelim != "/" {
+		at("directory.delim", "must be /, by which stores and readers find folders, got %q", c.DirectoryDelim)
+	}
+	if c.FileDelim != "+" {
+		at("file.delim", "must be +, by which what has landed is found after a restart, got %q", c.FileDelim)
+	}
+	if c.OffsetPadWidth < 0 || c.OffsetPadWidth > 19 {
+		at("filename.offset.zero.pad.width", "must be from 0 to 19, which is as long as offsets get, got %d", c.OffsetPadWidth)
+	}
+	switch c.BehaviorOnNullValues {
+	case "ignore", "fail":
+	case "write":
+		at("behavior.on.null.values", "must be ignore or fail; write has no object to write to, because keys are not stored: ignored records are whole in quarantine, with their keys")
+	default:
+		at("behavior.on.null.values", "must be ignore, which has them in quarantine, or fail, got %q", c.BehaviorOnNullValues)
+	}
+}
+
+func (c *Config) validateLimits(at func(key, format string, args ...any)) {
+	if c.FlushBytes < 0 {
+		at("flush.bytes", "must be positive, as 256MiB, or 0 for no limit, got %s", c.FlushBytes)
+	}
+	if c.IdleFlushMs < -1 || c.IdleFlushMs > maxMillis {
+		at("idle.flush.ms", "must be milliseconds from 1, 0 for those of rotate.interval.ms, or -1 for never, got %d", c.IdleFlushMs)
+	}
+	if c.MaxOpenFiles < 1 && c.MaxOpenFiles != -1 {
+		at("partitioner.max.open.files", "must be at least 1, or -1 for no limit, got %d", c.MaxOpenFiles)
+	}
+}
+
+// The partitioners.
+const (
+	byPartition = "DefaultPartitioner"
+	byField     = "FieldPartitioner"
+	byTime      = "TimeBasedPartitioner"
+	byDay       = "DailyPartitioner"
+	byHour      = "HourlyPartitioner"
+
+	dayMillis  = 86_400_000
+	hourMillis = 3_600_000
+	dayFormat  = "'year'=YYYY/'month'=MM/'day'=dd"
+	hourFormat = dayFormat + "/'hour'=HH"
+)
+
+func (c *Config) validateFolders(at func(key, format string, args ...any)) {
+	format, err := parsePathFormat(c.PathFormat)
+	if err != nil {
 		at("path.format", "%v", err)
 	}
 	if c.PartitionDurationMs < 1 || c.PartitionDurationMs > maxMillis {
 		at("partition.duration.ms", "must be at least 1, as 86400000 for a day, got %d", c.PartitionDurationMs)
 	}
-	c.validateRest(at)
-	return f
+	class := simpleName(c.PartitionerClass)
+	if (class == byField) != (len(c.PartitionFieldName) > 0) {
+		at("partition.field.name", "goes with FieldPartitioner, got %s and the fields %q", class, c.PartitionFieldName)
+	}
+	switch class {
+	case byPartition:
+	case byField:
+		for i, name := range c.PartitionFieldName {
+			switch {
+			case slices.Contains(strings.Split(name, "."), ""):
+				at("partition.field.name", "must be field names joined by dots, as raw_data.country, got %q", name)
+			case slices.Contains(c.PartitionFieldName[:i], name):
+				at("partition.field.name", "must name a field once, got %q twice", name)
+			}
+		}
+	case byTime:
+		if err == nil && format.named() && c.Locale != "en" {
+			at("locale", "must be en, got %q: path.format has words, and those of other locales differ from one Java to the next. Write numbers, as MM, or locale: en", c.Locale)
+		}
+	case byDay, byHour:
+		// What it has of its own would be overruled in silence.
+		own, millis := c.timeFolders()
+		if c.PathFormat != own && c.PathFormat != DefaultConfig().PathFormat {
+			at("path.format", "is %s of a %s: leave it out, or write TimeBasedPartitioner", own, class)
+		}
+		if c.PartitionDurationMs != millis && c.PartitionDurationMs != dayMillis {
+			at("partition.duration.ms", "is %d of a %s: leave it out, or write TimeBasedPartitioner", millis, class)
+		}
+	default:
+		at("partitioner.class", "must be %s, %s, %s, %s or %s, got %q", byPartition, byField, byTime, byDay, byHour, c.PartitionerClass)
+	}
+}
+
+// timeFolders are the path.format and the partition.duration.ms of the partitioners by time.
+func (c *Config) timeFolders() (format string, millis int64) {
+	switch simpleName(c.PartitionerClass) {
+	case byDay:
+		return dayFormat, dayMillis
+	case byHour:
+		return hourFormat, hourMillis
+	}
+	return c.PathFormat, c.PartitionDurationMs
+}
+
+// Folders says what the folders of a topic are made of: a path.format, or the name of a partitioner that is not by time.
+func (c *Config) Folders() string {
+	switch class := simpleName(c.PartitionerClass); class {
+	case byPartition, byField:
+		return class
+	}
+	format, _ := c.timeFolders()
+	return format
+}
+
+// topicsExpr matches the topics to land, other than those that sources name.
+func (c *Config) topicsExpr() string {
+	if len(c.Topics) == 0 {
+		return c.TopicsRegex
+	}
+	var names []string
+	for _, topic := range c.Topics {
+		names = append(names, regexp.QuoteMeta(topic))
+	}
+	return strings.Join(names, "|")
 }
 
 func (c *Config) validateRest(at func(key, format string, args ...any)) {
-	if lang, _, _ := strings.Cut(strings.ReplaceAll(c.Locale, "_", "-"), "-"); lang != "en" {
-		at("locale", "must be en, got %q; path.format has only digits, which are the same in every locale", c.Locale)
+	if strings.TrimSpace(c.Locale) == "" {
+		at("locale", "must be a locale, as en, got %q", c.Locale)
 	}
 	if c.Timezone != "" {
 		if _, err := loadZone(c.Timezone); err != nil {

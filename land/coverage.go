@@ -32,19 +32,27 @@ type foundObject struct {
 	offset int64
 }
 
-// list finds this Kafka partition's objects below a prefix, by path and in order of their offsets. Files that are not
-// named as raw objects are none of ours.
-func (p *partition) list(ctx context.Context, prefix string) (map[string][]foundObject, error) {
+// list finds this Kafka partition's objects below dir whose keys go on with within, by path and in order of their offsets.
+// Files that are not named as raw objects are none of ours.
+func (p *partition) list(ctx context.Context, dir, within string) (map[string][]foundObject, error) {
 	found := map[string][]foundObject{}
+	topic := topicPrefix(dir, p.topic)
+	prefix := topic + within
 	err := p.insist(ctx, "listing "+prefix, func() error {
 		clear(found)
 		for o, err := range p.opts.Store.List(ctx, prefix, "") {
 			if err != nil {
 				return fmt.Errorf("listing %s: %w", prefix, err)
 			}
-			name, err := lake.ParseRawKey(o.Key)
+			key := o.Key
+			if strings.HasSuffix(key, ".json") {
+				key += ".gz" // as Kafka Connect names objects that are not compressed
+			}
+			name, err := lake.ParseRawKey(key)
 			if err == nil && name.Topic == p.topic && name.Partition == p.partition {
-				found[name.Path] = append(found[name.Path], foundObject{o, name.Offset})
+				// Not name.Path: a folder may have the topic's name too.
+				path := strings.TrimSuffix(o.Key[len(topic):strings.LastIndexByte(o.Key, '/')+1], "/")
+				found[path] = append(found[path], foundObject{o, name.Offset})
 			}
 		}
 		return nil
@@ -71,7 +79,7 @@ func (p *partition) survey(ctx context.Context) error {
 
 // surveyFresh remembers the last object of each path, and looks at the newest of all to see whether it is of this log.
 func (p *partition) surveyFresh(ctx context.Context) error {
-	found, err := p.list(ctx, topicPrefix(p.conf.TopicsDir, p.topic))
+	found, err := p.list(ctx, p.conf.TopicsDir, "")
 	if err != nil {
 		return err
 	}
@@ -112,7 +120,7 @@ func (p *partition) surveyMoved(ctx context.Context) error {
 }
 
 func (p *partition) surveyDir(ctx context.Context, dir string) error {
-	found, err := p.list(ctx, topicPrefix(dir, p.topic))
+	found, err := p.list(ctx, dir, "")
 	if err != nil {
 		return err
 	}
@@ -128,7 +136,7 @@ func (p *partition) surveyDir(ctx context.Context, dir string) error {
 					continue // it is this configuration's: there was none when it began, and its own path covers it
 				}
 				return retry.Stop(fmt.Errorf("landing topic %s partition %d: an object in %s has some of the offsets %d to %d, which are not committed, and does not say which. "+
-					"Start once with the former path.format, timezone and timestamp settings, and change them when it has committed", p.topic, p.partition, path, t.First, t.Next-1))
+					"Start once with the former partitioner.class, path.format, timezone, timestamp settings and padding, and change them when it has committed", p.topic, p.partition, path, t.First, t.Next-1))
 			}
 			p.elsewhere.tails = append(p.elsewhere.tails, t)
 		}
@@ -170,8 +178,7 @@ func (p *partition) findCoverage(ctx context.Context, path string) (*coverage, e
 		p.hold = max(p.hold, t.Next)
 		return c, nil
 	}
-	prefix := strings.TrimSuffix(lake.RawKey(p.conf.TopicsDir, p.topic, path, p.partition, 0), "0000000000.json.gz")
-	found, err := p.list(ctx, prefix)
+	found, err := p.list(ctx, p.conf.TopicsDir, fmt.Sprintf("%s/%s+%d+", path, p.topic, p.partition))
 	if err != nil {
 		return nil, err
 	}

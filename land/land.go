@@ -122,10 +122,11 @@ func New(o Options) (*Lander, error) {
 			return nil, fmt.Errorf("loading land.timezone: %w", err)
 		}
 	}
-	if l.path, err = parsePathFormat(l.conf.PathFormat); err != nil {
+	format, _ := l.conf.timeFolders()
+	if l.path, err = parsePathFormat(format); err != nil {
 		return nil, fmt.Errorf("reading land.path.format: %w", err)
 	}
-	if l.topics, err = compileTopics(l.conf.TopicsRegex); err != nil {
+	if l.topics, err = compileTopics(l.conf.topicsExpr()); err != nil {
 		return nil, fmt.Errorf("reading land.topics.regex: %w", err)
 	}
 	if simpleName(l.conf.TimestampExtractor) == "RecordField" {
@@ -200,7 +201,7 @@ func (l *Lander) renew(again func()) {
 func (l *Lander) RunTo(ctx context.Context, ends map[string]map[int32]int64) error {
 	for topic := range ends {
 		if !l.Lands(topic) {
-			return retry.Stop(fmt.Errorf("landing topic %s: topics.regex %s does not match it and no source names it", topic, l.conf.TopicsRegex))
+			return retry.Stop(fmt.Errorf("landing topic %s: topics or topics.regex, %s, does not match it and no source names it", topic, l.conf.topicsExpr()))
 		}
 	}
 	if ends == nil {
@@ -246,7 +247,7 @@ func (l *Lander) run(ctx context.Context, ends map[string]map[int32]int64, flush
 const leaveTime = 5 * time.Second
 
 func (l *Lander) group() []kgo.Opt {
-	expressions := []string{wholeName(l.conf.TopicsRegex)}
+	expressions := []string{wholeName(l.conf.topicsExpr())}
 	for _, t := range l.declared.Topics {
 		expressions = append(expressions, wholeName(regexp.QuoteMeta(t)))
 	}

@@ -54,7 +54,7 @@ type partition struct {
 	seq       int64 // numbers the records that were looked at
 	rotation  rotation
 	extractor extractor
-	folders   partitioner
+	folders   folders
 	limits    envelope.Limits
 	bare      bool // the records are documents without an envelope
 	line      []byte
@@ -75,20 +75,13 @@ func newPartition(s *session, tp topicPartition, from start) *partition {
 		session: s, topicPartition: tp,
 		letGo: make(chan struct{}), done: make(chan struct{}), queue: queue{ready: make(chan struct{}, 1)},
 		from: from, end: -1, cut: from.offset, committed: from.committed,
-		rotation: rotation{
-			flush:    s.conf.FlushSize,
-			interval: time.Duration(s.conf.RotateIntervalMs) * time.Millisecond,
-			schedule: time.Duration(s.conf.RotateScheduleIntervalMs) * time.Millisecond,
-			loc:      s.zone,
-		},
 		extractor: s.extractorOf(tp.topic),
-		folders:   partitioner{format: s.path, duration: s.conf.PartitionDurationMs, loc: s.zone},
+		folders:   s.foldersOf(tp),
 		limits:    envelope.DefaultLimits,
 		open:      map[string]*openObject{}, coverages: map[string]*coverage{},
 	}
-	shape, declared := s.declared.Shapes[tp.topic]
-	p.folders.early = declared
-	if p.bare = shape.Bare; !p.bare {
+	p.rotation = s.conf.rotation(p.folders.timed(), s.zone)
+	if p.bare = s.declared.Shapes[tp.topic].Bare; !p.bare {
 		p.limits.Depth++ // the limit is the item's, and the envelope is around it
 	}
 	p.report(func(st *PartitionStatus) {
@@ -196,12 +189,14 @@ func (p *partition) land(ctx context.Context, r *kgo.Record) error {
 	if r.Attrs.IsControl() {
 		return p.passed(ctx, r)
 	}
+	if r.Value == nil && p.conf.BehaviorOnNullValues == "fail" {
+		return p.failNull(ctx, r)
+	}
 	p.seq++
-	millis, timed, reason := p.read(r)
-	if !timed {
+	path, millis, reason := p.read(r)
+	if path == "" {
 		return p.quarantine(ctx, r, reason)
 	}
-	path := p.folders.encode(millis)
 	c, err := p.covered(ctx, path)
 	if err != nil {
 		return err
@@ -215,7 +210,8 @@ func (p *partition) land(ctx context.Context, r *kgo.Record) error {
 		return p.quarantine(ctx, r, reason)
 	}
 	now := time.Now()
-	if p.rotation.before(millis, now) {
+	oneMore := p.open[path] == nil && p.conf.MaxOpenFiles > 0 && len(p.objects) >= p.conf.MaxOpenFiles
+	if p.rotation.before(millis, now) || oneMore {
 		if err := p.rotate(ctx); err != nil {
 			return err
 		}
@@ -224,7 +220,7 @@ func (p *partition) land(ctx context.Context, r *kgo.Record) error {
 		return err
 	}
 	p.cut = r.Offset + 1
-	if p.rotation.wrote(millis, now) {
+	if p.rotation.wrote(millis, len(p.line), now) {
 		return p.rotate(ctx)
 	}
 	return nil
@@ -239,11 +235,20 @@ func (p *partition) passed(ctx context.Context, r *kgo.Record) error {
 	return nil
 }
 
-// read makes p.line from a record's value and finds its time. A reason sends the record to quarantine, unless it landed
-// while max.record.bytes was larger, which its time can tell.
-func (p *partition) read(r *kgo.Record) (millis int64, timed bool, reason string) {
+// failNull stops the Kafka partition at a record, and closes what is open before it.
+func (p *partition) failNull(ctx context.Context, r *kgo.Record) error {
+	if err := p.rotate(ctx); err != nil {
+		return err
+	}
+	return retry.Stop(fmt.Errorf("landing topic %s partition %d: the record at offset %d has a null value, and behavior.on.null.values is fail. "+
+		"Write ignore, which has such records in quarantine, or see to it that none are produced and set the offset of group %s to %d", p.topic, p.partition, r.Offset, p.opts.Group, r.Offset+1))
+}
+
+// read makes p.line from a record's value and finds its folder and time. A reason sends the record to quarantine, unless it
+// landed while max.record.bytes was larger, which its folder can tell. The time is 0 where neither folder nor envelope needs one.
+func (p *partition) read(r *kgo.Record) (path string, millis int64, reason string) {
 	if r.Value == nil {
-		return 0, false, "null value"
+		return "", 0, "null value"
 	}
 	size := int64(len(r.Value))
 	if p.bare {
@@ -255,18 +260,24 @@ func (p *partition) read(r *kgo.Record) (millis int64, timed bool, reason string
 	var err error
 	if p.line, err = envelope.Compact(p.line[:0], r.Value, p.limits); err != nil {
 		if syntax, ok := errors.AsType[*envelope.SyntaxError](err); ok {
-			return 0, false, cmp.Or(reason, "no JSON: "+syntax.Reason)
+			return "", 0, cmp.Or(reason, "no JSON: "+syntax.Reason)
 		}
-		return 0, false, cmp.Or(reason, "no JSON")
+		return "", 0, cmp.Or(reason, "no JSON")
 	}
-	if millis, err = p.extractor.millis(p.line, r.Timestamp); err != nil {
-		return 0, false, cmp.Or(reason, "no time: "+err.Error())
+	if p.folders.timed() || p.bare {
+		if millis, err = p.extractor.millis(p.line, r.Timestamp); err != nil {
+			return "", 0, cmp.Or(reason, "no time: "+err.Error())
+		}
+	}
+	path, unplaced := p.folders.of(p.line, millis)
+	if path == "" {
+		return "", 0, cmp.Or(reason, unplaced)
 	}
 	if p.bare {
 		p.wrap(r, millis)
 	}
 	p.line = append(p.line, '\n')
-	return millis, true, reason
+	return path, millis, reason
 }
 
 // wrap gives the document in p.line an envelope: what Kafka knows of it beside its bytes is nowhere else in the object.
@@ -360,7 +371,7 @@ func (p *partition) put(ctx context.Context, o *openObject) error {
 		return err
 	}
 	defer body.Close()
-	key := lake.RawKey(p.conf.TopicsDir, p.topic, o.path, p.partition, o.first)
+	key := lake.RawKeyPadded(p.conf.TopicsDir, p.topic, o.path, p.partition, o.first, p.conf.OffsetPadWidth)
 	err = p.insist(ctx, "putting "+key, func() error {
 		if _, err := body.Seek(0, 0); err != nil {
 			return fmt.Errorf("reading the spool: %w", err)

@@ -228,6 +228,16 @@ func TestStops(t *testing.T) {
 			t.Errorf("committed %d, want 5", got)
 		}
 	})
+	t.Run("an object of Kafka Connect that is not compressed", func(t *testing.T) {
+		r := newRig(t, 1, "a_raw")
+		r.produceMany("a_raw", 0, 5)
+		r.put("topics/a_raw/partition=0/a_raw+0+0000000003.json", []byte("{}\n"))
+		r.setOffset("a_raw", 0, 3)
+		l := r.lander(byClass(byPartition, 10))
+		if err := l.RunTo(t.Context(), r.made); err == nil || !strings.Contains(err.Error(), "Kafka Connect") {
+			t.Errorf("got %v", err)
+		}
+	})
 }
 
 func (r *rig) recreate(topic string) {
@@ -297,8 +307,10 @@ func TestKilled(t *testing.T) {
 		t.Skip("starts processes")
 	}
 	t.Parallel()
-	for _, point := range []string{"land.after-spool", "land.before-put", "land.after-put", "land.before-commit", "land.after-commit"} {
-		t.Run(point, func(t *testing.T) {
+	points := []string{"land.after-spool", "land.before-put", "land.after-put", "land.before-commit", "land.after-commit"}
+	for i := range 2 * len(points) {
+		point, layout := points[i/2], []string{"by-day", "by-field"}[i%2]
+		t.Run(point+" "+layout, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, 1, "a_raw")
 			dir, spool := t.TempDir(), t.TempDir()
@@ -306,7 +318,7 @@ func TestKilled(t *testing.T) {
 				r.produceMany("a_raw", 0, 30)
 				cmd := exec.Command(os.Args[0], "-test.run=^TestMain$")
 				cmd.Env = append(os.Environ(), fmt.Sprintf("HEADWATER_CRASH=%s:%d", point, pass),
-					"LAND_TEST="+strings.Join([]string{r.config.Brokers[0], dir, spool, fmt.Sprint(r.made["a_raw"][0])}, " "))
+					"LAND_TEST="+strings.Join([]string{r.config.Brokers[0], dir, spool, fmt.Sprint(r.made["a_raw"][0]), layout}, " "))
 				out, err := cmd.CombinedOutput()
 				if err == nil || !strings.Contains(err.Error(), "killed") {
 					t.Fatalf("pass %d: the process was not killed: %v\n%s", pass, err, out)
@@ -317,7 +329,7 @@ func TestKilled(t *testing.T) {
 				t.Fatal(err)
 			}
 			r.produceMany("a_raw", 0, 30)
-			r.land(func(o *Options) { o.Store, o.clientOptions = store, asChild })
+			r.land(func(o *Options) { laidOut(o, layout); o.Store, o.clientOptions = store, asChild })
 			for o, err := range store.List(t.Context(), "", "") {
 				if err != nil {
 					t.Fatal(err)
@@ -335,8 +347,8 @@ func TestKilled(t *testing.T) {
 
 // TestMain is also the process that TestKilled starts.
 func TestMain(m *testing.M) {
-	if args := strings.Fields(os.Getenv("LAND_TEST")); len(args) == 4 {
-		fmt.Fprintln(os.Stderr, landOnce(args[0], args[1], args[2], args[3]))
+	if args := strings.Fields(os.Getenv("LAND_TEST")); len(args) == 5 {
+		fmt.Fprintln(os.Stderr, landOnce(args[0], args[1], args[2], args[3], args[4]))
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
@@ -345,7 +357,14 @@ func TestMain(m *testing.M) {
 // asChild lets a process take the place of the killed one at once, without waiting until the group has missed it.
 var asChild = []kgo.Opt{kgo.InstanceID("child")}
 
-func landOnce(broker, dir, spool, end string) error {
+// laidOut has the folders of a layout: two, by day, or many, whose records take turns.
+func laidOut(o *Options, layout string) {
+	if layout == "by-field" {
+		o.Config.PartitionerClass, o.Config.PartitionFieldName = byField, []string{"ingestion_timestamp", "raw_data"}
+	}
+}
+
+func landOnce(broker, dir, spool, end, layout string) error {
 	var to int64
 	if _, err := fmt.Sscan(end, &to); err != nil {
 		return err
@@ -355,6 +374,7 @@ func landOnce(broker, dir, spool, end string) error {
 		return err
 	}
 	o := Options{Config: DefaultConfig(), Kafka: kafka.DefaultConfig(), Store: store, Spool: spool}
+	laidOut(&o, layout)
 	o.Config.FlushSize, o.Kafka.Brokers = 11, []string{broker}
 	o.clientOptions = asChild
 	l, err := New(o)

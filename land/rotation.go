@@ -1,20 +1,38 @@
 package land
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // rotation decides when the open objects of one Kafka partition are closed. It is a pure state machine: it knows
 // counts and times, and is told what time it is. Rules: docs/format/rotation.md.
 type rotation struct {
 	flush    int
-	interval time.Duration // of record time, and of silence; <= 0 for never
+	bytes    int64         // of text; 0 for no limit
+	interval time.Duration // of record time; <= 0 for never
+	idle     time.Duration // of silence; <= 0 for never
 	schedule time.Duration // since local midnight; <= 0 for never
 	loc      *time.Location
 
 	count    int   // records in open objects
+	text     int64 // their bytes
 	skipped  int   // records since the last rotation that went elsewhere, but whose offsets are to be committed
 	base     int64 // record time, in milliseconds, of the first record since the last rotation
 	seen     time.Time
 	nextPlan time.Time
+}
+
+// rotation is that of a Kafka partition. Without folders of time its records have none, and rotate.interval.ms counts for
+// silence alone.
+func (c *Config) rotation(timed bool, loc *time.Location) rotation {
+	millis := func(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
+	r := rotation{flush: c.FlushSize, bytes: int64(c.FlushBytes), schedule: millis(c.RotateScheduleIntervalMs), loc: loc}
+	r.idle = millis(cmp.Or(c.IdleFlushMs, c.RotateIntervalMs))
+	if timed {
+		r.interval = millis(c.RotateIntervalMs)
+	}
+	return r
 }
 
 // start sets the schedule; it is called once, before anything else.
@@ -36,14 +54,15 @@ func (r *rotation) before(millis int64, now time.Time) bool {
 	return late || r.planned(now)
 }
 
-// wrote counts a record of the time millis and says whether the open objects must be closed after it.
-func (r *rotation) wrote(millis int64, now time.Time) bool {
+// wrote counts a record of the time millis and of size bytes, and says whether the open objects must be closed after it.
+func (r *rotation) wrote(millis int64, size int, now time.Time) bool {
 	if r.count == 0 {
 		r.base = millis
 	}
 	r.count++
+	r.text += int64(size)
 	r.seen = now
-	return r.count >= r.flush
+	return r.count >= r.flush || (r.bytes > 0 && r.text >= r.bytes)
 }
 
 // skip counts a record that is in quarantine or in an object already, and says whether offsets should be committed.
@@ -60,14 +79,14 @@ func (r *rotation) due(now time.Time) bool {
 		r.advance(now)
 		return false
 	}
-	return r.planned(now) || (r.interval > 0 && now.Sub(r.seen) >= r.interval)
+	return r.planned(now) || (r.idle > 0 && now.Sub(r.seen) >= r.idle)
 }
 
 // wake is when due may become true without another record; zero for never.
 func (r *rotation) wake() time.Time {
 	var idle time.Time
-	if r.interval > 0 {
-		idle = r.seen.Add(r.interval)
+	if r.idle > 0 {
+		idle = r.seen.Add(r.idle)
 	}
 	switch {
 	case r.count == 0 && r.skipped == 0:
@@ -80,7 +99,7 @@ func (r *rotation) wake() time.Time {
 
 // rotated starts over after the open objects were closed.
 func (r *rotation) rotated(now time.Time) {
-	r.count, r.skipped = 0, 0
+	r.count, r.text, r.skipped = 0, 0, 0
 	r.advance(now)
 }
 

@@ -32,7 +32,7 @@ func TestRotation(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				if got := play(t, &rotation{flush: tt.flush, interval: tt.interval, schedule: tt.schedule, loc: time.UTC}, tt.steps); got != tt.want {
+				if got := play(t, &rotation{flush: tt.flush, interval: tt.interval, idle: tt.interval, schedule: tt.schedule, loc: time.UTC}, tt.steps); got != tt.want {
 					t.Errorf("got  %s\nwant %s", got, tt.want)
 				}
 			})
@@ -83,7 +83,7 @@ func play(t *testing.T, r *rotation, steps string) string {
 		}
 		open += fmt.Sprintf("%x", n)
 		n++
-		if r.wrote(millis, time.Now()) {
+		if r.wrote(millis, 100, time.Now()) {
 			rotate()
 		}
 	}
@@ -91,7 +91,7 @@ func play(t *testing.T, r *rotation, steps string) string {
 }
 
 func TestRotationSkips(t *testing.T) {
-	r := rotation{flush: 3, interval: time.Minute, loc: time.UTC}
+	r := rotation{flush: 3, interval: time.Minute, idle: time.Minute, loc: time.UTC}
 	now := time.Date(2026, 7, 5, 10, 0, 0, 0, time.UTC)
 	r.start(now)
 	if r.due(now.Add(time.Hour)) {
@@ -107,7 +107,7 @@ func TestRotationSkips(t *testing.T) {
 	if r.due(now.Add(59*time.Second)) || !r.due(now.Add(time.Minute)) {
 		t.Error("a skipped record should be committed after a minute of silence")
 	}
-	r.wrote(0, now)
+	r.wrote(0, 100, now)
 	for range 2 {
 		if r.skip(now) {
 			t.Error("skipped records closed an open object")
@@ -115,12 +115,12 @@ func TestRotationSkips(t *testing.T) {
 	}
 	// The extremes of record time do not overflow.
 	r.rotated(now)
-	r.wrote(-1<<63, now)
+	r.wrote(-1<<63, 100, now)
 	if !r.before(1<<63-1, now) {
 		t.Error("the whole range of time is no interval")
 	}
 	r.rotated(now)
-	r.wrote(1<<63-1, now)
+	r.wrote(1<<63-1, 100, now)
 	if r.before(-1<<63, now) {
 		t.Error("a late record closed an open object")
 	}

@@ -46,10 +46,19 @@ type commitNote struct {
 
 // layout is a digest of what decides about a record's folder.
 func (c *Config) layout(zone *time.Location) string {
-	all := fmt.Sprintf("%q", []string{
-		c.PathFormat, fmt.Sprint(c.PartitionDurationMs), zone.String(), simpleName(c.TimestampExtractor), c.TimestampField,
-	})
-	return fmt.Sprintf("%x", sha256.Sum256([]byte(all)))[:16]
+	var all []string
+	switch class := simpleName(c.PartitionerClass); class {
+	case byPartition, byField:
+		all = append([]string{class}, c.PartitionFieldName...)
+	default:
+		format, millis := c.timeFolders()
+		all = []string{format, fmt.Sprint(millis), zone.String(), simpleName(c.TimestampExtractor), c.TimestampField}
+	}
+	return digest(all)
+}
+
+func digest(all []string) string {
+	return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%q", all)))[:16]
 }
 
 // layoutOf is the same digest of a topic, whose shape decides too.
@@ -58,8 +67,7 @@ func (l *Lander) layoutOf(topic string) string {
 	if !declared {
 		return l.layout
 	}
-	all := fmt.Sprintf("%q", append(shape.TimePath(), l.layout, string(shape.Unit)))
-	return fmt.Sprintf("%x", sha256.Sum256([]byte(all)))[:16]
+	return digest(append(shape.TimePath(), l.layout, string(shape.Unit)))
 }
 
 func (l *Lander) noteOf(topic, log string) commitNote {

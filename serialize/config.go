@@ -15,7 +15,7 @@ type Config struct {
 	Every time.Duration `yaml:"every"`
 	// Schedule is when it makes those of the days before today, by the five fields of cron in the pipeline's timezone; empty is never.
 	Schedule string `yaml:"schedule"`
-	// Engine that does the work: native.
+	// Engine that does the work: native, or none, which makes no tables.
 	Engine string `yaml:"engine"`
 	// Flat is about the flat table.
 	Flat FlatConfig `yaml:"flat"`
@@ -37,6 +37,9 @@ type FlatConfig struct {
 	// Arrays are kept as list columns: keep.
 	Arrays string `yaml:"arrays"`
 }
+
+// NoEngine is the engine of pipelines whose raw objects are for others.
+const NoEngine = "none"
 
 // DefaultConfig is the native engine, with a memory need that suits days of any size.
 func DefaultConfig() Config {
@@ -61,10 +64,10 @@ func (c *Config) Validate() setting.Faults {
 			faults.Add([]string{"schedule"}, "%v", err)
 		}
 	}
-	if c.Engine != "native" {
-		why := "must be native, got %q"
+	if c.Engine != "native" && c.Engine != NoEngine {
+		why := "must be native, or none to make no tables, got %q"
 		if c.Engine == "spark" {
-			why = "%q is not available in this version: use native, or leave the line out"
+			why = "%q is not available in this version: use native, or none and a Spark of your own"
 		}
 		faults.Add([]string{"engine"}, why, c.Engine)
 	}

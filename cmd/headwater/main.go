@@ -34,6 +34,7 @@ func commands() []command {
 	return []command{
 		{"demo", "[--once]", "the whole chain on this machine, with simulated sources; says what to try", runDemo},
 		{"init", "WHAT...", "write a pipeline file by looking at files, folders or feeds", runInit},
+		{"import", "CONNECTOR [--partial]", "write a pipeline file for a Kafka Connect S3 sink's configuration", runImport},
 		{"run", "FILE [--once]", "every stage in one process; --once: what is there now, then exit", runPipeline},
 		{"collect", "FILE [--source S --from F --to T]", "the sources alone, shared with others that do the same; with a range: that of one source, then exit", runCollect},
 		{"land", "FILE", "topics to raw objects alone, shared likewise", runLand},

@@ -36,6 +36,9 @@ func runLand(ctx context.Context, fs *flag.FlagSet, args []string, s streams) er
 
 func runServe(ctx context.Context, fs *flag.FlagSet, args []string, s streams) error {
 	cfg, err := parsePipeline(fs, args)
+	if err == nil {
+		err = makesTables(cfg)
+	}
 	if err != nil {
 		return err
 	}

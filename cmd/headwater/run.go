@@ -67,9 +67,18 @@ type pipeline struct {
 }
 
 func newPipeline(cfg *config.Pipeline, which parts, log *slog.Logger) *pipeline {
+	which.serialize = which.serialize && makesTables(cfg) == nil
 	p := &pipeline{cfg: cfg, parts: which, log: log, started: time.Now(), serializing: make(chan struct{}, 1), taken: make(chan struct{}, 1)}
 	p.now.Store(&sources{configured: cfg.Sources, left: map[string]collector{}})
 	return p
+}
+
+// makesTables says why a pipeline makes none.
+func makesTables(cfg *config.Pipeline) error {
+	if cfg.Serialize.Engine == serialize.NoEngine {
+		return usagef("%s: serialize.engine is none, and no tables are made: write native, with days in land.path.format", cfg.File)
+	}
+	return nil
 }
 
 func runPipeline(ctx context.Context, fs *flag.FlagSet, args []string, s streams) (err error) {
@@ -222,6 +231,9 @@ func (p *pipeline) once(ctx context.Context) error {
 	failed = errors.Join(failed, p.trim(ctx))
 	if ctx.Err() != nil {
 		return errors.Join(failed, context.Cause(ctx))
+	}
+	if !p.parts.serialize {
+		return failed
 	}
 	p.register(ctx)
 	return errors.Join(failed, p.serializeStale(ctx, topics, everyDay))

@@ -23,6 +23,9 @@ func runSerialize(ctx context.Context, fs *flag.FlagSet, args []string, s stream
 	fs.BoolVar(&r.AllowShrink, "allow-shrink", false, "publish although the day would have fewer rows")
 	asJSON := fs.Bool("json", false, "print the result as JSON")
 	cfg, err := parsePipeline(fs, args)
+	if err == nil {
+		err = makesTables(cfg)
+	}
 	if err != nil {
 		return err
 	}

@@ -69,11 +69,12 @@ var ours = map[string][]string{
 	"table/tabletest": {"schema", "table"},
 	"query":           {"internal/setting", "schema", "table"},
 
-	"internal/config":  {"collect", "envelope", "internal/setting", "kafka", "land", "query", "serialize", "table", "table/hive"},
-	"internal/look":    {"collect", "collect/file", "collect/websocket", "envelope", "internal/config", "internal/setting", "schema", "serialize"},
-	"internal/builtin": {"collect", "collect/amqp", "collect/file", "collect/ftp", "collect/kafka", "collect/mqtt", "collect/nats", "collect/push", "collect/redis", "collect/rest", "collect/sftp", "collect/sqs", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
-	"internal/arch":    {},
-	"cmd/headwater":    {"*"},
+	"internal/config":    {"collect", "envelope", "internal/setting", "kafka", "land", "query", "serialize", "table", "table/hive"},
+	"internal/look":      {"collect", "collect/file", "collect/websocket", "envelope", "internal/config", "internal/setting", "schema", "serialize"},
+	"internal/connector": {"kafka", "land"},
+	"internal/builtin":   {"collect", "collect/amqp", "collect/file", "collect/ftp", "collect/kafka", "collect/mqtt", "collect/nats", "collect/push", "collect/redis", "collect/rest", "collect/sftp", "collect/sqs", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
+	"internal/arch":      {},
+	"cmd/headwater":      {"*"},
 
 	"tests/binary":          {"lake/file", "table", "table/dir", "table/hive", "table/metastore"},
 	"tests/interop/fixture": {},

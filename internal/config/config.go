@@ -251,11 +251,15 @@ func (f *file) validateStages() setting.Faults {
 	if f.Collect.MaxItem > f.Kafka.MaxRecordBytes {
 		faults.Add([]string{"collect", "max_item"}, "must be at most kafka.max_record_bytes (%s), got %s", f.Kafka.MaxRecordBytes, f.Collect.MaxItem)
 	}
-	if zone := f.Land.Timezone; zone != "" && zone != f.Timezone {
+	if zone := f.Land.Timezone; zone != "" && zone != f.Timezone && f.Serialize.Engine != serialize.NoEngine {
 		faults.Add([]string{"land", "timezone"}, "must be the pipeline's timezone (%s), whose days the tables have, or be left out, got %s", f.Timezone, zone)
 	}
-	if format := f.Land.PathFormat; format != daysFirst && !strings.HasPrefix(format, daysFirst+"/") {
-		faults.Add([]string{"land", "path.format"}, "must begin with %s, because serialize looks for the days there, got %s", daysFirst, format)
+	if format := f.Land.Folders(); f.Serialize.Engine != serialize.NoEngine && format != daysFirst && !strings.HasPrefix(format, daysFirst+"/") {
+		key := "path.format"
+		if format != f.Land.PathFormat {
+			key = "partitioner.class"
+		}
+		faults.Add([]string{"land", key}, "must give folders that begin with %s, because serialize looks for the days there, got %s; with serialize: {engine: none} no tables are made, and folders are as you like", daysFirst, format)
 	}
 	if tls := f.Kafka.TLS; tls != nil {
 		for _, path := range []*string{&tls.CA, &tls.Cert, &tls.Key} {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"encoding"
 	"fmt"
 	"math"
@@ -92,7 +93,11 @@ func (d *decoder) toStruct(n *node, v reflect.Value, path []string) {
 	for _, key := range n.keys {
 		i := slices.IndexFunc(fields, func(f field) bool { return f.key == key })
 		if i < 0 {
-			d.faults.Add(under(path, key), "%s", unknown("key", key, keysOf(fields)))
+			text := ""
+			if knows, ok := v.Addr().Interface().(interface{ Unknown(key string) string }); ok {
+				text = knows.Unknown(key)
+			}
+			d.faults.Add(under(path, key), "%s", cmp.Or(text, unknown("key", key, keysOf(fields))))
 			continue
 		}
 		d.value(n.values[key], v.FieldByIndex(fields[i].index), under(path, key))

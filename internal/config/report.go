@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
+
+	"headwater/serialize"
 )
 
 // Report loads the pipeline file at path and writes what is wrong with it, or what it would do, for people or as one JSON
@@ -66,7 +68,11 @@ func (p *Pipeline) summary(w io.Writer) error {
 		brokers = "embedded, in " + filepath.Join(p.DataDir, "kafka")
 	}
 	fmt.Fprintf(t, "%s: no faults\n\n", p.File)
-	fmt.Fprintf(t, "days\t%s\nkafka\t%s\nraw\t%s\ntables\t%s\n\n", p.Timezone, brokers, p.Lake.Raw, p.Lake.Tables)
+	tables := p.Lake.Tables
+	if p.Serialize.Engine == serialize.NoEngine {
+		tables = "none are made"
+	}
+	fmt.Fprintf(t, "days\t%s\nkafka\t%s\nraw\t%s\ntables\t%s\n\n", p.Timezone, brokers, p.Lake.Raw, tables)
 	fmt.Fprint(t, "SOURCE\tKIND\tTOPIC\tRAW TABLE\tFLAT TABLE\n")
 	for _, s := range p.Sources {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", s.Name, s.Kind, s.Topic, s.RawTable, s.FlatTable)

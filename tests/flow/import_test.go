@@ -1,0 +1,151 @@
+package flow
+
+import (
+	"compress/gzip"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"headwater/tests/binary"
+	"headwater/tests/interop/fixture"
+)
+
+// connector is the configuration of a sink that has landed a part of a topic on a broker of others.
+const connector = `{"name":"clicks-s3","config":{"connector.class":"io.confluent.connect.s3.S3SinkConnector","topics":"clicks",
+"value.converter":"org.apache.kafka.connect.json.JsonConverter","value.converter.schemas.enable":"false",
+"s3.bucket.name":"lake","s3.compression.type":"gzip","format.class":"io.confluent.connect.s3.format.json.JsonFormat","flush.size":"4",
+"partitioner.class":"io.confluent.connect.storage.partitioner.FieldPartitioner","partition.field.name":"user.country",
+"behavior.on.null.values":"ignore"}}`
+
+// TestImportTakesOver has a pipeline made of a connector's configuration go on where the connector has stopped: not before a person has said where
+// that is, and then without a record lost, doubled or changed.
+func TestImportTakesOver(t *testing.T) {
+	broker := fixture.Kafka(t)
+	p := binary.New(t, binary.Build(t), "")
+	p.Write(t, "connector.json", []byte(connector))
+	made := filepath.Join(p.Dir, "made.yaml")
+	importing := p
+	importing.File = filepath.Join(p.Dir, "connector.json")
+	importing.Run(t, nil, "import", "-o", made).Must(t)
+	text, err := os.ReadFile(made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const bucket = `"s3://lake?region=us-west-2"`
+	if !strings.Contains(string(text), bucket) {
+		t.Fatalf("it has no lake:\n%s", text)
+	}
+	p.Write(t, "pipeline.yaml", []byte(strings.Replace(string(text), bucket, "raw", 1)))
+	env := []string{"KAFKA_BROKERS=" + broker.Addr}
+	p.Run(t, env, "check").Must(t)
+
+	cl, err := kgo.NewClient(kgo.SeedBrokers(broker.Addr), kgo.DefaultProduceTopic("clicks"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	admin := kadm.NewClient(cl)
+	if _, err := admin.CreateTopic(t.Context(), 1, 1, nil, "clicks"); err != nil {
+		t.Fatal(err)
+	}
+	var records []string
+	for n := range 11 {
+		country := []string{`"DE"`, `"FR"`, `null`}[n%3]
+		records = append(records, fmt.Sprintf(`{"n":%d.10,"user":{"country":%s},"b":12345678901234567890}`, n, country))
+		if err := cl.ProduceSync(t.Context(), kgo.StringRecord(records[n])).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The connector has landed four records, and one more object whose offsets it could not commit any more.
+	of := func(country string, offset int) string {
+		return fmt.Sprintf("raw/topics/clicks/user.country=%s/clicks+0+%010d.json.gz", country, offset)
+	}
+	for key, lines := range map[string][]int{of("DE", 0): {0, 3}, of("FR", 1): {1}, of("null", 2): {2}, of("FR", 4): {4, 7}} {
+		var all []string
+		for _, n := range lines {
+			all = append(all, records[n])
+		}
+		p.Write(t, key, []byte(zipped(t, strings.Join(all, "\n")+"\n")))
+	}
+	setOffset := func(offset int64) {
+		offsets := kadm.Offsets{}
+		offsets.AddOffset("clicks", 0, offset, -1)
+		if err := admin.CommitAllOffsets(t.Context(), "headwater-land", offsets); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := landedLines(t, p)
+	refuses := func(when string) {
+		t.Helper()
+		if got := p.Run(t, env, "run", "--once"); got.Code == 0 || !strings.Contains(got.Stderr, "Kafka Connect") {
+			t.Errorf("%s it ended with %d: %s", when, got.Code, got.Stderr)
+		}
+		if diff := cmp.Diff(before, landedLines(t, p)); diff != "" {
+			t.Errorf("%s it has landed:\n%s", when, diff)
+		}
+	}
+	refuses("without offsets")
+	setOffset(4)
+	refuses("with an object beyond the offset")
+	// The object that the connector has not committed is taken away, and its records land again.
+	if err := os.Remove(filepath.Join(p.Dir, of("FR", 4))); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		p.Run(t, env, "run", "--once").Must(t)
+		var all []string
+		for _, lines := range landedLines(t, p) {
+			all = append(all, lines...)
+		}
+		slices.Sort(all)
+		if diff := cmp.Diff(slices.Sorted(slices.Values(records)), all); diff != "" {
+			t.Error(diff)
+		}
+	}
+	want := []string{of("DE", 0), of("DE", 6), of("DE", 9), of("FR", 1), of("FR", 4), of("FR", 10), of("null", 2), of("null", 5), of("null", 8)}
+	slices.Sort(want)
+	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(landedLines(t, p)))); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// landedLines are the lines of each object in the folder raw.
+func landedLines(t *testing.T, p binary.Pipeline) map[string][]string {
+	t.Helper()
+	all := map[string][]string{}
+	err := filepath.WalkDir(filepath.Join(p.Dir, "raw"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".json.gz") {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		zip, err := gzip.NewReader(f)
+		if err != nil {
+			return err
+		}
+		text, err := io.ReadAll(zip)
+		if err != nil {
+			return err
+		}
+		key, err := filepath.Rel(p.Dir, path)
+		all[key] = strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
