@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"strings"
+	"time"
 
 	"headwater/envelope"
 	"headwater/internal/setting"
@@ -56,6 +58,9 @@ type Keys struct {
 	most  int
 	known map[string]struct{}
 	order []string
+
+	pinned map[string]struct{}
+	until  time.Time
 }
 
 // NewKeys are those that a stream's records say, the newest most of them. Invariant 2.
@@ -67,6 +72,11 @@ func NewKeys(at envelope.StreamCursor, most int) *Keys {
 	return k
 }
 
+// Pin has the keys that are known now stay known for so long, however many are added: for upstreams that give what a killed process had only after many others.
+func (k *Keys) Pin(long time.Duration) {
+	k.pinned, k.until = maps.Clone(k.known), time.Now().Add(long)
+}
+
 // Add takes the key of a message and gives what its item's Key must be. It is not new if one of the last messages had it.
 func (k *Keys) Add(key string) (hash string, isNew bool) {
 	hash = hashOf(key)
@@ -74,7 +84,7 @@ func (k *Keys) Add(key string) (hash string, isNew bool) {
 }
 
 func (k *Keys) add(hash string) bool {
-	if _, known := k.known[hash]; known {
+	if k.has(hash) {
 		return false
 	}
 	k.known[hash] = struct{}{}
@@ -86,8 +96,16 @@ func (k *Keys) add(hash string) bool {
 }
 
 // Has says whether one of the last messages had the key.
-func (k *Keys) Has(key string) bool {
-	_, known := k.known[hashOf(key)]
+func (k *Keys) Has(key string) bool { return k.has(hashOf(key)) }
+
+func (k *Keys) has(hash string) bool {
+	if _, known := k.known[hash]; known {
+		return true
+	}
+	if k.pinned != nil && time.Now().After(k.until) {
+		k.pinned = nil
+	}
+	_, known := k.pinned[hash]
 	return known
 }
 

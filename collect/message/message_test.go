@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -100,6 +102,25 @@ func TestDedupeValidate(t *testing.T) {
 		if got.String() != c.want {
 			t.Errorf("%+v: faults of %q, want %q", c.d, got.String(), c.want)
 		}
+	}
+}
+
+// TestPin: what was known stays known for a time, however much follows it.
+func TestPin(t *testing.T) {
+	at := envelope.StreamCursor{}
+	k := NewKeys(at, 2)
+	k.Add("a")
+	k.Pin(time.Hour)
+	for n := range 10 {
+		k.Add(strconv.Itoa(n))
+	}
+	if _, isNew := k.Add("a"); isNew || !k.Has("a") || k.Has("0") {
+		t.Error("a is not known, or 0 is")
+	}
+	k.until = time.Now()
+	time.Sleep(time.Millisecond)
+	if _, isNew := k.Add("a"); !isNew {
+		t.Error("a is known for ever")
 	}
 }
 

@@ -52,6 +52,11 @@ func newReader(s *Source, client *sqs.Client, out collect.Out, once bool) *reade
 	}
 	if s.c.Dedupe.Key != "" {
 		r.keys = message.NewKeys(out.Streams()[s.stream], s.c.Dedupe.Window)
+		if s.c.Dedupe.Key == messageID {
+			r.keys.Pin(longestKept) // it is that of no other message
+		} else {
+			r.keys.Pin(2 * s.c.Visibility)
+		}
 	}
 	return r
 }

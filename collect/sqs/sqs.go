@@ -42,6 +42,8 @@ const (
 	longest = 20 * time.Second
 	// lastAnswers is how long a Run that ends waits for what it has asked for: longer than one with once has the queue wait.
 	lastAnswers = 3 * time.Second
+	// longestKept is how long SQS keeps a message.
+	longestKept = 14 * 24 * time.Hour
 	// drain bounds how long a stop waits for acknowledgements. It is shorter than what a Runner gives a source.
 	drain = 10 * time.Second
 )

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -427,6 +428,46 @@ func TestPartialFailures(t *testing.T) {
 		if deletes.Load() != c.want || len(log.Records()) != 1 {
 			t.Errorf("%+v: %d requests to delete, %d records", c, deletes.Load(), len(log.Records()))
 		}
+	}
+}
+
+// TestKilledAmongMany: what a killed process had is known when it comes again, however many others came before it.
+func TestKilledAmongMany(t *testing.T) {
+	const others = 30
+	received, refuses := 0, true
+	var mu sync.Mutex
+	conf := server(t, func(action string) (int, string) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case action == "DeleteMessageBatch" && refuses:
+			return 403, `{"__type":"AccessDeniedException","message":"no"}`
+		case action == "ReceiveMessage" && (refuses || received <= others):
+			id := strconv.Itoa(received)
+			if received == others {
+				id = "0"
+			}
+			if received++; refuses && received > 1 {
+				received = 1
+				return 200, "{}"
+			}
+			return 200, fmt.Sprintf(`{"Messages":[{"MessageId":%q,"ReceiptHandle":"r","Body":"0"}]}`, id)
+		}
+		return 200, "{}"
+	})
+	conf.Receivers, conf.Prefetch, conf.Dedupe.Window = 1, 10, 10
+	log := &collecttest.Log{}
+	if err := collecttest.Once(t, quick(conf), log); err == nil {
+		t.Error("it was deleted")
+	}
+	mu.Lock()
+	refuses = false
+	mu.Unlock()
+	if err := collecttest.Once(t, quick(conf), log); err != nil {
+		t.Error(err)
+	}
+	if got := len(log.Records()); received <= others || got != others {
+		t.Errorf("%d records, want %d", got, others)
 	}
 }
 

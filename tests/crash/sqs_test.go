@@ -35,7 +35,7 @@ func sqsQueue(t *testing.T) upstream {
 		}
 	}
 	call("/", url.Values{"Action": {"CreateQueue"}, "QueueName": {"orders"}})
-	source := fmt.Sprintf(`{sqs: {queue_url: "%s/orders", prefetch: 100, visibility: 2s, dedupe: {window: 1000}}}`, server.URL)
+	source := fmt.Sprintf(`{sqs: {queue_url: "%s/orders", prefetch: 100, visibility: 2s, dedupe: {window: 50000}}}`, server.URL)
 	return upstream{source, func(body string, _ int) {
 		call("/000000000000/orders", url.Values{"Action": {"SendMessage"}, "MessageBody": {body}})
 	}}
