@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -191,8 +192,11 @@ type reader struct {
 	results  chan *pubsub.AckResult // of acknowledgements
 	over     chan struct{}          // closed when no more of them matter
 
-	mu  sync.Mutex
-	way map[string][]*pubsub.Message // by id; one that has come again is there twice
+	mu    sync.Mutex
+	way   map[string][]*pubsub.Message // by id; one that has come again is there twice
+	order []string                     // the ids of those on the way, and of some that were, in the order in which they came
+	late  []*pubsub.Message            // those that came when the Run was over
+	gone  bool                         // everything was given back
 
 	repeats int64
 	keyless bool // a message without a key was told of
@@ -245,15 +249,20 @@ func (r *reader) receive(ctx context.Context, stop context.CancelCauseFunc, clie
 			}
 		}()
 		err := subscriber.Receive(ctx, func(_ context.Context, m *pubsub.Message) {
-			if r.room.Acquire(ctx, 1) != nil {
+			if r.room.Acquire(ctx, 1) == nil {
+				select {
+				case r.messages <- m:
+					return
+				case <-ctx.Done():
+				}
+			}
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if r.gone {
 				m.Nack()
 				return
 			}
-			select {
-			case r.messages <- m:
-			case <-ctx.Done():
-				m.Nack()
-			}
+			r.late = append(r.late, m)
 		})
 		stop(cmp.Or(r.s.explain(err), errDone))
 	}()
@@ -316,6 +325,9 @@ func (r *reader) emit(ctx context.Context, m *pubsub.Message) error {
 	r.mu.Lock()
 	r.way[id] = append(r.way[id], m)
 	again := len(r.way[id]) > 1
+	if r.order = append(r.order, id); len(r.order) > 2*r.s.c.Prefetch {
+		r.order = slices.DeleteFunc(r.order, func(id string) bool { return r.way[id] == nil })
+	}
 	r.mu.Unlock()
 	if again {
 		r.repeats++
@@ -369,15 +381,19 @@ func (r *reader) leave(id string) []*pubsub.Message {
 	return all
 }
 
-// giveBack has the server send at once, to whoever asks, what was not acknowledged.
+// giveBack has the server send at once, to whoever asks, what was not acknowledged, in the order in which it came.
 func (r *reader) giveBack() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, all := range r.way {
-		for _, m := range all {
-			m.Nack()
+	for _, id := range r.order {
+		for _, m := range r.way[id] {
+			m.Nack() // again, of what has come twice, which has no effect
 		}
 	}
+	for _, m := range r.late {
+		m.Nack()
+	}
+	r.gone = true
 }
 
 // panicked makes a panic of a goroutine of ours its error.
