@@ -20,19 +20,32 @@ type Config struct {
 	Endpoint string `yaml:"endpoint"`
 	// Credentials is the path of a key file of a service account. Empty means where Google's tools find theirs.
 	Credentials string `yaml:"credentials"`
-	// Prefetch is how many messages may be on their way to Kafka. They are in memory.
+	// Receivers is how many ask the server at the same time, and how many acknowledge.
+	Receivers int `yaml:"receivers"`
+	// Prefetch is how many messages may be received and not acknowledged. They are in memory.
 	Prefetch int `yaml:"prefetch"`
+	// Lease is how long a message that was received is ours, again and again while we have it: how long what a killed process had takes to
+	// come again.
+	Lease time.Duration `yaml:"lease"`
 	// Format is auto, json, text or bytes; see package message.
 	Format string         `yaml:"format"`
 	Dedupe message.Dedupe `yaml:"dedupe"`
-	// Timeout is how long the server may be gone before the source says so.
+	// Timeout is how long an answer may take, beside the time that the server waits for messages.
 	Timeout time.Duration `yaml:"timeout"`
+
+	look bool
 }
 
 // DefaultConfig is what holds for a setting that is not given.
 func DefaultConfig() Config {
-	return Config{Prefetch: 1000, Format: message.Auto, Dedupe: message.Dedupe{Key: messageID, Window: 10_000}, Timeout: 15 * time.Second}
+	return Config{
+		Receivers: 4, Prefetch: 1000, Lease: 15 * time.Second, Format: message.Auto,
+		Dedupe: message.Dedupe{Key: messageID, Window: 10_000}, Timeout: 15 * time.Second,
+	}
 }
+
+// Only makes the source one that only looks: it does not wait for what others have received.
+func (c *Config) Only(look bool) { c.look = look }
 
 // names are what Google takes for projects and subscriptions.
 var names = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._~+%:-]{2,254}$`)
@@ -55,8 +68,14 @@ func (c *Config) Validate() setting.Faults {
 			f.Add([]string{"credentials"}, "are not sent to an endpoint that begins with http://: leave one of them out")
 		}
 	}
-	if c.Prefetch < 1 || c.Prefetch > 50_000 {
-		f.Add([]string{"prefetch"}, "must be from 1 to 50000, got %d", c.Prefetch)
+	if c.Receivers < 1 || c.Receivers > 64 {
+		f.Add([]string{"receivers"}, "must be from 1 to 64, got %d", c.Receivers)
+	}
+	if c.Prefetch < c.Receivers || c.Prefetch > 50_000 {
+		f.Add([]string{"prefetch"}, "must be from %d (receivers) to 50000, got %d", c.Receivers, c.Prefetch)
+	}
+	if c.Lease < 10*time.Second || c.Lease > 10*time.Minute || c.Lease%time.Second != 0 {
+		f.Add([]string{"lease"}, "must be from 10s to 10m, in whole seconds, got %v", c.Lease)
 	}
 	message.ValidateFormat(&f, c.Format)
 	c.Dedupe.Validate(&f, c.Prefetch, "prefetch")

@@ -8,8 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"cloud.google.com/go/pubsub/v2"
+	"cloud.google.com/go/pubsub/v2/apiv1"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"google.golang.org/api/option"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 
 	"headwater/collect"
 	"headwater/collect/collecttest"
@@ -18,10 +21,11 @@ import (
 
 // world is one topic with a subscription that has an order, and who publishes.
 type world struct {
-	server *fixture.PubSub
-	client *pubsub.Client
-	topic  *pubsub.Publisher
-	name   string
+	server    *fixture.PubSub
+	client    *pubsub.SubscriptionAdminClient
+	publisher *pubsub.TopicAdminClient
+	topic     string
+	sub       *pubsubpb.Subscription
 }
 
 // topics counts them, so that each test has its own.
@@ -30,77 +34,95 @@ var topics int
 func newWorld(t *testing.T, server *fixture.PubSub, change func(*pubsubpb.Subscription)) *world {
 	t.Helper()
 	topics++
-	w := &world{server: server, name: fmt.Sprint("orders-", topics)}
-	w.make(t, change)
+	name := fmt.Sprint("orders-", topics)
+	w := &world{
+		server: server, topic: "projects/headwater/topics/" + name,
+		sub: &pubsubpb.Subscription{Name: "projects/headwater/subscriptions/" + name, EnableMessageOrdering: true},
+	}
+	w.sub.Topic = w.topic
+	if change != nil {
+		change(w.sub)
+	}
+	w.make(t)
 	return w
 }
 
-func (w *world) make(t *testing.T, change func(*pubsubpb.Subscription)) {
+// make makes topic and subscription, which a server that was killed has forgotten.
+func (w *world) make(t *testing.T) {
 	t.Helper()
+	ctx := context.Background()
 	var err error
-	if w.client, err = New(w.config(), "", nil).client(context.Background(), func(error) {}); err != nil {
+	if w.client, err = New(w.config(), "", nil).client(ctx); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.client.Close() })
-	topic := &pubsubpb.Topic{Name: "projects/headwater/topics/" + w.name}
-	if _, err := w.client.TopicAdminClient.CreateTopic(t.Context(), topic); err != nil {
+	w.publisher, err = pubsub.NewTopicAdminClient(ctx, option.WithEndpoint(w.server.Addr), option.WithoutAuthentication(), option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())))
+	if err != nil {
 		t.Fatal(err)
 	}
-	sub := &pubsubpb.Subscription{Name: "projects/headwater/subscriptions/" + w.name, Topic: topic.Name, EnableMessageOrdering: true}
-	if change != nil {
-		change(sub)
-	}
-	if _, err := w.client.SubscriptionAdminClient.CreateSubscription(t.Context(), sub); err != nil {
+	t.Cleanup(func() { _ = w.publisher.Close() })
+	if _, err := w.publisher.CreateTopic(ctx, &pubsubpb.Topic{Name: w.topic}); err != nil {
 		t.Fatal(err)
 	}
-	w.topic = w.client.Publisher(w.name)
-	w.topic.EnableMessageOrdering = true
-	w.topic.PublishSettings.DelayThreshold = time.Millisecond
-	t.Cleanup(w.topic.Stop)
+	if _, err := w.client.CreateSubscription(ctx, w.sub); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (w *world) config() Config {
 	c := DefaultConfig()
-	c.Project, c.Subscription, c.Endpoint, c.Timeout = "headwater", w.name, "http://"+w.server.Addr, 2*time.Second
+	c.Project, c.Subscription, c.Endpoint = "headwater", w.topic[len("projects/headwater/topics/"):], "http://"+w.server.Addr
+	c.Receivers, c.Lease, c.Timeout = 2, 10*time.Second, 5*time.Second
 	return c
 }
 
 // publish publishes messages and waits until the server has them.
-func (w *world) publish(t *testing.T, messages ...*pubsub.Message) (ids []string) {
+func (w *world) publish(t *testing.T, messages ...*pubsubpb.PubsubMessage) (ids []string) {
 	t.Helper()
-	var results []*pubsub.PublishResult
-	for _, m := range messages {
-		results = append(results, w.topic.Publish(t.Context(), m))
+	got, err := w.publisher.Publish(t.Context(), &pubsubpb.PublishRequest{Topic: w.topic, Messages: messages})
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, r := range results {
-		id, err := r.Get(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		ids = append(ids, id)
-	}
-	return ids
+	return got.MessageIds
 }
 
-// send publishes the numbers from first on and below n, with one ordering key.
-func (w *world) send(t *testing.T, first, n int) {
+// send publishes the numbers from first on and below n, with so many ordering keys.
+func (w *world) send(t *testing.T, first, n, keys int) {
 	t.Helper()
-	var all []*pubsub.Message
-	for ; first < n; first++ {
-		all = append(all, &pubsub.Message{Data: []byte(strconv.Itoa(first)), OrderingKey: "all"})
+	for first < n {
+		var some []*pubsubpb.PubsubMessage
+		for ; first < n && len(some) < batch; first++ {
+			some = append(some, &pubsubpb.PubsubMessage{Data: []byte(strconv.Itoa(first)), OrderingKey: strconv.Itoa(first % keys)})
+		}
+		w.publish(t, some...)
 	}
-	w.publish(t, all...)
+}
+
+// visible are the messages that are given to others at once, which then have them.
+func (w *world) visible(t *testing.T) []*pubsubpb.ReceivedMessage {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // the server answers a second before it is over
+	defer cancel()
+	got, err := w.client.Pull(ctx, &pubsubpb.PullRequest{Subscription: w.sub.Name, MaxMessages: batch})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got.ReceivedMessages
 }
 
 func (w *world) quick(c Config) *Source {
 	s := New(c, "", nil)
-	s.idle = 700 * time.Millisecond
+	s.idle = 300 * time.Millisecond
 	return s
 }
 
-func (w *world) Put(t *testing.T, _, n int) { w.send(t, n, n+1) }
+func (w *world) Put(t *testing.T, _, n int) { w.send(t, n, n+1, 1) }
 
-func (w *world) Source(*testing.T) collect.Source { return w.quick(w.config()) }
+func (w *world) Source(*testing.T) collect.Source {
+	s := w.quick(w.config())
+	s.wait = time.Second // the server does not wait
+	return s
+}
 
 func (w *world) Number(raw json.RawMessage) (n int, err error) {
 	err = json.Unmarshal(raw, &n)
@@ -126,11 +148,16 @@ func TestEmulator(t *testing.T) {
 		{"Loose", testMany, loose},
 		{"ExactlyOnce", testMany, exactly},
 		{"Repeats", testRepeats, nil},
+		{"Killed", testKilled, loose},
 		{"SlowKafka", testSlowKafka, nil},
 		{"Flood", testFlood, loose},
-		{"Cut", testCut, nil},
+		{"GivenBack", testGivenBack, nil},
+		{"Look", testLook, nil},
+		{"Cut", testCut, loose},
 		{"Latency", testLatency, nil},
+		{"HalfOpen", testHalfOpen, loose},
 		{"NoSubscription", testNoSubscription, nil},
+		{"EmulatorHost", testEmulatorHost, nil},
 		{"Restart", testRestart, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, newWorld(t, server, c.change)) })

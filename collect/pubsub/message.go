@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	"cloud.google.com/go/pubsub/v2"
+	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 
 	"headwater/collect/message"
 )
@@ -15,16 +15,16 @@ import (
 const messageID = "message-id"
 
 // headersOf are what Pub/Sub says of a message, and after it the attributes that the publisher made.
-func headersOf(m *pubsub.Message) *message.Headers {
-	h := &message.Headers{}
-	h.AddProperty(messageID, m.ID)
-	h.AddProperty("publish-time", m.PublishTime.UTC().Format(time.RFC3339Nano))
-	h.AddProperty("ordering-key", m.OrderingKey)
-	if m.DeliveryAttempt != nil {
-		h.AddProperty("delivery-attempt", strconv.Itoa(*m.DeliveryAttempt))
+func headersOf(received *pubsubpb.ReceivedMessage) *message.Headers {
+	m, h := received.GetMessage(), &message.Headers{}
+	h.AddProperty(messageID, m.GetMessageId())
+	h.AddProperty("publish-time", m.GetPublishTime().AsTime().Format(time.RFC3339Nano))
+	h.AddProperty("ordering-key", m.GetOrderingKey())
+	if n := received.GetDeliveryAttempt(); n > 0 { // of subscriptions with a dead letter topic
+		h.AddProperty("delivery-attempt", strconv.Itoa(int(n)))
 	}
-	for _, name := range slices.Sorted(maps.Keys(m.Attributes)) {
-		h.Add(name, m.Attributes[name])
+	for _, name := range slices.Sorted(maps.Keys(m.GetAttributes())) {
+		h.Add(name, m.GetAttributes()[name])
 	}
 	return h
 }
