@@ -122,7 +122,7 @@ func (r *reader) fail(err error) error {
 
 // receive asks for messages while there is room, until ctx ends. The server hears of that; what it had sent comes again.
 func (r *reader) receive(ctx context.Context) error {
-	most := min(batch, r.s.c.Prefetch/r.s.c.Receivers)
+	most := max(1, min(batch, r.s.c.Prefetch/r.s.c.Receivers/2)) // half is for what is on its way to Kafka
 	for {
 		if r.room.Acquire(ctx, int64(most)) != nil {
 			return nil
