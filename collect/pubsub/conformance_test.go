@@ -150,6 +150,7 @@ func TestEmulator(t *testing.T) {
 		{"Repeats", testRepeats, nil},
 		{"Killed", testKilled, loose},
 		{"SlowKafka", testSlowKafka, nil},
+		{"Unacknowledged", testUnacknowledged, nil},
 		{"Flood", testFlood, loose},
 		{"GivenBack", testGivenBack, nil},
 		{"Look", testLook, nil},

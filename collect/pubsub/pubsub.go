@@ -45,6 +45,8 @@ const (
 	// longest is how long the server is let wait for messages, and brief how long with once.
 	longest = 20 * time.Second
 	brief   = 2 * time.Second
+	// lastAnswers is how long a Run that ends waits for what it has asked for: longer than one with once has the server wait.
+	lastAnswers = 3 * time.Second
 	// often is how long a lease goes unrenewed. No subscription has one shorter than ten seconds.
 	often = 3 * time.Second
 	// tries is how often a request is made that the server could not take for a moment.

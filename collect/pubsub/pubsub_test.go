@@ -170,7 +170,7 @@ func testKilled(t *testing.T, w *world) {
 	want(t, log, 10)
 }
 
-// testSlowKafka: what is on its way for longer than a lease stays ours, and is not acknowledged before Kafka has it.
+// testSlowKafka: what is on its way for longer than a lease stays ours.
 func testSlowKafka(t *testing.T, w *world) {
 	log := &collecttest.Log{}
 	release := log.Hold()
@@ -183,10 +183,8 @@ func testSlowKafka(t *testing.T, w *world) {
 			t.Fatalf("another was given %d messages", len(got))
 		}
 	}
-	l.Stop() // what Kafka has not acknowledged is given back
-	if got := w.visible(t); len(got) != 10 {
-		t.Errorf("%d messages are there, want 10: Kafka has acknowledged none", len(got))
-	}
+	release()
+	finish(t, w, l, 10)
 }
 
 // testFlood: no more than prefetch comes while Kafka acknowledges nothing.
@@ -205,6 +203,20 @@ func testFlood(t *testing.T, w *world) {
 	}
 	release()
 	finish(t, w, l, n)
+}
+
+// testUnacknowledged: nothing is acknowledged before Kafka has it.
+func testUnacknowledged(t *testing.T, w *world) {
+	w.send(t, 0, 10, 1)
+	log := &collecttest.Log{}
+	release := log.Hold()
+	defer release()
+	l := collecttest.Start(t, New(w.config(), "", nil), log)
+	l.Await(10)
+	l.Stop()
+	if got := w.visible(t); len(got) != 10 {
+		t.Errorf("%d messages are there, want 10: Kafka has acknowledged none", len(got))
+	}
 }
 
 // testGivenBack: what was not taken when a Run ends is there for others at once, in its order.

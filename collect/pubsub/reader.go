@@ -72,6 +72,8 @@ var errDone = errors.New("everything was read")
 func (r *reader) read(ctx context.Context) error {
 	receiving, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	asking, leaveAsking := context.WithCancel(context.WithoutCancel(ctx))
+	defer leaveAsking()
 	keeping, leave := context.WithCancel(context.WithoutCancel(ctx))
 	defer leave()
 	var receivers, keepers sync.WaitGroup
@@ -88,13 +90,15 @@ func (r *reader) read(ctx context.Context) error {
 		})
 	}
 	for range r.s.c.Receivers {
-		run(&receivers, receiving, r.receive)
+		run(&receivers, receiving, func(ctx context.Context) error { return r.receive(ctx, asking) })
 		run(&keepers, keeping, r.settle)
 	}
 	run(&keepers, keeping, r.keep)
 
 	stop(cmp.Or(r.take(receiving), errDone))
+	abandon := time.AfterFunc(lastAnswers, leaveAsking)
 	receivers.Wait()
+	abandon.Stop()
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
 	defer context.AfterFunc(grace, leave)() // a server that is gone must not hold the end up
@@ -120,16 +124,17 @@ func (r *reader) fail(err error) error {
 	return r.failed
 }
 
-// receive asks for messages while there is room, until ctx ends. The server hears of that; what it had sent comes again.
-func (r *reader) receive(ctx context.Context) error {
+// receive asks for messages while there is room, until ctx ends. What is being asked then gets its answer, if that comes before asking ends:
+// the server goes on to lease messages to somebody who has gone.
+func (r *reader) receive(ctx, asking context.Context) error {
 	most := max(1, min(batch, r.s.c.Prefetch/r.s.c.Receivers/2)) // half is for what is on its way to Kafka
 	for {
 		if r.room.Acquire(ctx, int64(most)) != nil {
 			return nil
 		}
 		a := answer{asked: time.Now()}
-		messages, err := r.pull(ctx, most)
-		if ctx.Err() != nil && len(messages) == 0 {
+		messages, err := r.pull(asking, most)
+		if asking.Err() != nil {
 			return nil
 		}
 		if err != nil {
