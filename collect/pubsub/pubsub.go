@@ -49,6 +49,8 @@ const (
 	lastAnswers = 3 * time.Second
 	// often is how long a lease goes unrenewed. No subscription has one shorter than ten seconds.
 	often = 3 * time.Second
+	// longestLease is that of any subscription, with a little more.
+	longestLease = 11 * time.Minute
 	// tries is how often a request is made that the server could not take for a moment.
 	tries = 3
 	// drain bounds how long a stop waits for acknowledgements. It is shorter than what a Runner gives a source.

@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,7 +17,7 @@ import (
 	"time"
 
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
-	"github.com/google/go-cmp/cmp"
+	diff "github.com/google/go-cmp/cmp"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -77,7 +78,7 @@ func testMessage(t *testing.T, w *world) {
 	l.Stop()
 	items := l.Items()
 	slices.Sort(items)
-	if d := cmp.Diff([]string{`""`, `{"a":1}`}, items); d != "" {
+	if d := diff.Diff([]string{`""`, `{"a":1}`}, items); d != "" {
 		t.Error(d)
 	}
 	for _, r := range l.Log.Records() {
@@ -107,7 +108,7 @@ func testSizes(t *testing.T, w *world) {
 	l.Stop()
 	items := l.Items()
 	slices.Sort(items)
-	if d := cmp.Diff([]string{`" "`, `"/w=="`, `"` + large + `"`, `"{not json"`}, items); d != "" {
+	if d := diff.Diff([]string{`" "`, `"/w=="`, `"` + large + `"`, `"{not json"`}, items); d != "" {
 		t.Errorf("%.1000s", d)
 	}
 }
@@ -118,7 +119,7 @@ func testKeys(t *testing.T, w *world) {
 	w.send(t, 0, n, 3)
 	log := &collecttest.Log{}
 	log.Lose(n / 3)
-	l := collecttest.Start(t, New(w.config(), "", nil), log)
+	l := collecttest.Start(t, New(w.alone(), "", nil), log)
 	l.Await(n)
 	w.send(t, n, 2*n, 3)
 	finish(t, w, l, 2*n)
@@ -205,23 +206,9 @@ func testFlood(t *testing.T, w *world) {
 	finish(t, w, l, n)
 }
 
-// testUnacknowledged: nothing is acknowledged before Kafka has it.
-func testUnacknowledged(t *testing.T, w *world) {
-	w.send(t, 0, 10, 1)
-	log := &collecttest.Log{}
-	release := log.Hold()
-	defer release()
-	l := collecttest.Start(t, New(w.config(), "", nil), log)
-	l.Await(10)
-	l.Stop()
-	if got := w.visible(t); len(got) != 10 {
-		t.Errorf("%d messages are there, want 10: Kafka has acknowledged none", len(got))
-	}
-}
-
 // testGivenBack: what was not taken when a Run ends is there for others at once, in its order.
 func testGivenBack(t *testing.T, w *world) {
-	c := w.config()
+	c := w.alone()
 	c.Lease = 10 * time.Minute
 	w.send(t, 0, 30, 1)
 	log := &collecttest.Log{}
@@ -249,7 +236,7 @@ func testLook(t *testing.T, w *world) {
 	w.send(t, 0, 3, 1)
 	for range 5 {
 		log := &collecttest.Log{}
-		log.Fail(2)
+		log.Fail(1)
 		if err := collecttest.Once(t, New(c, "", nil), log); err == nil {
 			t.Fatal("no fault")
 		}
@@ -370,6 +357,8 @@ type fake struct {
 	extends []*pubsubpb.ModifyAckDeadlineRequest
 	// pull answers the nth request, from 1 on; without a message the server waits a little.
 	pull func(n int) (ack string, err error)
+	// id is that of the message; without one it is m.
+	id string
 	// silent has Pull never answer.
 	silent bool
 	// acknowledge answers that nth acknowledgement.
@@ -418,7 +407,7 @@ func (f *fake) Pull(ctx context.Context, _ *pubsubpb.PullRequest) (*pubsubpb.Pul
 	if ack == "" {
 		return &pubsubpb.PullResponse{}, err
 	}
-	m := &pubsubpb.ReceivedMessage{AckId: ack, DeliveryAttempt: 7, Message: &pubsubpb.PubsubMessage{MessageId: "m", Data: []byte("0")}}
+	m := &pubsubpb.ReceivedMessage{AckId: ack, DeliveryAttempt: 7, Message: &pubsubpb.PubsubMessage{MessageId: cmp.Or(f.id, "m"), Data: []byte("0")}}
 	return &pubsubpb.PullResponse{ReceivedMessages: []*pubsubpb.ReceivedMessage{m}}, err
 }
 
@@ -505,6 +494,11 @@ func TestComesAgain(t *testing.T) {
 			defer f.mu.Unlock()
 			return f.pulls > 4
 		})
+		f.mu.Lock()
+		if len(f.acks) > 0 {
+			t.Errorf("%v were acknowledged before Kafka had them", f.acks)
+		}
+		f.mu.Unlock()
 		release()
 		l.Until(func() bool {
 			f.mu.Lock()
@@ -512,9 +506,36 @@ func TestComesAgain(t *testing.T) {
 			return len(f.acks) > 0
 		})
 		l.Expect("%d", 1)
-		if d := cmp.Diff([]string{"ack-3"}, f.acks); d != "" {
+		if d := diff.Diff([]string{"ack-3"}, f.acks); d != "" {
 			t.Error(d)
 		}
+	}
+}
+
+// TestKilledAmongMany: what comes again after a kill is known, however many others came before it.
+func TestKilledAmongMany(t *testing.T) {
+	f, c := newFake(t)
+	c.Prefetch, c.Dedupe.Window = 1, 1
+	f.acknowledge = func(int) error { return status.Error(codes.Aborted, "no") }
+	log := &collecttest.Log{}
+	if err := collecttest.Once(t, quick(c), log); err == nil || len(log.Records()) != 1 {
+		t.Fatalf("%d records, %v", len(log.Records()), err)
+	}
+	f.pulls, f.acks, f.acknowledge = 0, nil, func(int) error { return nil }
+	f.pull = func(n int) (string, error) {
+		if f.id = ""; n < 5 {
+			f.id = fmt.Sprint("other-", n)
+		}
+		if n <= 5 {
+			return fmt.Sprint("ack-", n), nil
+		}
+		return "", nil
+	}
+	if err := collecttest.Once(t, quick(c), log); err != nil {
+		t.Fatal(err)
+	}
+	if len(log.Records()) != 5 || len(f.acks) != 5 {
+		t.Errorf("%d records, want 5; acknowledged %v", len(log.Records()), f.acks)
 	}
 }
 

@@ -27,6 +27,8 @@ type reader struct {
 	out    collect.Out
 	once   bool
 	keys   *message.Keys // nil without dedupe
+	before *message.Keys // those that were known when the Run began, until what a killed process had must have come again
+	began  time.Time
 
 	room    *semaphore.Weighted // for messages that are received and not acknowledged
 	answers chan answer
@@ -62,6 +64,7 @@ func newReader(s *Source, client *pubsub.SubscriptionAdminClient, out collect.Ou
 	}
 	if s.c.Dedupe.Key != "" {
 		r.keys = message.NewKeys(out.Streams()[s.stream], s.c.Dedupe.Window)
+		r.before, r.began = message.NewKeys(out.Streams()[s.stream], s.c.Dedupe.Window), time.Now()
 	}
 	return r
 }
@@ -261,7 +264,7 @@ func (r *reader) emit(ctx context.Context, m *pubsubpb.ReceivedMessage) error {
 		key := r.s.c.Dedupe.Of(h, body)
 		if key == "" {
 			r.tellKeyless(id)
-		} else if hash, isNew := r.keys.Add(key); isNew {
+		} else if hash, isNew := r.keys.Add(key); isNew && (time.Since(r.began) > longestLease || !r.before.Has(key)) {
 			it.Key, it.Keys = hash, r.s.c.Dedupe.Window
 		} else {
 			// What it repeats is in Kafka, or is another message with that key, which comes again if it gets no record.

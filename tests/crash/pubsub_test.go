@@ -45,7 +45,7 @@ func pubsubTopic(t *testing.T) upstream {
 	type object = map[string]any
 	call(http.MethodPut, "topics/orders", object{})
 	call(http.MethodPut, "subscriptions/orders", object{"topic": "projects/shop/topics/orders"})
-	source := fmt.Sprintf(`{pubsub: {project: shop, subscription: orders, endpoint: "http://%s", prefetch: 100, lease: 10s, dedupe: {window: 1000}}}`, server.Addr)
+	source := fmt.Sprintf(`{pubsub: {project: shop, subscription: orders, endpoint: "http://%s", prefetch: 100, lease: 10s}}`, server.Addr)
 	return upstream{source, func(body string, _ int) {
 		call(http.MethodPost, "topics/orders:publish", object{"messages": []object{{"data": []byte(body)}}})
 	}}
