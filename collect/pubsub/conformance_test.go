@@ -76,8 +76,8 @@ func (w *world) config() Config {
 	return c
 }
 
-// alone is the configuration of one who asks for all at once. The emulator does not give messages of a key back to where they were: it gives
-// those before them that nobody had yet.
+// alone is the configuration of one who asks for all at once. The emulator does not give messages of a key back to where they were: those
+// come first that nobody has had.
 func (w *world) alone() Config {
 	c := w.config()
 	c.Receivers = 1

@@ -161,7 +161,8 @@ func (r *reader) receive(ctx, asking context.Context) error {
 	}
 }
 
-// pull asks for messages. There are none, too, if the server has not answered by then and is there.
+// pull asks for messages. Google's servers answer nothing when there are none, and so does a server that has gone: there are none if one answers
+// something else.
 func (r *reader) pull(ctx context.Context, most int) ([]*pubsubpb.ReceivedMessage, error) {
 	wait := r.s.wait
 	if r.once {
@@ -172,7 +173,7 @@ func (r *reader) pull(ctx context.Context, most int) ([]*pubsubpb.ReceivedMessag
 		got, err = r.client.Pull(ctx, &pubsubpb.PullRequest{Subscription: r.name, MaxMessages: int32(most)})
 		return err
 	})
-	if _, silent := errors.AsType[silence](err); silent || status.Code(err) == codes.DeadlineExceeded {
+	if _, silent := errors.AsType[silence](err); silent {
 		err = r.call(ctx, r.s.c.Timeout, func(ctx context.Context) error {
 			_, err := r.client.GetSubscription(ctx, &pubsubpb.GetSubscriptionRequest{Subscription: r.name})
 			return err
@@ -201,7 +202,7 @@ func (r *reader) call(ctx context.Context, limit time.Duration, request func(con
 		if err == nil {
 			return nil
 		}
-		if late {
+		if late || status.Code(err) == codes.DeadlineExceeded { // the server's clock may be the first
 			return silence(limit)
 		}
 		switch status.Code(err) {
