@@ -76,12 +76,14 @@ func (w *world) config() Config {
 	return c
 }
 
-// alone is the configuration of one who asks for all at once. The emulator does not give messages of a key back to where they were: those
-// come first that nobody has had.
-func (w *world) alone() Config {
+// alone is a source that asks for all at once, and leaves no request behind. The emulator does not give messages of a key back to where they
+// were, those come first that nobody has had; and it gives messages to requests that were cancelled.
+func (w *world) alone() *Source {
 	c := w.config()
 	c.Receivers = 1
-	return c
+	s := New(c, "", nil)
+	s.wait = time.Second // the server does not wait
+	return s
 }
 
 // publish publishes messages and waits until the server has them.
@@ -127,8 +129,8 @@ func (w *world) quick(c Config) *Source {
 func (w *world) Put(t *testing.T, _, n int) { w.send(t, n, n+1, 1) }
 
 func (w *world) Source(*testing.T) collect.Source {
-	s := w.quick(w.alone())
-	s.wait = time.Second // the server does not wait
+	s := w.alone()
+	s.idle = 300 * time.Millisecond
 	return s
 }
 

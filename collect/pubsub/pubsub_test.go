@@ -119,7 +119,7 @@ func testKeys(t *testing.T, w *world) {
 	w.send(t, 0, n, 3)
 	log := &collecttest.Log{}
 	log.Lose(n / 3)
-	l := collecttest.Start(t, New(w.alone(), "", nil), log)
+	l := collecttest.Start(t, w.alone(), log)
 	l.Await(n)
 	w.send(t, n, 2*n, 3)
 	finish(t, w, l, 2*n)
@@ -208,8 +208,8 @@ func testFlood(t *testing.T, w *world) {
 
 // testGivenBack: what was not taken when a Run ends is there for others at once, in its order.
 func testGivenBack(t *testing.T, w *world) {
-	c := w.alone()
-	c.Lease = 10 * time.Minute
+	c := w.config()
+	c.Receivers, c.Lease = 1, 10*time.Minute
 	w.send(t, 0, 30, 1)
 	log := &collecttest.Log{}
 	log.Fail(4)
