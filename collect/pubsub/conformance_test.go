@@ -159,7 +159,7 @@ func TestEmulator(t *testing.T) {
 		{"ExactlyOnce", testMany, exactly},
 		{"Repeats", testRepeats, nil},
 		{"Killed", testKilled, loose},
-		{"SlowKafka", testSlowKafka, nil},
+		{"SlowKafka", testSlowKafka, loose},
 		{"Flood", testFlood, loose},
 		{"GivenBack", testGivenBack, nil},
 		{"Look", testLook, nil},

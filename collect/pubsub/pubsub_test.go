@@ -177,7 +177,9 @@ func testSlowKafka(t *testing.T, w *world) {
 	release := log.Hold()
 	defer release()
 	w.send(t, 0, 10, 1)
-	l := collecttest.Start(t, New(w.config(), "", nil), log)
+	c := w.config()
+	c.Prefetch = 10 // so that we do not ask for what others are given
+	l := collecttest.Start(t, New(c, "", nil), log)
 	l.Await(10)
 	for began := time.Now(); time.Since(began) < 13*time.Second; {
 		if got := w.visible(t); len(got) > 0 {
@@ -415,7 +417,11 @@ func (f *fake) Acknowledge(_ context.Context, in *pubsubpb.AcknowledgeRequest) (
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.acks = append(f.acks, in.AckIds...)
-	return &emptypb.Empty{}, f.acknowledge(len(f.acks))
+	n := len(f.acks)
+	f.mu.Unlock()
+	err := f.acknowledge(n)
+	f.mu.Lock()
+	return &emptypb.Empty{}, err
 }
 
 func (f *fake) ModifyAckDeadline(_ context.Context, in *pubsubpb.ModifyAckDeadlineRequest) (*emptypb.Empty, error) {
@@ -509,6 +515,39 @@ func TestComesAgain(t *testing.T) {
 		if d := diff.Diff([]string{"ack-3"}, f.acks); d != "" {
 			t.Error(d)
 		}
+	}
+}
+
+// TestComesAgainMeanwhile: a message that comes again while it is acknowledged is so by its new lease, too.
+func TestComesAgainMeanwhile(t *testing.T) {
+	f, c := newFake(t)
+	began, came := make(chan bool, 10), make(chan bool, 1)
+	f.acknowledge = func(n int) error {
+		if n == 1 {
+			began <- true
+			<-came
+		}
+		return nil
+	}
+	again := 0 // the request that was given it again
+	f.pull = func(n int) (string, error) {
+		switch {
+		case n == 1:
+			return "ack-1", nil
+		case again == 0 && len(began) > 0:
+			again = n
+			return "ack-2", nil
+		case again > 0 && n == again+1:
+			came <- true
+		}
+		return "", nil
+	}
+	log := &collecttest.Log{}
+	if err := collecttest.Once(t, quick(c), log); err != nil || len(log.Records()) != 1 {
+		t.Errorf("%d records, %v", len(log.Records()), err)
+	}
+	if d := diff.Diff([]string{"ack-1", "ack-2"}, f.acks); d != "" {
+		t.Error(d)
 	}
 }
 
