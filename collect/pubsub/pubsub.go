@@ -116,7 +116,7 @@ func (s *Source) client(ctx context.Context) (*pubsub.SubscriptionAdminClient, e
 	if err != nil {
 		return nil, retry.Stop(fmt.Errorf("connecting to %s: %w: check the credentials", s.origin, err))
 	}
-	client.CallOptions = &pubsub.SubscriptionAdminCallOptions{} // ours would be tried again until their time is over, and would not say why
+	client.CallOptions = &pubsub.SubscriptionAdminCallOptions{} // its own try again until the time is over, and do not say why
 	return client, nil
 }
 
