@@ -245,12 +245,19 @@ func (r *reader) take(ctx context.Context) error {
 				return err
 			}
 		}
-		if len(a.messages) > 0 {
+		if len(a.messages) > 0 || r.busy() { // the next of an ordering key wait for what is on its way
 			told = time.Now()
 		} else if r.once && a.asked.After(told) && time.Since(told) >= r.s.idle {
 			return nil
 		}
 	}
+}
+
+// busy says that something is received and not acknowledged.
+func (r *reader) busy() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.way) > 0
 }
 
 // emit emits a message, unless it is known.
