@@ -49,6 +49,7 @@ var ours = map[string][]string{
 	"collect/mqtt":        {"collect", "collect/message", "envelope", "internal/retry", "internal/setting"},
 	"collect/kafka":       {"collect", "collect/message", "envelope", "internal/retry", "internal/setting", "kafka"},
 	"collect/nats":        {"collect", "collect/message", "envelope", "internal/retry", "internal/setting"},
+	"collect/pubsub":      {"collect", "collect/message", "internal/retry", "internal/setting"},
 	"collect/redis":       {"collect", "collect/message", "envelope", "internal/retry", "internal/setting"},
 	"collect/sqs":         {"collect", "collect/message", "internal/retry", "internal/setting"},
 	"collect/rest":        {"collect", "envelope", "internal/retry", "internal/setting", "internal/trust"},
@@ -72,7 +73,7 @@ var ours = map[string][]string{
 	"internal/config":    {"collect", "envelope", "internal/setting", "kafka", "land", "query", "serialize", "table", "table/hive"},
 	"internal/look":      {"collect", "collect/file", "collect/websocket", "envelope", "internal/config", "internal/setting", "schema", "serialize"},
 	"internal/connector": {"kafka", "land"},
-	"internal/builtin":   {"collect", "collect/amqp", "collect/file", "collect/ftp", "collect/kafka", "collect/mqtt", "collect/nats", "collect/push", "collect/redis", "collect/rest", "collect/sftp", "collect/sqs", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
+	"internal/builtin":   {"collect", "collect/amqp", "collect/file", "collect/ftp", "collect/kafka", "collect/mqtt", "collect/nats", "collect/pubsub", "collect/push", "collect/redis", "collect/rest", "collect/sftp", "collect/sqs", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
 	"internal/arch":      {},
 	"cmd/headwater":      {"*"},
 
@@ -83,6 +84,10 @@ var ours = map[string][]string{
 
 // theirs has, for every module or package of others, our packages that may import it; the longest prefix counts. "*" is all.
 var theirs = map[string][]string{
+	"cloud.google.com/go/pubsub":              {"collect/pubsub"},
+	"google.golang.org/api":                   {"collect/pubsub"},
+	"google.golang.org/genproto":              {"collect/pubsub"},
+	"google.golang.org/grpc":                  {"collect/pubsub"},
 	"github.com/apache/arrow-go":              {"serialize", "table", "table/tabletest"},
 	"github.com/apache/thrift":                {"table/hive", "table/hivefault", "table/metastore"},
 	"github.com/aws":                          {"collect/sqs", "lake/s3"},

@@ -14,6 +14,7 @@ import (
 	"headwater/collect/kafka"
 	"headwater/collect/mqtt"
 	"headwater/collect/nats"
+	"headwater/collect/pubsub"
 	"headwater/collect/push"
 	"headwater/collect/redis"
 	"headwater/collect/rest"
@@ -51,6 +52,10 @@ func Sources() *config.Registry {
 	})
 	config.Add(&r, "nats", nats.DefaultConfig, func(c nats.Config, env config.Env) (collect.Source, error) {
 		return nats.New(c, env.Name, env.Base, env.Logger), nil
+	})
+	config.Add(&r, "pubsub", pubsub.DefaultConfig, func(c pubsub.Config, env config.Env) (collect.Source, error) {
+		c.Only(env.Look)
+		return pubsub.New(c, env.Base, env.Logger), nil
 	})
 	config.Add(&r, "push", push.DefaultConfig, func(c push.Config, env config.Env) (collect.Source, error) {
 		s := push.New(c, env.Logger)

@@ -57,6 +57,9 @@ func TestZombieCollects(t *testing.T) {
 		},
 		"amqp": amqpQueue(t), "mqtt": mqttSession(t), "nats": natsStream(t, rand.New(rand.NewPCG(seed, 0))), "redis": redisStream(t), "list": redisList(t), "sqs": sqsQueue(t), "kafka": kafkaTopic(t, broker),
 	}
+	if fixture.HasPubSub() {
+		sources["pubsub"] = pubsubTopic(t)
+	}
 	var yaml strings.Builder
 	fmt.Fprintf(&yaml, "database: db\ndata_dir: ${OWN}\nkafka: {brokers: [%q]}\nlake: {raw: raw, tables: tables}\ncollect: {snapshot_every: 500ms}\nlisten: {http: \"127.0.0.1:0\"}\nsources:\n", broker.Addr)
 	for name, s := range sources {
