@@ -176,12 +176,17 @@ func TestAheadToldToWait(t *testing.T) {
 		if parent != 12 || page != 1 || !told.IsZero() {
 			return false
 		}
+		time.Sleep(500 * time.Millisecond) // between two
 		told = time.Now()
 		w.Header().Set("Retry-After", "90")
 		w.WriteHeader(http.StatusTooManyRequests)
 		return true
 	}
-	bubble(t, api.set(8, false), api.ServeHTTP, func(b *bench, err error, _ time.Duration) {
+	set := func(c *Config) {
+		api.set(8, false)(c)
+		c.RateLimit = 1 // so that there is always one that waits for its turn
+	}
+	bubble(t, set, api.ServeHTTP, func(b *bench, err error, _ time.Duration) {
 		if err != nil || told.IsZero() {
 			t.Error(err)
 		}
@@ -202,12 +207,17 @@ func TestAheadOfAStrictServer(t *testing.T) {
 	refused := 0
 	api.lines = func(w http.ResponseWriter, _ *http.Request, _, _ int) bool {
 		api.mu.Lock()
-		defer api.mu.Unlock()
-		if time.Since(last) >= time.Second {
+		taken := time.Since(last) >= time.Second
+		if taken {
 			last = time.Now()
+		} else {
+			refused++
+		}
+		api.mu.Unlock()
+		time.Sleep(300 * time.Millisecond) // so that those that are sent together are refused together
+		if taken {
 			return false
 		}
-		refused++
 		w.Header().Set("Retry-After", "1")
 		w.WriteHeader(http.StatusTooManyRequests)
 		return true
@@ -301,7 +311,7 @@ func TestAheadEndsAtOnce(t *testing.T) {
 	}
 }
 
-// gatekeeper lets in who has the newest token.
+// gatekeeper lets in who has the newest token; the first one is good for no other children than those of the first parent.
 type gatekeeper struct {
 	*brood
 	mu      sync.Mutex
@@ -314,10 +324,11 @@ type gatekeeper struct {
 func (g *gatekeeper) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != "/login" {
 		g.mu.Lock()
-		good := r.Header.Get("Authorization") == fmt.Sprintf("Bearer s3cret-%d", g.logins)
+		of := number(r, "of", 0)
+		good := r.Header.Get("Authorization") == fmt.Sprintf("Bearer s3cret-%d", g.logins) && (of == 0 || g.logins > 1)
 		g.mu.Unlock()
 		if !good {
-			time.Sleep(time.Second) // so that all that are sent together are refused together
+			time.Sleep(time.Duration(of) * time.Second) // most are refused when others have logged in
 			http.Error(w, "not with this token", http.StatusUnauthorized)
 			return
 		}
@@ -345,29 +356,20 @@ func (g *gatekeeper) set(c *Config) {
 	c.Auth.OAuth2Refresh = &Refresh{OAuth2{TokenURL: "http://api.example/login", ClientID: "me", Params: map[string]setting.Secret{}}, "s3cret-refresh-0"}
 }
 
-// revoke has the token that was given be of no use.
-func (g *gatekeeper) revoke() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.logins++
-}
-
 // TestAheadTokens: requests that are refused together have one new token together, and one log-in that is refused is all of them.
 func TestAheadTokens(t *testing.T) {
 	t.Parallel()
 	for _, refuse := range []bool{false, true} {
 		api := &gatekeeper{brood: &brood{parents: 30}, refuse: refuse}
-		revoked := sync.OnceFunc(api.revoke)
-		api.lines = func(_ http.ResponseWriter, _ *http.Request, parent, _ int) bool {
-			if parent == 9 {
-				revoked()
+		api.lines = func(_ http.ResponseWriter, _ *http.Request, parent, page int) bool {
+			if parent == 0 && page == 1 {
+				time.Sleep(30 * time.Second)
 			}
-			time.Sleep(time.Second)
 			return false
 		}
 		bubble(t, api.set, api.ServeHTTP, func(b *bench, err error, _ time.Duration) {
-			if got := api.logins - 1; got != 2 { // less the one of revoke
-				t.Errorf("there were %d log-ins", got)
+			if api.logins != 2 {
+				t.Errorf("there were %d log-ins", api.logins)
 			}
 			if !refuse {
 				if err != nil {
@@ -387,11 +389,9 @@ func TestAheadTokens(t *testing.T) {
 func TestAheadKeepsRefreshTokens(t *testing.T) {
 	t.Parallel()
 	api := &gatekeeper{brood: &brood{parents: 8}, slow: 10 * time.Second}
-	revoked := sync.OnceFunc(api.revoke)
 	var healed atomic.Bool
 	api.lines = func(w http.ResponseWriter, _ *http.Request, parent, page int) bool {
 		if parent == 0 && page == 1 && !healed.Load() {
-			revoked()
 			time.Sleep(5 * time.Second) // while another one logs in
 			http.Error(w, "not this one", http.StatusBadRequest)
 			return true
