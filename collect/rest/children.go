@@ -2,7 +2,6 @@ package rest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -129,7 +128,7 @@ type kin struct {
 type ahead struct {
 	s       *Source
 	c       *client
-	ctx     context.Context // of what is read ahead
+	ctx     context.Context // of the requests
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 
@@ -176,11 +175,11 @@ func (a *ahead) kinOf(ctx context.Context, r *record) (kin, error) {
 		p.at, p.whole = a.from.Spot, a.from.Spot.Page <= 1
 	}
 	answered := make(chan early, 1)
+	p.early = answered
 	a.running.Go(func() {
 		got, err := p.ask(a.ctx)
 		answered <- early{got, err}
 	})
-	p.early = answered
 	return kin{f, p}, nil
 }
 
@@ -277,9 +276,8 @@ func (f *family) join(child *record) {
 
 // lost says whether the children of an item are not found, and what that makes of it.
 func (s *Source) lost(r *record, at spot, err error) bool {
-	no, _ := errors.AsType[refused](err)
-	_, unsent := errors.AsType[noLogin](err)
-	if unsent || at.Page > 1 || no.code != http.StatusNotFound && no.code != http.StatusGone {
+	no := denied(err)
+	if at.Page > 1 || no.code != http.StatusNotFound && no.code != http.StatusGone {
 		return false
 	}
 	if s.c.Children.NotFound == notFoundMalformed {

@@ -124,6 +124,14 @@ type noLogin struct{ error }
 
 func (n noLogin) Unwrap() error { return n.error }
 
+// denied is how a server refuses what it was asked for; zero if it was not asked, because the log-in was refused, or if it does not.
+func denied(err error) (no refused) {
+	if _, unsent := errors.AsType[noLogin](err); !unsent {
+		no, _ = errors.AsType[refused](err)
+	}
+	return no
+}
+
 // fetch sends a request, and again after a wait where that may help.
 func (c *client) fetch(ctx context.Context, r request) (*answer, error) {
 	wait := retry.Backoff{Min: 200 * time.Millisecond, Max: 30 * time.Second}
