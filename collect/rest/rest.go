@@ -5,21 +5,14 @@
 // Rules: docs/sources/rest.md.
 //
 // Invariants:
-//
 //  1. A page is read whole before anything of it is emitted, so that one that is cut, too long or no page adds nothing.
-//
 //  2. With incremental an item is a stream of its own, named by what it says: an item is known exactly if Kafka has it. A window's beginning moves on
 //     only after all of its items are acknowledged, and items are forgotten only when they are before it. An item with children is marked after all of these,
 //     which are forgotten then.
-//
 //  3. Without, a poll goes on after a failure only on the same page with the same items; otherwise it begins anew.
-//
 //  4. A pass over pages that goes round, or ends before it should, is an error.
-//
 //  5. Credentials go to the host of url and to those of allow_hosts, and into no text.
-//
 //  6. A job that was submitted in vain has the next one wait, also in the next process. A window begins no later than the job was submitted that read the one before.
-//
 //  7. What is read ahead is emitted in its turn or dropped: with any concurrency the records are the same.
 //
 // Goroutines of Run: those of net/http for its connections, and one for each request for children that is read ahead (ahead), all of which end with it. They share
