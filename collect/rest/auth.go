@@ -10,14 +10,18 @@ import (
 
 // credentials are what lets a request in.
 type credentials interface {
-	// ready fetches what a request needs and is not there, or has run out.
-	ready(ctx context.Context, c *client) error
-	// apply adds them to a request whose body is given.
-	apply(r *http.Request, body []byte) error
-	// renew forgets what was fetched, and says whether another try may help.
-	renew() bool
+	// ready gives what a request needs, and fetches it where it is not there or has run out. It is called by one goroutine at a time.
+	ready(ctx context.Context, c *client) (pass, error)
 	// secrets are what must not be told, as they are now.
 	secrets() []string
+}
+
+// pass is what a request is sent with.
+type pass interface {
+	// apply adds it to a request whose body is given.
+	apply(r *http.Request, body []byte) error
+	// renew has ready fetch another one, unless it has since, and says whether another try may help.
+	renew() bool
 }
 
 func (s *Source) credentials(out collect.Out) (credentials, error) {
@@ -51,9 +55,9 @@ type fixed struct {
 	secret []string
 }
 
-func (f fixed) ready(context.Context, *client) error { return nil }
-func (f fixed) renew() bool                          { return false }
-func (f fixed) secrets() []string                    { return append([]string(nil), f.secret...) }
+func (f fixed) ready(context.Context, *client) (pass, error) { return f, nil }
+func (f fixed) renew() bool                                  { return false }
+func (f fixed) secrets() []string                            { return append([]string(nil), f.secret...) }
 
 func (f fixed) apply(r *http.Request, _ []byte) error {
 	f.add(r)

@@ -167,3 +167,33 @@ func (h inside) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp.Request = r
 	return resp, nil
 }
+
+// BenchmarkChildren reads the children of 500 items, each in 20 ms.
+func BenchmarkChildren(b *testing.B) {
+	api := &brood{parents: 500}
+	api.lines = func(w http.ResponseWriter, _ *http.Request, parent, _ int) bool {
+		time.Sleep(20 * time.Millisecond)
+		reply(w, map[string]any{"data": []any{map[string]any{"of": parent}}})
+		return true
+	}
+	server := httptest.NewServer(api)
+	defer server.Close()
+	for _, concurrency := range []int{1, 16} {
+		b.Run(fmt.Sprintf("%d at once", concurrency), func(b *testing.B) {
+			c := DefaultConfig()
+			c.URL, c.Records, c.Concurrency = server.URL+"/items", ".data[]", concurrency
+			c.Children.URL, c.Children.Records = server.URL+"/lines?of={parent.id}", ".data[]"
+			for b.Loop() {
+				s, err := New(c, "", nil)
+				if err != nil {
+					b.Fatal(err)
+				}
+				log := newLog()
+				r := collect.New(collect.Options{Name: "api", Source: s, Open: log.Open, Quarantine: &collecttest.Quarantine{}, Config: collect.DefaultConfig(), Logger: slog.New(slog.DiscardHandler)})
+				if err := r.Run(b.Context(), true); err != nil || len(log.Records()) != 500 {
+					b.Fatal(len(log.Records()), err)
+				}
+			}
+		})
+	}
+}

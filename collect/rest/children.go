@@ -2,13 +2,13 @@ package rest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/itchyny/gojq"
 
@@ -117,6 +117,78 @@ type family struct {
 	texts  []string
 }
 
+// kin is an item's family, and the pages of its children; nil if the item is malformed.
+type kin struct {
+	family
+	pages *pager
+}
+
+// ahead has the first page of the children of an item asked for while those of the items before it are emitted. It is asked for and not parsed, so that
+// what is held is bounded by max_body.
+type ahead struct {
+	s       *Source
+	c       *client
+	ctx     context.Context // of the requests
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+
+	items []*record // that come after those of queue
+	queue []kin
+	from  *childPlace // where the children of the first item go on
+}
+
+// ahead begins; next is to be called once for each of the items, and close in the end.
+func (s *Source) ahead(ctx context.Context, c *client, items []*record, from *childPlace) *ahead {
+	own := *c
+	own.gate = newGate(c.gate.limit)
+	own.gate.lasting = ctx
+	a := &ahead{s: s, c: &own, items: items, from: from}
+	a.ctx, a.cancel = context.WithCancel(ctx)
+	return a
+}
+
+// next is the family of the next item.
+func (a *ahead) next(ctx context.Context) (kin, error) {
+	// Of the item whose turn it is only one request at a time is on its way, so that these are all that are.
+	for len(a.queue) < a.s.c.Concurrency && len(a.items) > 0 {
+		k, err := a.kinOf(ctx, a.items[0])
+		if err != nil {
+			return kin{}, err
+		}
+		a.items, a.queue, a.from = a.items[1:], append(a.queue, k), nil
+	}
+	k := a.queue[0]
+	a.queue = a.queue[1:]
+	return k, nil
+}
+
+func (a *ahead) kinOf(ctx context.Context, r *record) (kin, error) {
+	if r.Malformed != "" {
+		return kin{}, nil
+	}
+	f, able, err := a.s.familyOf(ctx, r)
+	if err != nil || !able {
+		return kin{}, err
+	}
+	p := a.s.pages(a.c, a.s.children, f.fill)
+	if a.from != nil {
+		p.at, p.whole = a.from.Spot, a.from.Spot.Page <= 1
+	}
+	answered := make(chan early, 1)
+	p.early = answered
+	a.running.Go(func() {
+		got, err := p.ask(a.ctx)
+		answered <- early{got, err}
+	})
+	return kin{f, p}, nil
+}
+
+// close drops what was read ahead and is not needed.
+func (a *ahead) close() {
+	a.cancel()
+	a.running.Wait()
+}
+
 // familyOf reads what children need of an item; false if it lacks something, which makes it malformed.
 func (s *Source) familyOf(ctx context.Context, r *record) (f family, able bool, err error) {
 	var pairs []string
@@ -204,7 +276,7 @@ func (f *family) join(child *record) {
 
 // lost says whether the children of an item are not found, and what that makes of it.
 func (s *Source) lost(r *record, at spot, err error) bool {
-	no, _ := errors.AsType[refused](err)
+	no := denied(err)
 	if at.Page > 1 || no.code != http.StatusNotFound && no.code != http.StatusGone {
 		return false
 	}
@@ -215,19 +287,15 @@ func (s *Source) lost(r *record, at spot, err error) bool {
 }
 
 // offspring emits the children of an item from where last says on; false if they are no longer as they were.
-func (s *Source) offspring(ctx context.Context, c *client, out collect.Out, r *record, last *snapshot) (same bool, err error) {
-	f, able, err := s.familyOf(ctx, r)
-	if err != nil || !able {
+func (s *Source) offspring(ctx context.Context, a *ahead, out collect.Out, r *record, last *snapshot) (same bool, err error) {
+	k, err := a.next(ctx)
+	if err != nil || k.pages == nil {
 		return true, err
 	}
-	pages := s.pages(c, s.children, f.fill)
 	from := last.Child
-	if from != nil {
-		pages.at, pages.whole = from.Spot, from.Spot.Page <= 1
-	}
 	for {
-		at := pages.at
-		pg, err := pages.next(ctx)
+		at := k.pages.at
+		pg, err := k.pages.next(ctx)
 		switch {
 		case err != nil && s.lost(r, at, err):
 			return true, nil
@@ -245,7 +313,7 @@ func (s *Source) offspring(ctx context.Context, c *client, out collect.Out, r *r
 		}
 		for i := first; i < len(pg.records); i++ {
 			child := &pg.records[i]
-			f.join(child)
+			k.join(child)
 			last.Child = &childPlace{pg.spot, i + 1, pg.sum[:]}
 			if err := s.emit(ctx, out, child, snapshotStream, last, pg, i); err != nil {
 				return true, err
@@ -261,16 +329,19 @@ type relatives struct {
 }
 
 // family emits the children of an item that Kafka has not. They are remembered until their item is.
-func (w *windows) family(ctx context.Context, r *record, sum digest, item known) error {
-	f, able, err := w.s.familyOf(ctx, r)
-	if err != nil || !able {
+func (w *windows) family(ctx context.Context, a *ahead, r *record, sum digest, item known) error {
+	of, err := a.next(ctx)
+	if err != nil || of.pages == nil {
 		return err
 	}
 	all := relatives{known: item}
 	defer func() { w.families = append(w.families, all) }()
-	for range passes {
+	for n := range passes {
 		fresh, pages := false, 0
-		p := w.s.pages(w.c, w.s.children, f.fill)
+		p := of.pages
+		if n > 0 {
+			p = w.s.pages(a.c, w.s.children, of.fill)
+		}
 		for {
 			at := p.at
 			pg, err := p.next(ctx)
@@ -299,7 +370,7 @@ func (w *windows) family(ctx context.Context, r *record, sum digest, item known)
 				if err := w.room(); err != nil {
 					return err
 				}
-				f.join(child)
+				of.join(child)
 				k := known{item.at, w.stream(name)}
 				if err := w.emit(ctx, child, k, pg, i); err != nil {
 					return err

@@ -2,6 +2,7 @@ package rest
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"crypto/tls"
@@ -34,6 +35,8 @@ type request struct {
 	single bool // it starts something, so that one that is perhaps taken is not sent again
 	abroad bool // it may go to hosts that must not get the credentials, without them
 	bare   bool // it goes without them
+	alone  bool // it has the turn until it is answered
+	pass   pass // nil if it goes without credentials
 }
 
 // answer is a whole one.
@@ -46,12 +49,12 @@ type answer struct {
 
 // client sends requests: not too many, again where that may help, and credentials to nobody else.
 type client struct {
-	c     *Config
-	home  *url.URL
-	http  *http.Client
-	limit *rate.Limiter
-	auth  credentials
-	jobs  *jobs // nil if the source has none
+	c    *Config
+	home *url.URL
+	http *http.Client
+	gate *gate
+	auth credentials
+	jobs *jobs // nil if the source has none
 }
 
 const (
@@ -77,7 +80,7 @@ func (s *Source) client(out collect.Out) (*client, error) {
 		t := &http.Transport{
 			Proxy:       http.ProxyFromEnvironment,
 			DialContext: (&net.Dialer{Timeout: s.c.Timeout}).DialContext, ForceAttemptHTTP2: true, TLSHandshakeTimeout: s.c.Timeout,
-			MaxResponseHeaderBytes: 1 << 20, IdleConnTimeout: 90 * time.Second,
+			MaxResponseHeaderBytes: 1 << 20, IdleConnTimeout: 90 * time.Second, MaxIdleConnsPerHost: s.c.Concurrency,
 			DisableCompression: true, // so that what is decompressed is counted
 		}
 		if s.c.CA != "" {
@@ -92,7 +95,7 @@ func (s *Source) client(out collect.Out) (*client, error) {
 		return nil, err
 	}
 	return &client{
-		c: &s.c, home: home, limit: rate.NewLimiter(limit, 1), auth: auth,
+		c: &s.c, home: home, gate: newGate(rate.NewLimiter(limit, 1)), auth: auth,
 		// Redirects are followed by once, which asks whether the credentials may go there.
 		http: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}, nil
@@ -110,15 +113,34 @@ func (s *Source) trust() (*tls.Config, error) {
 type refused struct {
 	code  int
 	pause time.Duration // that the server asks for
+	pass  pass          // that was not enough; nil if there was none
 	error
 }
 
 func (r refused) Unwrap() error { return r.error }
 
+// noLogin is why a request was not sent.
+type noLogin struct{ error }
+
+func (n noLogin) Unwrap() error { return n.error }
+
+// denied is how a server refuses what it was asked for; zero if it was not asked, because the log-in was refused, or if it does not.
+func denied(err error) (no refused) {
+	if _, unsent := errors.AsType[noLogin](err); !unsent {
+		no, _ = errors.AsType[refused](err)
+	}
+	return no
+}
+
 // fetch sends a request, and again after a wait where that may help.
 func (c *client) fetch(ctx context.Context, r request) (*answer, error) {
 	wait := retry.Backoff{Min: 200 * time.Millisecond, Max: 30 * time.Second}
 	renewed := false
+	defer func() {
+		if r.alone {
+			c.gate.leave()
+		}
+	}()
 	for try := 1; ; try++ {
 		a, err := c.once(ctx, r)
 		if err == nil {
@@ -128,16 +150,28 @@ func (c *client) fetch(ctx context.Context, r request) (*answer, error) {
 			return nil, context.Cause(ctx)
 		}
 		no, _ := errors.AsType[refused](err)
-		if no.code == http.StatusUnauthorized && !renewed && c.auth.renew() {
+		if no.code == http.StatusUnauthorized && !renewed && no.pass != nil && no.pass.renew() {
 			renewed = true // a token may have run out early; a new one that is refused too is another matter
 			continue
 		}
-		taken := r.single && no.pause == 0 && no.code != http.StatusTooManyRequests
-		if try == tries || taken || retry.Classify(err) == retry.Permanent {
+		told := no.pause > 0 || no.code == http.StatusTooManyRequests
+		if try == tries || r.single && !told || retry.Classify(err) == retry.Permanent {
 			return nil, fmt.Errorf("%s %s: %w", r.method, place(r.url), err)
 		}
-		if err := retry.Wait(ctx, max(no.pause, wait.Next())); err != nil {
-			return nil, err
+		pause := max(no.pause, wait.Next())
+		if !told {
+			if err := retry.Wait(ctx, pause); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		c.gate.hold(pause)
+		if !r.alone {
+			// Those that were sent together would be refused together until their tries are used up.
+			if err := c.gate.enter(ctx); err != nil {
+				return nil, err
+			}
+			r.alone = true
 		}
 	}
 }
@@ -148,20 +182,40 @@ func place(u *url.URL) string {
 	return bare.String()
 }
 
-// once sends a request once, and follows redirects that may be followed. No error has a secret, or the context's error of a time-out.
-func (c *client) once(ctx context.Context, r request) (*answer, error) {
-	if err := c.limit.Wait(ctx); err != nil {
-		return nil, err
+// begin waits for a request's turn and gets what it needs to be sent.
+func (c *client) begin(ctx context.Context, r *request) error {
+	if !r.alone {
+		if err := c.gate.enter(ctx); err != nil {
+			return err
+		}
+		defer c.gate.leave()
+	}
+	if err := c.gate.wait(ctx); err != nil {
+		return err
 	}
 	if r.abroad {
-		if err := c.admit(&r, r.url); err != nil {
-			return nil, retry.Stop(err)
+		if err := c.admit(r, r.url); err != nil {
+			return retry.Stop(err)
 		}
 	}
-	if !r.bare {
-		if err := c.auth.ready(ctx, c); err != nil {
-			return nil, err
-		}
+	if r.bare {
+		return nil
+	}
+	if c.gate.locked != nil {
+		return c.gate.locked
+	}
+	var err error
+	r.pass, err = c.auth.ready(cmp.Or(c.gate.lasting, ctx), c)
+	if err != nil && retry.Classify(err) == retry.Permanent {
+		c.gate.locked = err
+	}
+	return err
+}
+
+// once sends a request once, and follows redirects that may be followed. No error has a secret, or the context's error of a time-out.
+func (c *client) once(ctx context.Context, r request) (*answer, error) {
+	if err := c.begin(ctx, &r); err != nil {
+		return nil, err
 	}
 	errSlow := fmt.Errorf("the answer was not there within timeout (%s)", c.c.Timeout)
 	own, cancel := context.WithTimeoutCause(ctx, c.c.Timeout, errSlow)
@@ -208,7 +262,7 @@ func (c *client) send(ctx context.Context, r request) (a *answer, to *url.URL, e
 	req.Header = r.header.Clone()
 	req.Header.Set("Accept-Encoding", "gzip")
 	if !r.bare {
-		if err := c.auth.apply(req, r.body); err != nil {
+		if err := r.pass.apply(req, r.body); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -256,7 +310,7 @@ func (c *client) refusal(r request, resp *http.Response) error {
 	if !again {
 		err = retry.Stop(err)
 	}
-	return refused{resp.StatusCode, min(pause, longestWait), err}
+	return refused{resp.StatusCode, min(pause, longestWait), r.pass, err}
 }
 
 // retryAfter reads seconds or a date.

@@ -74,7 +74,7 @@ func TestCutAnswers(t *testing.T) {
 // TestProxyCuts reads a window of many pages through a proxy that cuts connections at random bytes and delays the others.
 func TestProxyCuts(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, orderAny)
+	w := newWorld(t, orderAny, 0)
 	for n := range 200 {
 		w.Put(t, 0, n)
 	}
@@ -149,7 +149,7 @@ func TestSlowServers(t *testing.T) {
 	}
 	defer deaf.Close()
 	for _, address := range []string{b.server.URL, b.server.URL + "/?dribble=1", "http://" + deaf.Addr().String()} {
-		s := source(t, Config{Resource: Resource{URL: address, Method: methodGet, Format: formatJSON}, Every: time.Hour, Timeout: 50 * time.Millisecond, MaxBody: 1 << 20, MaxPages: 1})
+		s := source(t, Config{Resource: Resource{URL: address, Method: methodGet, Format: formatJSON}, Every: time.Hour, Timeout: 50 * time.Millisecond, MaxBody: 1 << 20, MaxPages: 1, Concurrency: 1})
 		c, err := s.client(nil)
 		if err != nil {
 			t.Fatal(err)
@@ -167,7 +167,7 @@ func TestSlowServers(t *testing.T) {
 	}
 	gone := httptest.NewServer(nil)
 	gone.Close()
-	s := source(t, Config{Resource: Resource{URL: gone.URL + "/?key=s3cret", Method: methodGet, Format: formatJSON}, Every: time.Hour, Timeout: time.Second, MaxBody: 1 << 20, MaxPages: 1})
+	s := source(t, Config{Resource: Resource{URL: gone.URL + "/?key=s3cret", Method: methodGet, Format: formatJSON}, Every: time.Hour, Timeout: time.Second, MaxBody: 1 << 20, MaxPages: 1, Concurrency: 1})
 	c, err := s.client(nil)
 	if err != nil {
 		t.Fatal(err)

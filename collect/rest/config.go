@@ -42,9 +42,12 @@ type Config struct {
 	Incremental Incremental   `yaml:"incremental"`
 	// RateLimit is how many requests a second may be made; 0 is any number.
 	RateLimit float64 `yaml:"rate_limit"`
+	// Concurrency is how many requests for children may be on their way at a time.
+	Concurrency int `yaml:"concurrency"`
 	// Timeout is how long a request may take, to the last byte of its answer.
 	Timeout time.Duration `yaml:"timeout"`
-	// MaxBody is the greatest length of an answer, decompressed. A source holds one, decoded, at a time, and with children one of these, too.
+	// MaxBody is the greatest length of an answer, decompressed. A source holds one, decoded, at a time, and with children one of these, too, and up to
+	// Concurrency less one that are not decoded yet.
 	MaxBody setting.Bytes `yaml:"max_body"`
 	// MaxPages bounds the pages of a poll.
 	MaxPages int `yaml:"max_pages"`
@@ -280,7 +283,7 @@ const (
 // DefaultConfig is what holds for a setting that is not given.
 func DefaultConfig() Config {
 	return Config{
-		Resource: defaultResource(), Every: 5 * time.Minute, Timeout: time.Minute, MaxBody: 32 << 20, MaxPages: 100_000,
+		Resource: defaultResource(), Every: 5 * time.Minute, Timeout: time.Minute, MaxBody: 32 << 20, MaxPages: 100_000, Concurrency: 1,
 		Job:         Job{Every: 10 * time.Second, Deadline: time.Hour},
 		Children:    Children{Resource: defaultResource(), NotFound: notFoundMalformed},
 		Incremental: Incremental{Format: spellISO, Lag: time.Minute, Order: orderAny, MaxSeen: 100_000},
@@ -360,6 +363,12 @@ func (c *Config) Validate() setting.Faults {
 	}
 	if c.RateLimit < 0 {
 		k.fault("rate_limit", "must be requests a second, or 0 for any number, got %v", c.RateLimit)
+	}
+	switch {
+	case c.Concurrency < 1 || c.Concurrency > 64:
+		k.fault("concurrency", "must be from 1 to 64, got %d", c.Concurrency)
+	case c.Concurrency > 1 && c.Children.URL == "":
+		k.fault("concurrency", "is of requests for children, and there are none: remove it")
 	}
 	if c.MaxBody < 1 || c.MaxBody > 1<<30 {
 		k.fault("max_body", "must be from 1B to 1GiB, got %s", c.MaxBody)

@@ -14,7 +14,7 @@ func TestValidate(t *testing.T) {
 		set  func(c *Config)
 		want []string // key: part of the text
 	}{
-		"nothing":  {func(c *Config) { *c = Config{} }, []string{"url: is missing", "method: must be", "format: must be", "every: must be", "timeout: must be", "max_body: must be", "max_pages: must be"}},
+		"nothing":  {func(c *Config) { *c = Config{} }, []string{"url: is missing", "method: must be", "format: must be", "every: must be", "timeout: must be", "concurrency: must be", "max_body: must be", "max_pages: must be"}},
 		"a user":   {func(c *Config) { c.URL = "https://me:s3cret@api.example/" }, []string{"url: must not have a user"}},
 		"a scheme": {func(c *Config) { c.URL = "ftp://api.example/" }, []string{"url: must be an address"}},
 		"a window in the address": {func(c *Config) {
@@ -88,6 +88,8 @@ func TestValidate(t *testing.T) {
 			"children.key: is no jq", "children.url: and what else",
 		}},
 		"children of nobody": {func(c *Config) { c.Children.Records = ".[]" }, []string{"children.url: is missing"}},
+		"at once":            {func(c *Config) { c.Concurrency, c.Children.URL = 65, "https://api.example/{parent.id}" }, []string{"concurrency: must be from 1 to 64, got 65"}},
+		"one at once":        {func(c *Config) { c.Concurrency = 2 }, []string{"concurrency: is of requests for children"}},
 		"a child's address":  {func(c *Config) { c.Children.URL = "/lines/{parent.id}" }, []string{"children.url: must be an address"}},
 		"a child's jq": {func(c *Config) {
 			c.Children.URL = "{parent..[}"

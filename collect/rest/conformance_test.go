@@ -19,13 +19,15 @@ import (
 type world struct {
 	url   string
 	order string
+	// children is how many at a time are asked for what is of an item, which is itself then; 0 if items are items.
+	children int
 
 	mu    sync.Mutex
 	items []int
 }
 
-func newWorld(t *testing.T, order string) *world {
-	w := &world{order: order}
+func newWorld(t *testing.T, order string, children int) *world {
+	w := &world{order: order, children: children}
 	server := httptest.NewServer(w)
 	t.Cleanup(server.Close)
 	w.url = server.URL
@@ -35,6 +37,10 @@ func newWorld(t *testing.T, order string) *world {
 func (w *world) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if of, err := strconv.Atoi(r.FormValue("of")); err == nil {
+		reply(out, map[string]any{"data": numbered([]int{of})})
+		return
+	}
 	since, err := strconv.Atoi(r.FormValue("since"))
 	page, err2 := strconv.Atoi(r.FormValue("page"))
 	if err != nil || err2 != nil {
@@ -76,6 +82,10 @@ func (w *world) config() Config {
 	c.Params = map[string]setting.Secret{"since": "{incremental.start}"}
 	c.Paginate.PageNumber = &PageNumber{Param: "page"}
 	c.Incremental.Path, c.Incremental.Format, c.Incremental.Initial, c.Incremental.Order = ".n", spellInteger, "0", w.order
+	if w.children > 0 {
+		c.Concurrency = w.children
+		c.Children.URL, c.Children.Records = w.url+"/?of={parent.n}", ".data[]"
+	}
 	return c
 }
 
@@ -103,8 +113,10 @@ func (w *world) Number(raw json.RawMessage) (n int, err error) {
 
 func TestConformance(t *testing.T) {
 	for _, order := range []string{orderAny, orderAscending} {
-		t.Run(order, func(t *testing.T) {
-			collecttest.Run(t, collecttest.Harness{World: func(t *testing.T) collecttest.World { return newWorld(t, order) }})
-		})
+		for _, children := range []int{0, 1, 8} {
+			t.Run(fmt.Sprintf("%s %d", order, children), func(t *testing.T) {
+				collecttest.Run(t, collecttest.Harness{World: func(t *testing.T) collecttest.World { return newWorld(t, order, children) }})
+			})
+		}
 	}
 }

@@ -42,6 +42,7 @@ func NewFetcher(c Config, base string, log *slog.Logger) (*Fetcher, error) {
 // Fetch reads the pages of a request in whose texts placeholders are filled in; they and their values alternate. take gets the items of a page, which hold for
 // that call; false ends it.
 func (f *Fetcher) Fetch(ctx context.Context, values []string, take func([]Fetched) (more bool, err error)) error {
+	f.c.gate = newGate(f.c.gate.limit) // a log-in that was refused to an earlier call may do now
 	p := f.s.pages(f.c, f.s.items, filling(values...))
 	for {
 		pg, err := p.next(ctx)

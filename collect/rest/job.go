@@ -362,7 +362,7 @@ func (j *jobs) wait(ctx context.Context, pause time.Duration) ([]*url.URL, error
 		}
 		pause = min(step, c.Every)
 		a, err := j.c.fetch(ctx, j.poll())
-		if no, _ := errors.AsType[refused](err); no.code == http.StatusNotFound || no.code == http.StatusGone {
+		if no := denied(err); no.code == http.StatusNotFound || no.code == http.StatusGone {
 			if no.code == http.StatusNotFound && time.Since(time.UnixMilli(j.Begun)) < c.Every {
 				continue // not all of an API knows at once what one part of it has taken
 			}
@@ -513,7 +513,7 @@ func (p *pager) file(ctx context.Context) (*answer, error) {
 		if err == nil {
 			a, err = p.c.fetch(ctx, r)
 		}
-		no, _ := errors.AsType[refused](err)
+		no := denied(err)
 		expired := slices.Contains([]int{http.StatusForbidden, http.StatusNotFound, http.StatusGone}, no.code)
 		switch {
 		case err == nil:

@@ -39,6 +39,12 @@ type page struct {
 	answer  *answer
 }
 
+// early is what was answered before its turn.
+type early struct {
+	*answer
+	err error
+}
+
 // pager reads the pages of one pass over a resource, or of the files of a job.
 //
 // What would make a pass endless or cut it short is an error: a page, a cursor or a link that was there before, more pages than
@@ -55,6 +61,7 @@ type pager struct {
 	asked     map[string]bool
 	sums      map[digest]int
 	condition http.Header // for the first page
+	early     chan early  // the answer of the page at p.at, if it was asked for before its turn
 
 	jobs  *jobs      // nil if the resource itself has the pages
 	span  string     // what the job is for, beside the configuration
@@ -143,7 +150,7 @@ func (p *pager) next(ctx context.Context) (*page, error) {
 
 // read reads the page at p.at, and finds the one after it.
 func (p *pager) read(ctx context.Context) (*page, error) {
-	a, err := p.ask(ctx)
+	a, err := p.answer(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -165,6 +172,16 @@ func (p *pager) read(ctx context.Context) (*page, error) {
 	}
 	pg.last = p.over
 	return pg, nil
+}
+
+// answer is that of the page at p.at.
+func (p *pager) answer(ctx context.Context) (*answer, error) {
+	if p.early == nil {
+		return p.ask(ctx)
+	}
+	e := <-p.early // ends with ctx, as all that is read ahead
+	p.early = nil
+	return e.answer, e.err
 }
 
 // ask fetches the page at p.at.

@@ -13,8 +13,10 @@
 //  4. A pass over pages that goes round, or ends before it should, is an error.
 //  5. Credentials go to the host of url and to those of allow_hosts, and into no text.
 //  6. A job that was submitted in vain has the next one wait, also in the next process. A window begins no later than the job was submitted that read the one before.
+//  7. What is read ahead is emitted in its turn or dropped: with any concurrency the records are the same.
 //
-// Goroutines of Run: those of net/http for its connections, which end with it.
+// Goroutines of Run: those of net/http for its connections, and one for each request for children that is read ahead (ahead), all of which end with it. They share
+// the gate, the token and the queries, and nothing else; answers are parsed, and items emitted, by Run's own.
 package rest
 
 import (

@@ -40,10 +40,10 @@ type signed struct {
 	secret []string
 }
 
-func (s signed) ready(context.Context, *client) error     { return nil }
-func (s signed) apply(r *http.Request, body []byte) error { return s.sign(r, body) }
-func (s signed) renew() bool                              { return false }
-func (s signed) secrets() []string                        { return append([]string(nil), s.secret...) }
+func (s signed) ready(context.Context, *client) (pass, error) { return s, nil }
+func (s signed) apply(r *http.Request, body []byte) error     { return s.sign(r, body) }
+func (s signed) renew() bool                                  { return false }
+func (s signed) secrets() []string                            { return append([]string(nil), s.secret...) }
 
 func (v *SigV4) sign(r *http.Request, body []byte) error {
 	sum := sha256.Sum256(body)

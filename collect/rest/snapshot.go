@@ -108,21 +108,8 @@ func (s *Source) goOn(ctx context.Context, c *client, out collect.Out, last *sna
 // rest emits a page from an item on, and all that follow it, and ends the poll; not ended if the children of the first item are not as they were.
 func (s *Source) rest(ctx context.Context, c *client, out collect.Out, p *pager, pg *page, from int, last *snapshot) (ended bool, err error) {
 	for pg != nil {
-		for i := from; i < len(pg.records); i++ {
-			r := &pg.records[i]
-			last.Spot, last.Items, last.Sum = pg.spot, i, pg.sum[:]
-			if s.children != nil && r.Malformed == "" {
-				if same, err := s.offspring(ctx, c, out, r, last); err != nil || !same {
-					return false, err
-				}
-			}
-			last.Items, last.Child = i+1, nil
-			if s.children != nil && r.Malformed == "" {
-				continue
-			}
-			if err := s.emit(ctx, out, r, snapshotStream, last, pg, i); err != nil {
-				return false, err
-			}
+		if same, err := s.page(ctx, c, out, pg, from, last); err != nil || !same {
+			return false, err
 		}
 		from = 0
 		done := snapshot{Poll: last.Poll, Done: true}
@@ -141,4 +128,35 @@ func (s *Source) rest(ctx context.Context, c *client, out collect.Out, p *pager,
 		}
 	}
 	return true, nil
+}
+
+// page emits a page from an item on, or the children of its items; false if those of the first one are not as they were.
+func (s *Source) page(ctx context.Context, c *client, out collect.Out, pg *page, from int, last *snapshot) (same bool, err error) {
+	items := pg.records[from:]
+	a := s.ahead(ctx, c, pointers(items), last.Child)
+	defer a.close()
+	for i := range items {
+		r := &items[i]
+		last.Spot, last.Items, last.Sum = pg.spot, from+i, pg.sum[:]
+		if s.children != nil {
+			if same, err := s.offspring(ctx, a, out, r, last); err != nil || !same {
+				return false, err
+			}
+		}
+		last.Items, last.Child = from+i+1, nil
+		if s.children != nil && r.Malformed == "" {
+			continue
+		}
+		if err := s.emit(ctx, out, r, snapshotStream, last, pg, from+i); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func pointers(records []record) (all []*record) {
+	for i := range records {
+		all = append(all, &records[i])
+	}
+	return all
 }

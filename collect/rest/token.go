@@ -13,8 +13,10 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"headwater/collect"
@@ -25,9 +27,10 @@ import (
 type token struct {
 	fetch func(ctx context.Context, c *client) (issued, error)
 	add   func(r *http.Request, i issued)
-	own   []string // secrets that it is fetched with
 
-	now issued // zero if there is none
+	mu  sync.Mutex
+	own []string // secrets that it is fetched with
+	now *issued  // nil if there is none
 }
 
 // issued is what was fetched.
@@ -37,35 +40,61 @@ type issued struct {
 	until   time.Time // zero if it does not say
 }
 
-func (t *token) ready(ctx context.Context, c *client) error {
-	known := t.now.token != "" || len(t.now.cookies) > 0
-	if known && (t.now.until.IsZero() || time.Now().Before(t.now.until)) {
-		return nil
+// shown is what was fetched, as one request has it.
+type shown struct {
+	t *token
+	*issued
+}
+
+func (t *token) ready(ctx context.Context, c *client) (pass, error) {
+	t.mu.Lock()
+	now := t.now
+	t.mu.Unlock()
+	if now != nil && (now.until.IsZero() || time.Now().Before(now.until)) {
+		return shown{t, now}, nil
 	}
 	bare := *c
-	bare.auth = fixed{func(*http.Request) {}, t.secrets()}
+	bare.auth, bare.gate = fixed{func(*http.Request) {}, t.secrets()}, newGate(c.gate.limit) // the request that needs it has the turn at the other gate
 	got, err := t.fetch(ctx, &bare)
 	if err != nil {
-		return fmt.Errorf("logging in: %w", err)
+		return nil, noLogin{fmt.Errorf("logging in: %w", err)}
 	}
-	t.now = got
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.now = &got
+	return shown{t, t.now}, nil
+}
+
+func (s shown) apply(r *http.Request, _ []byte) error {
+	s.t.add(r, *s.issued)
 	return nil
 }
 
-func (t *token) apply(r *http.Request, _ []byte) error {
-	t.add(r, t.now)
-	return nil
-}
-
-func (t *token) renew() bool {
-	t.now = issued{}
+func (s shown) renew() bool {
+	s.t.mu.Lock()
+	defer s.t.mu.Unlock()
+	if s.t.now == s.issued { // otherwise another request was refused first
+		s.t.now = nil
+	}
 	return true
 }
 
+// secret has the token not told.
+func (t *token) secret(text string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.own = append(t.own, text)
+}
+
 func (t *token) secrets() []string {
-	all := append([]string{t.now.token}, t.own...)
-	for _, c := range t.now.cookies {
-		all = append(all, c.Value)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := slices.Clone(t.own)
+	if t.now != nil {
+		all = append(all, t.now.token)
+		for _, c := range t.now.cookies {
+			all = append(all, c.Value)
+		}
 	}
 	return all
 }
@@ -176,7 +205,7 @@ func (a *Refresh) token(out collect.Out) (*token, error) {
 			return i, err
 		}
 		newest = g.RefreshToken
-		t.own = append(t.own, newest)
+		t.secret(newest)
 		return i, a.keep(ctx, out, newest)
 	}
 	return t, nil

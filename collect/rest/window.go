@@ -395,8 +395,43 @@ type taken struct {
 	oldest, last int64 // the least time of these; that of the page's last item
 }
 
+// wanted is an item of a page that Kafka has not.
+type wanted struct {
+	known
+	sum   digest
+	index int
+}
+
 // take emits the items of a page that are in the window and that Kafka has not. alike counts those that say the same.
-func (w *windows) take(ctx context.Context, pg *page, start, end int64, alike map[digest]int) (t taken, err error) {
+func (w *windows) take(ctx context.Context, pg *page, start, end int64, alike map[digest]int) (taken, error) {
+	t, all, stop := w.choose(ctx, pg, start, end, alike)
+	records := make([]*record, len(all))
+	for i, item := range all {
+		records[i] = &pg.records[item.index]
+	}
+	a := w.s.ahead(ctx, w.c, records, nil)
+	defer a.close()
+	for i, item := range all {
+		r := records[i]
+		if w.s.children != nil {
+			if err := w.family(ctx, a, r, item.sum, item.known); err != nil {
+				return t, err
+			}
+		}
+		if w.s.children == nil || r.Malformed != "" {
+			if err := w.emit(ctx, r, item.known, pg, item.index); err != nil {
+				return t, err
+			}
+		}
+	}
+	if stop != nil {
+		return t, stop
+	}
+	return t, w.settle(ctx)
+}
+
+// choose finds these, up to one that stops the source.
+func (w *windows) choose(ctx context.Context, pg *page, start, end int64, alike map[digest]int) (t taken, all []wanted, err error) {
 	inc := &w.s.c.Incremental
 	t = taken{oldest: math.MaxInt64, last: start}
 	for i := range pg.records {
@@ -404,12 +439,12 @@ func (w *windows) take(ctx context.Context, pg *page, start, end int64, alike ma
 		at, err := w.timeOf(ctx, r)
 		switch {
 		case err != nil:
-			return t, err
+			return t, all, err
 		case at == forEver:
 		case at < start || at >= end:
 			continue // another window's
 		case inc.Order == orderAscending && at < t.last:
-			return t, retry.Stop(fmt.Errorf("page %d: an item of %s comes after one of %s, and incremental.order says ascending: have the API sort by %s, or set order: any",
+			return t, all, retry.Stop(fmt.Errorf("page %d: an item of %s comes after one of %s, and incremental.order says ascending: have the API sort by %s, or set order: any",
 				pg.Page, inc.spell(at, false), inc.spell(t.last, false), inc.Path))
 		default:
 			t.last = at
@@ -417,29 +452,20 @@ func (w *windows) take(ctx context.Context, pg *page, start, end int64, alike ma
 		}
 		sum, err := r.name(ctx, w.s.key, at, alike)
 		if err != nil {
-			return t, err
+			return t, all, err
 		}
 		if _, is := w.seen[sum]; is {
 			continue
 		}
 		if err := w.room(); err != nil {
-			return t, err
+			return t, all, err
 		}
 		item := known{at, w.stream(sum)}
-		if w.s.children != nil && r.Malformed == "" {
-			if err := w.family(ctx, r, sum, item); err != nil {
-				return t, err
-			}
-		}
-		if w.s.children == nil || r.Malformed != "" {
-			if err := w.emit(ctx, r, item, pg, i); err != nil {
-				return t, err
-			}
-		}
 		w.seen[sum] = item
+		all = append(all, wanted{item, sum, i})
 		t.fresh, t.oldest = t.fresh+1, min(t.oldest, at)
 	}
-	return t, w.settle(ctx)
+	return t, all, nil
 }
 
 // room says whether another item can be remembered.
