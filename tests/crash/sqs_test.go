@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"testing"
+	"time"
 
 	"headwater/tests/interop/fixture"
 )
@@ -37,6 +38,7 @@ func sqsQueue(t *testing.T) upstream {
 	call("/", url.Values{"Action": {"CreateQueue"}, "QueueName": {"orders"}})
 	source := fmt.Sprintf(`{sqs: {queue_url: "%s/orders", prefetch: 100, visibility: 2s, dedupe: {window: 50000}}}`, server.URL)
 	return upstream{source, func(body string, _ int) {
+		time.Sleep(2 * time.Millisecond) // the server brings some hundred messages a second when it keeps them on disk
 		call("/000000000000/orders", url.Values{"Action": {"SendMessage"}, "MessageBody": {body}})
 	}}
 }
