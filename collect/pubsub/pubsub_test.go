@@ -113,13 +113,11 @@ func testSizes(t *testing.T, w *world) {
 	}
 }
 
-// testKeys: the messages of each ordering key are in their order, whatever is read at the same time, and when a Run fails, too.
+// testKeys: the messages of each ordering key are in their order, whatever is read at the same time. testGivenBack has those of a Run that fails.
 func testKeys(t *testing.T, w *world) {
 	const n = 300
 	w.send(t, 0, n, 3)
-	log := &collecttest.Log{}
-	log.Lose(n / 3)
-	l := collecttest.Start(t, w.alone(), log)
+	l := collecttest.Start(t, w.alone(), &collecttest.Log{})
 	l.Await(n)
 	w.send(t, n, 2*n, 3)
 	finish(t, w, l, 2*n)
@@ -225,7 +223,7 @@ func testGivenBack(t *testing.T, w *world) {
 	}
 	want(t, log, 30)
 	order(t, log.Items(), 1)
-	if took := time.Since(began); took > 8*time.Second {
+	if took := time.Since(began); took > c.Lease/2 {
 		t.Errorf("it took %s", took)
 	}
 }
