@@ -37,7 +37,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "a link to another host is followed with the credentials", file: "collect/rest/client.go",
-		old: "case strings.EqualFold(u.Host, home.Host):", replacement: "case true:",
+		old: "case strings.EqualFold(u.Host, home.Host):", replacement: "case home != nil:",
 		pkg: "collect/rest", test: "TestTraps$", says: "would get the credentials",
 	},
 	{
