@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	"headwater/collect"
 	"headwater/envelope"
+	"headwater/internal/setting"
 )
 
 // Live is a source that a Runner runs over a topic in memory until it is stopped, for tests that break what it reads from.
@@ -71,6 +73,23 @@ func (l *Live) Expect(format string, n int) {
 	}
 }
 
+// ExpectEach fails unless the topic has every number below n once, in any order.
+func (l *Log) ExpectEach(t *testing.T, n int) {
+	t.Helper()
+	times := map[string]int{}
+	for _, item := range l.Items() {
+		times[item]++
+	}
+	for i := range n {
+		if got := times[strconv.Itoa(i)]; got != 1 {
+			t.Errorf("item %d is there %d times", i, got)
+		}
+	}
+	if len(times) != n {
+		t.Errorf("%d different items, want %d", len(times), n)
+	}
+}
+
 // Items are Log's.
 func (l *Live) Items() []string { return l.Log.Items() }
 
@@ -121,4 +140,18 @@ func (l *Live) AwaitError(words ...string) string {
 		return true
 	})
 	return why
+}
+
+// ExpectFaults fails unless the faults of a configuration say what is wanted, or there are none and "" is; and if they give away a password, which tests
+// begin with hunter.
+func ExpectFaults(t *testing.T, faults setting.Faults, want string) {
+	t.Helper()
+	var texts []string
+	for _, f := range faults {
+		texts = append(texts, f.String())
+	}
+	got := strings.Join(texts, "\n")
+	if (want == "") != (got == "") || !strings.Contains(got, want) || strings.Contains(got, "hunter") {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }

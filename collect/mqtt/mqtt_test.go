@@ -366,14 +366,7 @@ func TestValidate(t *testing.T) {
 		conf := DefaultConfig()
 		conf.URL, conf.Topics = "mqtt://user@broker", []string{"a/b"}
 		c.change(&conf)
-		var texts []string
-		for _, f := range conf.Validate() {
-			texts = append(texts, f.String())
-		}
-		got := strings.Join(texts, "\n")
-		if (c.want == "") != (got == "") || !strings.Contains(got, c.want) || strings.Contains(got, "hunter") {
-			t.Errorf("got %q, want %q", got, c.want)
-		}
+		collecttest.ExpectFaults(t, conf.Validate(), c.want)
 	}
 }
 

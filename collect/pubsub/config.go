@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"headwater/collect/lease"
 	"headwater/collect/message"
 	"headwater/internal/setting"
 )
@@ -40,7 +41,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Receivers: 4, Prefetch: 1000, Lease: 15 * time.Second, Format: message.Auto,
-		Dedupe: message.Dedupe{Key: messageID, Window: 10_000}, Timeout: 15 * time.Second,
+		Dedupe: message.Dedupe{Key: lease.MessageID, Window: 10_000}, Timeout: 15 * time.Second,
 	}
 }
 

@@ -8,16 +8,14 @@ import (
 
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 
+	"headwater/collect/lease"
 	"headwater/collect/message"
 )
-
-// messageID is the header that has what Pub/Sub calls a message.
-const messageID = "message-id"
 
 // headersOf are what Pub/Sub says of a message, and after it the attributes that the publisher made.
 func headersOf(received *pubsubpb.ReceivedMessage) *message.Headers {
 	m, h := received.GetMessage(), &message.Headers{}
-	h.AddProperty(messageID, m.GetMessageId())
+	h.AddProperty(lease.MessageID, m.GetMessageId())
 	h.AddProperty("publish-time", m.GetPublishTime().AsTime().Format(time.RFC3339Nano))
 	h.AddProperty("ordering-key", m.GetOrderingKey())
 	if n := received.GetDeliveryAttempt(); n > 0 { // of subscriptions with a dead letter topic

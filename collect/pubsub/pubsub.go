@@ -8,22 +8,13 @@
 // opened again, kept from silence and held back by a window of its own; Google's client for it gives messages back in any order, and tells
 // nobody that it does not come through.
 //
-// Invariants:
-//  1. A message is acknowledged when Kafka has its record, or has had it, never before.
-//  2. With dedupe a message that comes again within the window adds nothing: its key is in the record itself, so that a kill between the
-//     record and the acknowledgement is known to the next process. One that comes again while it is on its way is the same message.
-//  3. What was received is leased until it is acknowledged; what is not when a Run ends is given back, in the order in which it came.
-//  4. Memory is bounded by prefetch.
-//
-// Goroutines of Run: receivers, which end with its context or its first error; as many that acknowledge, and one that keeps leases, which
-// end when Kafka has what it takes. All have ended when Run returns.
+// A Run is that of package lease, with its invariants and goroutines.
 package pubsub
 
 import (
 	"context"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"time"
 
 	"cloud.google.com/go/pubsub/v2/apiv1"
@@ -35,6 +26,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"headwater/collect"
+	"headwater/collect/lease"
 	"headwater/internal/retry"
 	"headwater/internal/setting"
 )
@@ -45,8 +37,6 @@ const (
 	// longest is how long the server is let wait for messages, and brief how long with once.
 	longest = 20 * time.Second
 	brief   = 2 * time.Second
-	// lastAnswers is how long a Run that ends waits for what it has asked for: longer than one with once has the server wait.
-	lastAnswers = 3 * time.Second
 	// often is how long a lease goes unrenewed. No subscription has one shorter than ten seconds.
 	often = 3 * time.Second
 	// longestLease is that of any subscription, with a little more.
@@ -55,8 +45,6 @@ const (
 	longestKept = 31 * 24 * time.Hour
 	// tries is how often a request is made that the server could not take for a moment.
 	tries = 3
-	// drain bounds how long a stop waits for acknowledgements. It is shorter than what a Runner gives a source.
-	drain = 10 * time.Second
 )
 
 // Source reads the subscription of one configuration.
@@ -92,11 +80,15 @@ func (s *Source) Run(ctx context.Context, out collect.Out, once bool) error {
 		return err
 	}
 	defer client.Close()
-	err = newReader(s, client, out, once).read(ctx)
-	if ctx.Err() != nil {
-		return ctx.Err()
+	q := &queue{s: s, client: client, name: "projects/" + s.c.Project + "/subscriptions/" + s.c.Subscription, wait: s.wait}
+	if once {
+		q.wait = min(s.wait, brief)
 	}
-	return err
+	return lease.Run(ctx, q, out, lease.Options{
+		Once: once, Idle: s.idle, Look: s.c.look, Stream: s.stream, Origin: s.origin, Format: s.c.Format, Dedupe: s.c.Dedupe, Kept: longestKept, Again: longestLease,
+		Receivers: s.c.Receivers, Prefetch: s.c.Prefetch, Most: max(1, min(batch, s.c.Prefetch/s.c.Receivers/2)), // half is for what is on its way to Kafka
+		Batch: batch, Lease: s.c.Lease, Every: often, Log: s.log,
+	})
 }
 
 // client makes a client, which connects when it is asked for something.
@@ -139,11 +131,6 @@ func (s *Source) explain(doing string, err error) error {
 		return retry.Stop(err)
 	}
 	return err
-}
-
-// panicked makes a panic of a goroutine of ours its error.
-func panicked(p any) error {
-	return fmt.Errorf("panicked, please report this: %v\n%s", p, debug.Stack())
 }
 
 var _ collect.Source = (*Source)(nil)

@@ -132,9 +132,9 @@ func TestRedis(t *testing.T) {
 		{"ListMillion", testListMillion},
 		{"ListFlood", testListFlood},
 		{"ListCut", testListCut},
-		{"ListHalfOpen", testListHalfOpen},
+		{"ListHalfOpen", testHalfOpen},
 		{"ListRefused", testListRefused},
-		{"ListRestart", testListRestart},
+		{"ListRestart", testRestart},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, newList(t, server)) })
 	}

@@ -392,21 +392,6 @@ func testListCut(t *testing.T, w *world) {
 	}
 }
 
-func testListHalfOpen(t *testing.T, w *world) {
-	p := fixture.NewProxy(t, w.server.Addr)
-	c := w.config()
-	c.URL, c.Timeout = "redis://"+p.Addr, time.Second
-	l := collecttest.Start(t, New(c, "x", "", nil), &collecttest.Log{})
-	w.send(t, 0, 10)
-	l.Await(10)
-	p.Frozen.Store(true)
-	l.AwaitError("i/o timeout")
-	w.send(t, 10, 20)
-	p.Break()
-	p.Frozen.Store(false)
-	l.Expect(`{"n":"%d"}`, 20)
-}
-
 // testListRefused: what only a person can mend.
 func testListRefused(t *testing.T, w *world) {
 	ctx := t.Context()
@@ -435,25 +420,4 @@ func testListRefused(t *testing.T, w *world) {
 	if retry.Classify(err) != retry.Permanent || !strings.Contains(err.Error(), "Redis 6.2 or later is needed") {
 		t.Error(err)
 	}
-}
-
-// testListRestart kills the server in the middle of what it sends.
-func testListRestart(t *testing.T, w *world) {
-	const n = 5000
-	w.send(t, 0, n)
-	c := w.config()
-	c.Count = 100
-	log := &collecttest.Log{Buffer: n}
-	release := log.Hold()
-	l := collecttest.Start(t, New(c, "x", "", nil), log)
-	l.Await(200)
-	w.server.Kill()
-	release()
-	l.AwaitError("redis://")
-	w.server.Start()
-	w.client = redis.NewClient(&redis.Options{Addr: w.server.Addr})
-	defer w.client.Close()
-	l.Until(func() bool { return w.client.Ping(t.Context()).Err() == nil }) // it listens before it has read what it had
-	w.send(t, n, n+100)
-	l.Expect(`{"n":"%d"}`, n+100)
 }

@@ -363,13 +363,6 @@ func TestValidate(t *testing.T) {
 		conf := DefaultConfig()
 		conf.URL, conf.Stream = "redis://user@redis/3", "orders"
 		c.change(&conf)
-		var texts []string
-		for _, f := range conf.Validate() {
-			texts = append(texts, f.String())
-		}
-		got := strings.Join(texts, "\n")
-		if (c.want == "") != (got == "") || !strings.Contains(got, c.want) || strings.Contains(got, "hunter") {
-			t.Errorf("got %q, want %q", got, c.want)
-		}
+		collecttest.ExpectFaults(t, conf.Validate(), c.want)
 	}
 }

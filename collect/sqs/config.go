@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"headwater/collect/lease"
 	"headwater/collect/message"
 	"headwater/internal/setting"
 )
@@ -41,7 +42,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Receivers: 4, Prefetch: 500, Visibility: time.Minute, Format: message.Auto,
-		Dedupe: message.Dedupe{Key: messageID, Window: 10_000}, Timeout: 15 * time.Second,
+		Dedupe: message.Dedupe{Key: lease.MessageID, Window: 10_000}, Timeout: 15 * time.Second,
 	}
 }
 

@@ -8,16 +8,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
+	"headwater/collect/lease"
 	"headwater/collect/message"
 )
-
-// messageID is the header that has what SQS calls a message.
-const messageID = "message-id"
 
 // headersOf are what SQS says of a message, and after it the attributes that the sender made, those of bytes as base64.
 func headersOf(m *types.Message) *message.Headers {
 	h := &message.Headers{}
-	h.AddProperty(messageID, aws.ToString(m.MessageId))
+	h.AddProperty(lease.MessageID, aws.ToString(m.MessageId))
 	for _, name := range []struct {
 		header string
 		is     types.MessageSystemAttributeName

@@ -3,15 +3,7 @@
 // What enters: the messages of one queue. What leaves: each as an item of the stream queue/<name>, in the order in which they were received,
 // which for the messages of a group of a FIFO queue is the order in which they were sent. Rules: docs/sources/sqs.md.
 //
-// Invariants:
-//  1. A message is deleted when Kafka has its record, or has had it, never before.
-//  2. With dedupe a message that comes again within the window adds nothing: its key is in the record itself, so that a kill between the
-//     record and the deletion is known to the next process. One that comes again while it is on its way is the same message.
-//  3. What was received stays hidden from others until it is deleted; what is not deleted when a Run ends is given back.
-//  4. Memory is bounded by prefetch.
-//
-// Goroutines of Run: receivers, which end with its context or its first error; as many that delete, and one that keeps messages hidden,
-// which end when Kafka has what it takes. All have ended when Run returns.
+// A Run is that of package lease, with its invariants and goroutines.
 package sqs
 
 import (
@@ -20,7 +12,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -32,6 +23,7 @@ import (
 	"github.com/aws/smithy-go/logging"
 
 	"headwater/collect"
+	"headwater/collect/lease"
 	"headwater/internal/retry"
 )
 
@@ -40,12 +32,8 @@ const (
 	batch = 10
 	// longest is how long SQS waits for messages.
 	longest = 20 * time.Second
-	// lastAnswers is how long a Run that ends waits for what it has asked for: longer than one with once has the queue wait.
-	lastAnswers = 3 * time.Second
 	// longestKept is how long SQS keeps a message.
 	longestKept = 14 * 24 * time.Hour
-	// drain bounds how long a stop waits for acknowledgements. It is shorter than what a Runner gives a source.
-	drain = 10 * time.Second
 )
 
 // Source reads the queue of one configuration.
@@ -72,11 +60,14 @@ func (s *Source) Run(ctx context.Context, out collect.Out, once bool) error {
 		return err
 	}
 	defer leave()
-	err = newReader(s, client, out, once).read(ctx)
-	if ctx.Err() != nil {
-		return ctx.Err()
+	q := &queue{s: s, client: client, wait: s.wait}
+	if once {
+		q.wait = min(s.wait, s.idle)
 	}
-	return err
+	return lease.Run(ctx, q, out, lease.Options{
+		Once: once, Idle: s.idle, Look: s.c.look, Stream: s.stream, Origin: s.c.QueueURL, Format: s.c.Format, Dedupe: s.c.Dedupe, Kept: longestKept, Again: 2 * s.c.Visibility,
+		Receivers: s.c.Receivers, Prefetch: s.c.Prefetch, Most: batch, Batch: batch, Lease: s.c.Visibility, Every: s.c.Visibility / 3, Log: s.log,
+	})
 }
 
 // client makes a client, and what closes its connections.
@@ -136,11 +127,6 @@ func (s *Source) regionText() string {
 		return region
 	}
 	return "that the environment or the profile says"
-}
-
-// panicked makes a panic of a goroutine of ours its error.
-func panicked(p any) error {
-	return fmt.Errorf("panicked, please report this: %v\n%s", p, debug.Stack())
 }
 
 var _ collect.Source = (*Source)(nil)

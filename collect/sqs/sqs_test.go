@@ -20,26 +20,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"headwater/collect/collecttest"
+	"headwater/collect/lease"
 	"headwater/internal/retry"
 	"headwater/tests/interop/fixture"
 )
-
-// want fails unless the topic has every number below n once, in any order.
-func want(t *testing.T, log *collecttest.Log, n int) {
-	t.Helper()
-	times := map[string]int{}
-	for _, item := range log.Items() {
-		times[item]++
-	}
-	for i := range n {
-		if times[strconv.Itoa(i)] != 1 {
-			t.Errorf("message %d is there %d times", i, times[strconv.Itoa(i)])
-		}
-	}
-	if len(times) != n {
-		t.Errorf("%d different messages, want %d", len(times), n)
-	}
-}
 
 // finish waits until n records are there and the queue is empty, and stops.
 func finish(t *testing.T, w *world, l *collecttest.Live, n int) {
@@ -47,7 +31,7 @@ func finish(t *testing.T, w *world, l *collecttest.Live, n int) {
 	l.Await(n)
 	l.Until(func() bool { return w.left(t) == 0 })
 	l.Stop()
-	want(t, l.Log, n)
+	l.Log.ExpectEach(t, n)
 }
 
 func testMessage(t *testing.T, w *world) {
@@ -125,7 +109,7 @@ func testStandard(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	t.Logf("%.0f messages a second", n/(time.Since(began).Seconds()-2))
-	want(t, log, n)
+	log.ExpectEach(t, n)
 	if left := w.left(t); left != 0 {
 		t.Errorf("%d messages are left", left)
 	}
@@ -162,7 +146,7 @@ func testKilled(t *testing.T, w *world) {
 	if err := collecttest.Once(t, w.quick(w.config()), log); err != nil {
 		t.Fatal(err)
 	}
-	want(t, log, 10)
+	log.ExpectEach(t, 10)
 }
 
 // testSlowKafka: what is on its way for longer than visibility stays ours, and is not deleted before Kafka has it.
@@ -222,7 +206,7 @@ func testGivenBack(t *testing.T, w *world) {
 	if err := collecttest.Once(t, w.quick(c), log); err != nil {
 		t.Fatal(err)
 	}
-	want(t, log, 30)
+	log.ExpectEach(t, 30)
 	if took := time.Since(began); took > 30*time.Second {
 		t.Errorf("it took %s", took)
 	}
@@ -356,7 +340,7 @@ func TestComesAgain(t *testing.T) {
 		_, _ = io.WriteString(w, answer)
 	}))
 	defer s.Close()
-	for _, key := range []string{messageID, ""} {
+	for _, key := range []string{lease.MessageID, ""} {
 		given.Store(0)
 		c := DefaultConfig()
 		c.QueueURL, c.Receivers, c.Dedupe.Key = s.URL+"/1/x", 1, key
@@ -523,14 +507,7 @@ func TestValidate(t *testing.T) {
 		conf := DefaultConfig()
 		conf.QueueURL = "https://sqs.eu-west-1.amazonaws.com/123456789012/orders"
 		c.change(&conf)
-		var texts []string
-		for _, f := range conf.Validate() {
-			texts = append(texts, f.String())
-		}
-		got := strings.Join(texts, "\n")
-		if (c.want == "") != (got == "") || !strings.Contains(got, c.want) || strings.Contains(got, "hunter") {
-			t.Errorf("got %q, want %q", got, c.want)
-		}
+		collecttest.ExpectFaults(t, conf.Validate(), c.want)
 	}
 }
 
