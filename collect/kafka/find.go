@@ -148,7 +148,8 @@ func (r *reader) add(ctx context.Context, added []*partition) error {
 		start, err := listed(o.starts, p.key)
 		end, err2 := listed(o.ends, p.key)
 		stable, err3 := listed(o.stable, p.key)
-		if err := errors.Join(err, err2, err3); err != nil {
+		last, err4 := listed(o.last, p.key)
+		if err := errors.Join(err, err2, err3, err4); err != nil {
 			r.failed[p.stream] = fmt.Errorf("topic %s partition %d: %w", p.topic, p.number, err)
 			continue // it is new again when we look the next time
 		}
@@ -156,21 +157,14 @@ func (r *reader) add(ctx context.Context, added []*partition) error {
 		if p.end = end; r.s.c.Isolation == readCommitted {
 			p.end = stable
 		}
-		if r.s.ranged() {
-			last, err := listed(o.last, p.key)
-			if err != nil {
-				r.failed[p.stream] = fmt.Errorf("topic %s partition %d: %w", p.topic, p.number, err)
-				continue
-			}
-			p.end = min(p.end, last)
-		}
+		p.end = min(p.end, last)
 		known, is := r.known[p.stream]
 		switch {
 		case is:
 			if err := r.goOn(ctx, p, known.Resume, o, start, end); err != nil {
 				return err
 			}
-		case !r.s.ranged() && (!r.first || r.s.c.Start == earliest):
+		case !r.first || r.s.c.Start == earliest:
 			p.at.Next = start
 		default:
 			if p.at.Next, err = listed(o.first, p.key); err != nil {
@@ -244,7 +238,7 @@ func (r *reader) mark(ctx context.Context, all []*partition) error {
 type offsets struct {
 	starts, ends, stable kadm.ListedOffsets
 	first                kadm.ListedOffsets // where start says; of a source that has read nothing, and of a range
-	last                 kadm.ListedOffsets // where a range ends
+	last                 kadm.ListedOffsets // where a range ends, and where the log of another source does
 	epochs               kadm.OffsetsForLeaderEpochs
 }
 
@@ -275,12 +269,12 @@ func (r *reader) offsets(ctx context.Context, added []*partition) (o offsets, er
 		// What is not answered, as by old brokers, is not known.
 		o.epochs, _ = r.adm.OffsetForLeaderEpoch(ctx, epochs)
 	}
-	if r.s.ranged() {
+	if o.last = o.ends; r.s.ranged() {
 		if o.last, err = r.adm.ListOffsetsAfterMilli(ctx, r.s.until.UnixMilli(), topics...); some(o.last, err) != nil {
 			return o, cause(ctx, err)
 		}
 	}
-	if o.first = o.ends; r.first || r.s.ranged() {
+	if o.first = o.ends; r.first {
 		if at, err := time.Parse(time.RFC3339, r.s.c.Start); err == nil {
 			if o.first, err = r.adm.ListOffsetsAfterMilli(ctx, at.UnixMilli(), topics...); some(o.first, err) != nil {
 				return o, cause(ctx, err)

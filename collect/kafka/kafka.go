@@ -102,7 +102,7 @@ func (s *Source) Run(ctx context.Context, out collect.Out, once bool) error {
 	}
 	defer cl.Close()
 	r := &reader{s: s, cl: cl, adm: kadm.NewClient(cl), out: out, once: once, known: out.Streams(), all: map[key]*partition{}, failed: map[string]error{}}
-	r.first = len(r.known) == 0
+	r.first = len(r.known) == 0 || s.ranged()
 	err = r.read(ctx)
 	if s.c.Group != "" {
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
@@ -126,7 +126,7 @@ type reader struct {
 	adm    *kadm.Client
 	out    collect.Out
 	once   bool
-	first  bool // no Run has read anything
+	first  bool // what is found begins where start says: no Run has read anything, or it is a range
 	known  map[string]envelope.StreamCursor
 	all    map[key]*partition
 	failed map[string]error // by what it is about
