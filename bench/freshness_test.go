@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,6 +18,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"headwater/tests/binary"
+	"headwater/tests/interop/fixture"
 )
 
 // fresh is what to write for answers that are seconds old.
@@ -50,19 +50,12 @@ func TestFreshness(t *testing.T) {
 
 func freshness(t *testing.T, before, seconds int) {
 	start := make(chan struct{})
-	feed := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		up := websocket.Upgrader{}
-		conn, err := up.Upgrade(w, r, nil)
-		if err != nil {
-			return
-		}
-		defer conn.Close()
+	feed := fixture.Feed(t, func(conn *websocket.Conn) {
 		<-start
 		paced(freshRates["feed"], seconds, func(n int) { _ = conn.WriteMessage(websocket.TextMessage, item(n)) })
 		_, _, _ = conn.ReadMessage()
-	}))
-	defer feed.Close()
-	p := binary.New(t, binary.Build(t), fmt.Sprintf(fresh, "ws"+strings.TrimPrefix(feed.URL, "http")))
+	})
+	p := binary.New(t, binary.Build(t), fmt.Sprintf(fresh, feed))
 	p.Write(t, "in/lines.ndjson", nil)
 	proc := p.Start(t, nil, "run")
 	url := ingestURL(t, p)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -47,25 +46,18 @@ func testLatency(t *testing.T, broker string) {
 	}
 	count := seconds * latencyRate
 	start := make(chan struct{})
-	feed := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		up := websocket.Upgrader{}
-		conn, err := up.Upgrade(w, r, nil)
-		if err != nil {
-			return
-		}
-		defer conn.Close()
+	feed := fixture.Feed(t, func(conn *websocket.Conn) {
 		<-start
 		pace(count, func(n int) { _ = conn.WriteMessage(websocket.TextMessage, item(n)) })
 		_, _, _ = conn.ReadMessage()
-	}))
-	defer feed.Close()
+	})
 	p := binary.New(t, binary.Build(t), fmt.Sprintf(`
 database: db
 sources:
   hooks: {push: {}}
   feed: {websocket: {url: %q}}
 listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0", hive: "127.0.0.1:0"}
-`, "ws"+strings.TrimPrefix(feed.URL, "http"))+extra)
+`, feed)+extra)
 	p.Start(t, nil, "run")
 	var run struct{ HTTP, Kafka string }
 	binary.Eventually(t, "being ready", func() bool {

@@ -8,14 +8,12 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"strings"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -32,7 +30,6 @@ import (
 	"headwater/envelope"
 	"headwater/internal/builtin"
 	"headwater/internal/config"
-	"headwater/kafka"
 	"headwater/tests/interop/fixture"
 )
 
@@ -113,7 +110,7 @@ func measureSources(t *testing.T, size, number int, upstreams []upstream) *lab {
 		t.Run(fmt.Sprint(u.kind, size), func(t *testing.T) {
 			own := *l
 			own.t = t
-			addr := freeAddr(t)
+			addr := fixture.FreeAddr(t)
 			source := u.offer(t, items, l.dir, addr)
 			own.withBroker(l.fresh("kafka"), task{Role: "source", Part: u.kind, In: source, Addr: addr, Topic: "bench_raw"})
 		})
@@ -141,14 +138,13 @@ func writeLines(t *testing.T, path string, lines [][]byte) {
 	}
 }
 
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// openSource opens a source as a pipeline file has it, which is served by door.
+func openSource(text string, door *http.ServeMux) (collect.Source, error) {
+	p, err := config.Parse("bench.yml", "/", []byte("database: db\nsources: {bench: "+text+"}\n"), builtin.Sources())
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return p.Sources[0].Open(config.Env{Logger: warnings(), Handle: door.Handle})
 }
 
 // doSource runs a source until its topic has all records.
@@ -156,30 +152,15 @@ func doSource(ctx context.Context, t task) (int64, error) {
 	if err := t.ensureTopic(ctx); err != nil {
 		return 0, err
 	}
-	log := warnings()
-	p, err := config.Parse("bench.yml", "/", []byte("database: db\nsources: {bench: "+t.In+"}\n"), builtin.Sources())
-	if err != nil {
-		return 0, err
-	}
 	door := http.NewServeMux()
-	src, err := p.Sources[0].Open(config.Env{Logger: log, Handle: door.Handle})
+	src, err := openSource(t.In, door)
 	if err != nil {
 		return 0, err
 	}
 	server := &http.Server{Addr: t.Addr, Handler: door, ReadHeaderTimeout: time.Minute}
 	go func() { _ = server.ListenAndServe() }()
 	defer server.Close()
-	r := collect.New(collect.Options{
-		Name: "bench", Source: src, Config: collect.DefaultConfig(), Logger: log, Quarantine: none{},
-		Metadata: envelope.Metadata{HostName: "collector-1", ProcessStartTime: "2026-11-20T00:00:00Z"},
-		Open: func(ctx context.Context) (collect.Log, envelope.Cursor, error) {
-			l, c, err := kafka.OpenSource(ctx, t.kafka(), "bench", t.Topic, log)
-			if err != nil {
-				return nil, c, err
-			}
-			return l, c, nil
-		},
-	})
+	r := t.runner("bench", src)
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
 	go func() {
@@ -232,22 +213,15 @@ func posted(url string, body []byte) bool {
 }
 
 func offerWebSocket(t *testing.T, items [][]byte, _, _ string) string {
-	feed := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		up := websocket.Upgrader{}
-		conn, err := up.Upgrade(w, r, nil)
-		if err != nil {
-			return
-		}
-		defer conn.Close()
+	feed := fixture.Feed(t, func(conn *websocket.Conn) {
 		for _, item := range items {
 			if conn.WriteMessage(websocket.TextMessage, item) != nil {
 				return
 			}
 		}
 		_, _, _ = conn.ReadMessage()
-	}))
-	t.Cleanup(feed.Close)
-	return fmt.Sprintf("{websocket: {url: %q}}", "ws"+strings.TrimPrefix(feed.URL, "http"))
+	})
+	return fmt.Sprintf("{websocket: {url: %q}}", feed)
 }
 
 // offerPages gives pages of 1,000 items, one after another.
@@ -354,11 +328,7 @@ func offerAMQP(t *testing.T, items [][]byte, _, _ string) string {
 func offerMQTT(t *testing.T, items [][]byte, _, _ string) string {
 	broker := fixture.NewMosquitto(t)
 	source := fmt.Sprintf("{mqtt: {url: %q, topics: [items], client_id: bench, prefetch: 1000}}", "mqtt://"+broker.Addr)
-	p, err := config.Parse("bench.yml", "/", []byte("database: db\nsources: {bench: "+source+"}\n"), builtin.Sources())
-	if err != nil {
-		t.Fatal(err)
-	}
-	src, err := p.Sources[0].Open(config.Env{Logger: warnings()})
+	src, err := openSource(source, http.NewServeMux())
 	if err == nil {
 		err = collecttest.Once(t, src, &collecttest.Log{}) // makes the session
 	}

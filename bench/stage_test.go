@@ -116,24 +116,29 @@ func (t task) ensureTopic(ctx context.Context) error {
 	return kafka.EnsureTopics(ctx, cl, []kafka.TopicSpec{{Name: t.Topic, Partitions: parts}})
 }
 
-func doCollect(ctx context.Context, t task) (int64, error) {
-	if err := t.ensureTopic(ctx); err != nil {
-		return 0, err
-	}
-	c := file.DefaultConfig()
-	c.Path = filepath.Join(t.In, "*.ndjson")
+// runner runs a source over the task's topic.
+func (t task) runner(name string, src collect.Source) *collect.Runner {
 	log := warnings()
-	r := collect.New(collect.Options{
-		Name: t.Data, Source: file.New(c, "", log), Config: collect.DefaultConfig(), Logger: log, Quarantine: none{},
+	return collect.New(collect.Options{
+		Name: name, Source: src, Config: collect.DefaultConfig(), Logger: log, Quarantine: none{},
 		Metadata: envelope.Metadata{HostName: "collector-1", ProcessStartTime: "2026-11-20T00:00:00Z"},
 		Open: func(ctx context.Context) (collect.Log, envelope.Cursor, error) {
-			l, c, err := kafka.OpenSource(ctx, t.kafka(), t.Data, t.Topic, log)
+			l, c, err := kafka.OpenSource(ctx, t.kafka(), name, t.Topic, log)
 			if err != nil {
 				return nil, c, err
 			}
 			return l, c, nil
 		},
 	})
+}
+
+func doCollect(ctx context.Context, t task) (int64, error) {
+	if err := t.ensureTopic(ctx); err != nil {
+		return 0, err
+	}
+	c := file.DefaultConfig()
+	c.Path = filepath.Join(t.In, "*.ndjson")
+	r := t.runner(t.Data, file.New(c, "", warnings()))
 	err := r.Run(ctx, true)
 	return r.Status().Records, err
 }

@@ -96,7 +96,7 @@ var theirs = map[string][]string{
 	"github.com/bmatcuk/doublestar":           {"collect/file"},
 	"github.com/duckdb":                       {"query"},
 	"github.com/google/go-cmp":                {"collect/collecttest", "lake/laketest", "table/tabletest", "tests/binary"},
-	"github.com/gorilla/websocket":            {"collect/websocket", "internal/demo"},
+	"github.com/gorilla/websocket":            {"collect/websocket", "internal/demo", "tests/interop/fixture"},
 	"github.com/jlaffaye/ftp":                 {"collect/ftp"},
 	"github.com/klauspost/compress":           {"collect/file", "lake", "land", "serialize"},
 	"github.com/pkg/sftp":                     {"collect/sftp"},

@@ -21,7 +21,7 @@ import (
 	"headwater/table"
 )
 
-var update = flag.Bool("update", false, "rewrite the expected texts in testdata")
+var update = flag.Bool("update", false, "rewrite the expected texts in testdata, and the tables of keys in docs/sources")
 
 // stub is a source's configuration with every type that a configuration may hold.
 type stub struct {

@@ -6,6 +6,9 @@ import (
 	"slices"
 )
 
+// Update says that expected texts are rewritten.
+var Update = update
+
 // LoadText is Load of a file that need not exist.
 func LoadText(path, text string, reg *Registry) (*Pipeline, error) {
 	absolute, err := filepath.Abs(path)

@@ -2,7 +2,6 @@ package config_test
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -22,8 +21,6 @@ import (
 	"headwater/internal/setting"
 )
 
-var updateKeys = flag.Bool("update-keys", false, "rewrite the tables of keys in docs/sources")
-
 // TestKeysOfSources compares the table of keys that ends each page of docs/sources with what the configurations say of themselves.
 func TestKeysOfSources(t *testing.T) {
 	const heading = "\n## Keys\n"
@@ -40,14 +37,14 @@ func TestKeysOfSources(t *testing.T) {
 		keys := table{docs: docs, shown: map[reflect.Type]string{}}
 		fmt.Fprintf(&keys.b, "%s%s\nThose of every source, as `topic` and `tables`, are in [example.yml](../example.yml).\n\n| key | default | |\n|---|---|---|\n", text, heading)
 		keys.rows(t, "", reflect.ValueOf(config.Defaults(reg, kind)))
-		if *updateKeys {
+		if *config.Update {
 			if err := os.WriteFile(path, keys.b.Bytes(), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			continue
 		}
 		if diff := cmp.Diff(keys.b.String(), string(page)); diff != "" {
-			t.Errorf("%s (-want +got); go test ./internal/config -update-keys writes it:\n%s", path, diff)
+			t.Errorf("%s (-want +got); go test ./internal/config -update writes it:\n%s", path, diff)
 		}
 	}
 }

@@ -5,8 +5,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,15 +28,10 @@ func TestCheckLive(t *testing.T) {
 		door.Kafka, door.Hive = s.Listen.Kafka, s.Listen.Hive
 		return door.Kafka != "" && door.Hive != ""
 	})
-	feed := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		conn, err := (&websocket.Upgrader{}).Upgrade(w, r, nil)
-		if err == nil {
-			_ = conn.WriteMessage(websocket.TextMessage, []byte(`{"n":1}`))
-			_, _, _ = conn.ReadMessage()
-			_ = conn.Close()
-		}
-	}))
-	defer feed.Close()
+	feed := fixture.Feed(t, func(conn *websocket.Conn) {
+		_ = conn.WriteMessage(websocket.TextMessage, []byte(`{"n":1}`))
+		_, _, _ = conn.ReadMessage()
+	})
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +57,7 @@ sources:
   hooks: {push: {}}
 `, kafka, hive, websocket))
 	}
-	good := file(door.Kafka, door.Hive, "ws"+strings.TrimPrefix(feed.URL, "http"))
+	good := file(door.Kafka, door.Hive, feed)
 	good.Write(t, "in/a.csv", []byte("a\n1\n"))
 	out := good.Run(t, nil, "check", "--live").Must(t)
 	for _, want := range []string{

@@ -13,6 +13,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"headwater/tests/binary"
+	"headwater/tests/interop/fixture"
 )
 
 // TestNeighbours runs sources beside one that brings as much as is taken, one whose server never answers, one whose server is not there and
@@ -20,12 +21,7 @@ import (
 func TestNeighbours(t *testing.T) {
 	t.Parallel()
 	enough := make(chan struct{})
-	flood := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		conn, err := (&websocket.Upgrader{}).Upgrade(w, r, nil)
-		if err != nil {
-			return
-		}
-		defer conn.Close()
+	flood := fixture.Feed(t, func(conn *websocket.Conn) {
 		message := fmt.Appendf(nil, "{\"pad\":%q}", strings.Repeat("flood ", 2000))
 		for {
 			select {
@@ -38,8 +34,7 @@ func TestNeighbours(t *testing.T) {
 				return
 			}
 		}
-	}))
-	defer flood.Close()
+	})
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -59,7 +54,7 @@ sources:
 land: {rotate.schedule.interval.ms: 500}
 serialize: {schedule: ""}
 listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0"}
-`, "ws"+strings.TrimPrefix(flood.URL, "http"), silent.Addr(), gone.URL))
+`, flood, silent.Addr(), gone.URL))
 	p.Write(t, "in/torn.json.gz", []byte("\x1f\x8b\x08\x00 this is not gzip"))
 	proc := p.Start(t, nil, "run")
 	records := func() map[string]int64 {

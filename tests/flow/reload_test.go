@@ -255,16 +255,11 @@ func TestSecretsChange(t *testing.T) {
 	api.StartTLS()
 	defer api.Close()
 	var connections atomic.Int64
-	feed := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		conn, err := (&websocket.Upgrader{}).Upgrade(w, r, nil)
-		if err == nil {
-			connections.Add(1)
-			_ = conn.WriteMessage(websocket.TextMessage, []byte(`{"n":1}`))
-			_, _, _ = conn.ReadMessage()
-			_ = conn.Close()
-		}
-	}))
-	defer feed.Close()
+	feed := fixture.Feed(t, func(conn *websocket.Conn) {
+		connections.Add(1)
+		_ = conn.WriteMessage(websocket.TextMessage, []byte(`{"n":1}`))
+		_, _, _ = conn.ReadMessage()
+	})
 	e := edited{base: `
 database: db
 collect: {retry: {max: 500ms}}
@@ -283,7 +278,7 @@ listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0"}
 	e.Write(t, "token", []byte("one\n"))
 	e.Write(t, "ca.pem", authority(old))
 	e.set(t, fmt.Sprintf(`polled: {rest: {url: %q, every: 100ms, ca: ca.pem, format: ndjson, auth: {bearer: {token: "${file:token}"}}, incremental: {path: .n, format: integer, initial: "0"}, params: {since: "{incremental.start}"}}}`, api.URL),
-		fmt.Sprintf(`feed: {websocket: {url: %q}}`, "ws"+strings.TrimPrefix(feed.URL, "http")))
+		fmt.Sprintf(`feed: {websocket: {url: %q}}`, feed))
 	proc := e.Start(t, nil, "run")
 	e.rows(t, "db.polled", 1)
 	e.rows(t, "db.feed", 1)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -159,30 +158,17 @@ func restExample(t *testing.T, _ binary.Pipeline) ([]string, func()) {
 func sqsExample(t *testing.T, _ binary.Pipeline) ([]string, func()) {
 	fixture.SetAWS()
 	server := fixture.NewElasticMQ(t)
-	call := func(path string, values url.Values) {
-		resp, err := http.PostForm("http://"+server.Addr+path, values)
-		must(t, err)
-		defer resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			t.Fatal(resp.Status)
-		}
-	}
-	call("/", url.Values{"Version": {"2012-11-05"}, "Action": {"CreateQueue"}, "QueueName": {"returns"}})
+	server.Create(t, "returns")
 	return []string{"https://sqs.eu-west-1.amazonaws.com/123456789012", server.URL}, func() {
 		for _, item := range three {
-			call("/000000000000/returns", url.Values{"Version": {"2012-11-05"}, "Action": {"SendMessage"}, "MessageBody": {item}})
+			server.Send(t, "returns", item)
 		}
 	}
 }
 
 func webSocketExample(t *testing.T, _ binary.Pipeline) ([]string, func()) {
 	said := false
-	feed := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		conn, err := (&websocket.Upgrader{}).Upgrade(w, r, nil)
-		if err != nil {
-			return
-		}
-		defer conn.Close()
+	feed := fixture.Feed(t, func(conn *websocket.Conn) {
 		_, text, err := conn.ReadMessage()
 		for _, item := range three {
 			if !said && err == nil && string(text) == `{"subscribe":"trades"}` {
@@ -191,7 +177,6 @@ func webSocketExample(t *testing.T, _ binary.Pipeline) ([]string, func()) {
 		}
 		said = true
 		_, _, _ = conn.ReadMessage()
-	}))
-	t.Cleanup(feed.Close)
-	return []string{"wss://feed.example", "ws" + strings.TrimPrefix(feed.URL, "http")}, func() {}
+	})
+	return []string{"wss://feed.example", feed}, func() {}
 }

@@ -2,14 +2,12 @@ package limits
 
 import (
 	"fmt"
-	"net/http"
-	"net/http/httptest"
-	"strings"
 	"testing"
 
 	"github.com/gorilla/websocket"
 
 	"headwater/tests/binary"
+	"headwater/tests/interop/fixture"
 )
 
 // TestFeed reads a live feed that sends as fast as it can.
@@ -20,13 +18,7 @@ func TestFeed(t *testing.T) {
 	for i := range text {
 		text[i] = fmt.Sprintf("%0240x", pad.Uint64())
 	}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		up := websocket.Upgrader{}
-		conn, err := up.Upgrade(w, r, nil)
-		if err != nil {
-			return
-		}
-		defer conn.Close()
+	server := fixture.Feed(t, func(conn *websocket.Conn) {
 		for i := range count {
 			if conn.WriteMessage(websocket.TextMessage, fmt.Appendf(nil, `{"n":%d,"pad":%q}`, i, text[i%len(text)])) != nil {
 				return
@@ -37,15 +29,14 @@ func TestFeed(t *testing.T) {
 				return
 			}
 		}
-	}))
-	defer server.Close()
+	})
 	p := binary.New(t, binary.Build(t), fmt.Sprintf(`
 database: db
 sources:
   big: {websocket: {url: %q}}
 land: {rotate.schedule.interval.ms: 2000}
 listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0"}
-`, "ws"+strings.TrimPrefix(server.URL, "http")))
+`, server))
 	m := watch(t, p, "run")
 	base := ready(t, p, m)
 	eventually(t, p, "landing all", func(s status) bool { return len(s.Topics) == 1 && s.Topics[0].Records == count && s.Topics[0].Lag == 0 })
