@@ -96,6 +96,8 @@ type OpenLog func(ctx context.Context) (Log, envelope.Cursor, error)
 
 // Quarantine keeps what cannot become a record.
 type Quarantine interface {
-	// Keep stores the item's own bytes, durably, under the identity (source, stream, seq); the same identity again is not an error.
-	Keep(ctx context.Context, source, stream string, seq int64, reason string, data []byte) error
+	// Keep stores the item's own bytes, durably, under an identity: the source, the stream, the data, and the position's Key or, where
+	// there is none, its Seq. The same identity again is not an error. The number alone would not do: what was kept for a process that was killed
+	// before it had a record may come again in another order.
+	Keep(ctx context.Context, source string, at envelope.Position, reason string, data []byte) error
 }

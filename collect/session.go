@@ -211,7 +211,7 @@ func (s *session) encode(ctx context.Context, p *sent, it *Item, now time.Time) 
 	}
 	p.malformed, p.quarantined = true, true
 	own := ownBytes(&it.Item)
-	err := s.r.o.Quarantine.Keep(ctx, s.r.o.Name, p.position.Stream, p.position.Seq, reason, own)
+	err := s.r.o.Quarantine.Keep(ctx, s.r.o.Name, p.position, reason, own)
 	if err != nil {
 		return fmt.Errorf("quarantining an item of %d bytes from %s at %s: %w", len(own), it.Origin, it.Position, err)
 	}

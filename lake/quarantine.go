@@ -126,10 +126,12 @@ func Entries(es ...Entry) iter.Seq2[Entry, error] {
 	}
 }
 
-// CollectID is the id of what collect keeps: the same item of a stream has the same id at every try.
-func CollectID(stream string, seq int64) string {
-	sum := sha256.Sum256([]byte(stream))
-	return fmt.Sprintf("%x-%010d", sum[:16], seq)
+// CollectID is the id of what collect keeps: the same item of a stream has the same id at every try. name is what tells it from others with the same data.
+func CollectID(stream, name string, data []byte) string {
+	of, item := sha256.Sum256([]byte(stream)), sha256.New()
+	_, _ = item.Write(append([]byte(name), 0)) // a hash never fails
+	_, _ = item.Write(data)
+	return fmt.Sprintf("%x-%x", of[:16], item.Sum(nil)[:16])
 }
 
 // LandID is the id of what land keeps: the same record has the same id at every try.

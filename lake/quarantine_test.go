@@ -215,12 +215,14 @@ func TestReadDamagedQuarantine(t *testing.T) {
 
 func TestIDs(t *testing.T) {
 	t.Parallel()
-	a, b := lake.CollectID("in/a.csv", 7), lake.CollectID("in/b.csv", 7)
-	if a == b || a != lake.CollectID("in/a.csv", 7) || a == lake.CollectID("in/a.csv", 8) {
-		t.Errorf("the ids %s and %s do not tell streams and numbers apart", a, b)
-	}
-	if !strings.HasSuffix(a, "-0000000007") || len(a) != 43 {
+	a := lake.CollectID("in/a.csv", "7", []byte("x"))
+	if a != lake.CollectID("in/a.csv", "7", []byte("x")) || len(a) != 65 {
 		t.Errorf("CollectID = %s", a)
+	}
+	for _, other := range []string{lake.CollectID("in/b.csv", "7", []byte("x")), lake.CollectID("in/a.csv", "8", []byte("x")), lake.CollectID("in/a.csv", "7", []byte("y"))} {
+		if other == a {
+			t.Errorf("the id %s does not tell streams, names and data apart", a)
+		}
 	}
 	if got := lake.LandID("x+y", 1, 12345678901); got != "x+y+1+12345678901" {
 		t.Errorf("LandID = %s", got)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -9,11 +10,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"headwater/envelope"
 	"headwater/internal/builtin"
 	"headwater/internal/config"
 	"headwater/internal/state"
@@ -224,16 +227,16 @@ type quarantine struct {
 
 // Keep implements collect.Quarantine. The day is that of the first try: a process killed before midnight, whose item is read
 // again after it, must not keep the item twice.
-func (q quarantine) Keep(ctx context.Context, source, stream string, seq int64, reason string, data []byte) error {
+func (q quarantine) Keep(ctx context.Context, source string, at envelope.Position, reason string, data []byte) error {
 	const stage = "collect"
-	stream = q.streams + stream
-	id := lake.CollectID(stream, seq)
+	stream := q.streams + at.Stream
+	id := lake.CollectID(stream, cmp.Or(at.Key, strconv.FormatInt(at.Seq, 10)), data)
 	now := time.Now().UTC()
 	yesterday := lake.QuarantineKey(stage, source, now.AddDate(0, 0, -1).Format(time.DateOnly), id)
 	if _, err := q.Store.Stat(ctx, yesterday); !errors.Is(err, lake.ErrNotExist) {
 		return err
 	}
 	return q.Create(ctx, stage, source, now.Format(time.DateOnly), id, lake.Entries(lake.Entry{
-		Reason: reason, Stream: &lake.StreamPosition{Stream: stream, Seq: seq}, Data: data,
+		Reason: reason, Stream: &lake.StreamPosition{Stream: stream, Seq: at.Seq}, Data: data,
 	}))
 }

@@ -1,12 +1,14 @@
 package collecttest
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"headwater/collect"
@@ -331,7 +333,7 @@ type Quarantine struct {
 }
 
 // Keep implements collect.Quarantine.
-func (q *Quarantine) Keep(_ context.Context, source, stream string, seq int64, _ string, data []byte) error {
+func (q *Quarantine) Keep(_ context.Context, source string, at envelope.Position, _ string, data []byte) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.Err != nil {
@@ -340,11 +342,17 @@ func (q *Quarantine) Keep(_ context.Context, source, stream string, seq int64, _
 	if q.kept == nil {
 		q.kept = map[string][]byte{}
 	}
-	q.kept[fmt.Sprintf("%s/%s/%d", source, stream, seq)] = slices.Clone(data)
+	for n := range len(q.kept) + 1 {
+		name := fmt.Sprintf("%s/%s/%d%s", source, at.Stream, at.Seq, strings.Repeat("'", n))
+		if before, taken := q.kept[name]; !taken || bytes.Equal(before, data) {
+			q.kept[name] = slices.Clone(data)
+			break
+		}
+	}
 	return nil
 }
 
-// Kept are the items by "source/stream/seq".
+// Kept are the items by "source/stream/seq", with a prime for a second item of the same number.
 func (q *Quarantine) Kept() map[string][]byte {
 	q.mu.Lock()
 	defer q.mu.Unlock()

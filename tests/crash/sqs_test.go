@@ -22,9 +22,9 @@ func sqsQueue(t *testing.T) upstream {
 	fixture.SetAWS()
 	server := fixture.NewElasticMQ(t)
 	server.Create(t, "orders")
-	source := fmt.Sprintf(`{sqs: {queue_url: "%s/orders", prefetch: 100, visibility: 2s, dedupe: {window: 50000}}}`, server.URL)
+	source := fmt.Sprintf(`{sqs: {queue_url: "%s/orders", prefetch: 100, visibility: 2s, dedupe: {key: $.n, window: 50000}}}`, server.URL)
 	return upstream{source, func(body string, _ int) {
 		time.Sleep(2 * time.Millisecond) // the server brings some hundred messages a second when it keeps them on disk
-		server.Send(t, "orders", body)
+		server.Send(t, "orders", body)   // twice, if it did not say whether it has it
 	}}
 }
