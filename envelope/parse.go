@@ -108,24 +108,33 @@ func unescape(quoted []byte) (inner []byte, ok bool) {
 // the way is no object. Names are compared unescaped, and of equal names the last counts, as it does for Kafka Connect. The whole
 // record is skipped through, so that no error (a *SyntaxError) also means that it is one complete text, in the sense of Parse.
 func Lookup(value []byte, path ...string) (raw []byte, found bool, err error) {
+	from, to, err := lookup(value, path)
+	if err != nil || to == 0 {
+		return nil, false, err
+	}
+	return value[from:to:to], true, nil
+}
+
+// lookup is Lookup by indexes; to is 0 where nothing is found.
+func lookup(value []byte, path []string) (from, to int, err error) {
 	at := textStart(value)
 	if at == len(value) {
-		return nil, false, &SyntaxError{at, Empty}
+		return 0, 0, &SyntaxError{at, Empty}
 	}
 	for level, name := range path {
-		from, to, end, reason := lastNamed(value, at, name)
+		start, stop, end, reason := lastNamed(value, at, name)
 		if reason == "" && level == 0 {
 			end, reason = textEnd(value, end)
 		}
 		if reason != "" {
-			return nil, false, &SyntaxError{end, reason}
+			return 0, 0, &SyntaxError{end, reason}
 		}
-		if to == 0 {
-			return nil, false, nil
+		if stop == 0 {
+			return 0, 0, nil
 		}
-		at, raw = from, value[from:to:to]
+		at, from, to = start, start, stop
 	}
-	return raw, raw != nil, nil
+	return from, to, nil
 }
 
 // lastNamed finds a member of the value at i, if it is an object, and the end of that value; to is 0 if there is none.
