@@ -262,6 +262,10 @@ func (l *Lander) group() []kgo.Opt {
 		kgo.KeepControlRecords(),
 		kgo.MetadataMinAge(250 * time.Millisecond),
 		kgo.MetadataMaxAge(3 * time.Second),
+		// Of compressed batches: they may take twenty times as much memory.
+		kgo.FetchMaxBytes(fetchBytes),
+		kgo.FetchMaxPartitionBytes(fetchPartitionBytes),
+		kgo.WithPools(&pool{}),
 		kgo.SessionTimeout(15 * time.Second),
 		kgo.RebalanceTimeout(2 * drainTime),
 		kafka.Logged(l.opts.Logger),

@@ -55,10 +55,10 @@ type partition struct {
 	rotation  rotation
 	extractor extractor
 	folders   folders
-	limits    envelope.Limits
-	bare      bool // the records are documents without an envelope
-	line      []byte
-	document  []byte
+	scanner   *envelope.Scanner
+	bare      bool   // the records are documents without an envelope
+	line      []byte // the record that is landed, without a line feed; a part of it, the scanner's or wrapped
+	wrapped   []byte
 	wait      retry.Backoff // between one run and the next, after errors
 	fails     int           // runs that have ended with an error since the last commit
 
@@ -77,13 +77,14 @@ func newPartition(s *session, tp topicPartition, from start) *partition {
 		from: from, end: -1, cut: from.offset, committed: from.committed,
 		extractor: s.extractorOf(tp.topic),
 		folders:   s.foldersOf(tp),
-		limits:    envelope.DefaultLimits,
 		open:      map[string]*openObject{}, coverages: map[string]*coverage{},
 	}
 	p.rotation = s.conf.rotation(p.folders.timed(), s.zone)
+	limits := envelope.DefaultLimits
 	if p.bare = s.declared.Shapes[tp.topic].Bare; !p.bare {
-		p.limits.Depth++ // the limit is the item's, and the envelope is around it
+		limits.Depth++ // the limit is the item's, and the envelope is around it
 	}
+	p.scanner = envelope.NewScanner(limits, p.extractor.field...)
 	p.report(func(st *PartitionStatus) {
 		st.Assigned, st.Stopped, st.Position, st.Committed, st.End = true, false, from.offset, from.committed, from.end
 	})
@@ -152,9 +153,11 @@ func (p *partition) landQueued(ctx context.Context) (some bool, err error) {
 		if err := p.land(ctx, r); err != nil {
 			return false, err
 		}
+		r.Recycle()
 	}
-	if cap(p.line) > 2*memberText {
-		p.line = nil // one large record
+	p.line = nil
+	if cap(p.wrapped) > 2*memberText {
+		p.wrapped = nil // one large record
 	}
 	if p.rotation.due(time.Now()) {
 		err = p.rotate(ctx)
@@ -220,7 +223,7 @@ func (p *partition) land(ctx context.Context, r *kgo.Record) error {
 		return err
 	}
 	p.cut = r.Offset + 1
-	if p.rotation.wrote(millis, len(p.line), now) {
+	if p.rotation.wrote(millis, len(p.line)+1, now) {
 		return p.rotate(ctx)
 	}
 	return nil
@@ -257,36 +260,35 @@ func (p *partition) read(r *kgo.Record) (path string, millis int64, reason strin
 	if size > int64(p.conf.MaxRecordBytes) {
 		reason = "too large"
 	}
-	var err error
-	if p.line, err = envelope.Compact(p.line[:0], r.Value, p.limits); err != nil {
+	line, field, err := p.scanner.Scan(r.Value)
+	if err != nil {
 		if syntax, ok := errors.AsType[*envelope.SyntaxError](err); ok {
 			return "", 0, cmp.Or(reason, "no JSON: "+syntax.Reason)
 		}
 		return "", 0, cmp.Or(reason, "no JSON")
 	}
 	if p.folders.timed() || p.bare {
-		if millis, err = p.extractor.millis(p.line, r.Timestamp); err != nil {
+		if millis, err = p.extractor.millis(field, r.Timestamp); err != nil {
 			return "", 0, cmp.Or(reason, "no time: "+err.Error())
 		}
 	}
-	path, unplaced := p.folders.of(p.line, millis)
+	path, unplaced := p.folders.of(line, millis)
 	if path == "" {
 		return "", 0, cmp.Or(reason, unplaced)
 	}
-	if p.bare {
-		p.wrap(r, millis)
+	if p.line = line; p.bare {
+		p.line = p.wrap(r, line, millis)
 	}
-	p.line = append(p.line, '\n')
 	return path, millis, reason
 }
 
-// wrap gives the document in p.line an envelope: what Kafka knows of it beside its bytes is nowhere else in the object.
-func (p *partition) wrap(r *kgo.Record, millis int64) {
-	p.line, p.document = p.document, p.line
+// wrap gives a document an envelope: what Kafka knows of it beside its bytes is nowhere else in the object.
+func (p *partition) wrap(r *kgo.Record, document []byte, millis int64) []byte {
 	m := envelope.Metadata{
 		Source: p.opts.Source(r.Topic), Origin: r.Topic, Position: fmt.Sprintf("partition %d, offset %d", r.Partition, r.Offset), Key: r.Key, Headers: headersOf(r),
 	}
-	p.line = envelope.Wrap(p.line[:0], p.document, &m, time.UnixMilli(millis))
+	p.wrapped = envelope.Wrap(p.wrapped[:0], document, &m, time.UnixMilli(millis))
+	return p.wrapped
 }
 
 func headersOf(r *kgo.Record) (all [][2]string) {
@@ -322,7 +324,7 @@ func (p *partition) write(path string, offset int64) error {
 		p.objects = append(p.objects, o)
 	}
 	o.covers(offset, p.seq)
-	o.bytes += int64(len(p.line))
+	o.bytes += int64(len(p.line) + 1)
 	return p.spool.add(o, p.line)
 }
 

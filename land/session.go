@@ -17,9 +17,11 @@ import (
 
 const (
 	// partitionQueue is how much of one Kafka partition may wait for its writer before no more of it is fetched.
-	partitionQueue = 8 << 20
+	partitionQueue = 2 << 20
 	// allQueues is how much of all of them may wait before nothing is fetched.
-	allQueues = 64 << 20
+	allQueues = 32 << 20
+	// fetchBytes and fetchPartitionBytes are how much one fetch brings, of all and of one Kafka partition, if a batch is no larger.
+	fetchBytes, fetchPartitionBytes = 4 << 20, 256 << 10
 )
 
 // session is one Run: a member of the consumer group and the Kafka partitions it has been given.

@@ -103,7 +103,7 @@ func (o *openObject) tail(log string) lake.Tail {
 	return lake.Tail{Log: log, First: o.first, Next: o.last + 1, Count: o.count, Runs: o.runs}
 }
 
-// add appends a line to an object's text and compresses what becomes too much.
+// add appends a line, and the line feed that it does not have, to an object's text and compresses what becomes too much.
 func (s *spool) add(o *openObject, line []byte) error {
 	if err := s.append(o, line); err != nil {
 		return err
@@ -124,7 +124,7 @@ func (s *spool) append(o *openObject, line []byte) error {
 		return o.err
 	}
 	before := cap(o.text)
-	o.text = append(o.text, line...)
+	o.text = append(append(o.text, line...), '\n')
 	if len(o.text) >= memberText {
 		if err := s.compress(o); err != nil {
 			return err

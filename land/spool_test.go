@@ -50,7 +50,7 @@ func TestBudget(t *testing.T) {
 			for i := range int64(20_000) {
 				o := all[w][random.IntN(len(all[w]))]
 				o.covers(i, i)
-				if err := s.add(o, fmt.Appendf(nil, "%s %d %s\n", o.path, o.count, strings.Repeat("x", random.IntN(300)))); err != nil {
+				if err := s.add(o, fmt.Appendf(nil, "%s %d %s", o.path, o.count, strings.Repeat("x", random.IntN(300)))); err != nil {
 					t.Error(err)
 				}
 				s.mu.Lock()
@@ -94,10 +94,10 @@ func TestMembers(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := &openObject{}
-	big := strings.Repeat("y", 5<<20) + "\n"
+	big := strings.Repeat("y", 5<<20)
 	for i := range int64(3000) {
 		o.covers(i, i)
-		line := strings.Repeat("x", 999) + "\n"
+		line := strings.Repeat("x", 999)
 		if i == 1500 {
 			line = big
 		}

@@ -35,20 +35,17 @@ func (l *Lander) extractorOf(topic string) extractor {
 	return extractor{field: shape.TimePath(), unit: shape.Unit, loc: l.zone}
 }
 
-// millis is the record's time in milliseconds since 1970. An error is a reason for quarantine, with no data in it.
-func (e *extractor) millis(value []byte, kafka time.Time) (int64, error) {
+// millis is the record's time in milliseconds since 1970; raw is the value at e.field, nil where there is none. An error is a reason for quarantine, with no data in it.
+func (e *extractor) millis(raw []byte, kafka time.Time) (int64, error) {
 	millis := kafka.UnixMilli()
 	if e.field == nil && millis == noTimestamp {
 		return 0, errors.New("the record has no timestamp in Kafka")
 	}
 	if e.field != nil {
-		raw, found, err := envelope.Lookup(value, e.field...)
-		if err != nil {
-			return 0, fmt.Errorf("reading field %s: %w", strings.Join(e.field, "."), err)
-		}
-		if !found {
+		if raw == nil {
 			return 0, fmt.Errorf("field %s is missing", strings.Join(e.field, "."))
 		}
+		var err error
 		if millis, err = e.parse(raw); err != nil {
 			return 0, fmt.Errorf("field %s %w", strings.Join(e.field, "."), err)
 		}

@@ -38,11 +38,15 @@ func (s *Store) Put(ctx context.Context, key string, body io.ReadSeeker, cond la
 	return o, nil
 }
 
-func (s *Store) put(ctx context.Context, key string, body io.Reader, cond lake.Condition) (lake.Object, error) {
+func (s *Store) put(ctx context.Context, key string, body io.ReadSeeker, cond lake.Condition) (lake.Object, error) {
 	if err := errors.Join(ctx.Err(), lake.CheckKey(key)); err != nil {
 		return lake.Object{}, err
 	}
-	first, more, err := s.part(ctx, body, partSize)
+	size, err := left(body)
+	if err != nil {
+		return lake.Object{}, err
+	}
+	first, more, err := s.part(ctx, body, int(min(size, partSize)))
 	if err != nil {
 		return lake.Object{}, err
 	}
@@ -51,6 +55,22 @@ func (s *Store) put(ctx context.Context, key string, body io.Reader, cond lake.C
 		return s.single(ctx, key, first, cond)
 	}
 	return s.parts(ctx, key, first, more, cond)
+}
+
+// left is how many bytes a body has from its current position on.
+func left(body io.Seeker) (int64, error) {
+	at, err := body.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return 0, fmt.Errorf("reading its body: %w", err)
+	}
+	end, err := body.Seek(0, io.SeekEnd)
+	if err != nil {
+		return 0, fmt.Errorf("reading its body: %w", err)
+	}
+	if _, err = body.Seek(at, io.SeekStart); err != nil {
+		return 0, fmt.Errorf("reading its body: %w", err)
+	}
+	return end - at, nil
 }
 
 // part reads the next part of a body into memory that release gives back. It returns what is left of the body, nil if nothing is.
