@@ -107,12 +107,11 @@ func Run(ctx context.Context, q Queue, out collect.Out, o Options) error {
 		due: make(chan string, o.Prefetch), over: make(chan struct{}), way: map[string]delivery{},
 	}
 	if o.Dedupe.Key != "" {
-		r.keys = message.NewKeys(out.Streams()[o.Stream], o.Dedupe.Window)
+		long := o.Again
 		if o.Dedupe.Key == MessageID {
-			r.keys.Pin(o.Kept) // it is that of no other message
-		} else {
-			r.keys.Pin(o.Again)
+			long = o.Kept // it is that of no other message
 		}
+		r.keys = message.Pinned(out.Streams()[o.Stream], o.Dedupe.Window, long, o.Again)
 	}
 	err := r.read(ctx)
 	if ctx.Err() != nil {
@@ -298,7 +297,7 @@ func (r *reader) emit(ctx context.Context, m Message) error {
 		if key == "" {
 			r.tellKeyless(m.ID)
 		} else if hash, isNew := r.keys.Add(key); isNew {
-			it.Key, it.Keys = hash, r.Dedupe.Window
+			it.Key, it.Keys = hash, r.keys.Most()
 		} else {
 			// What it repeats is in Kafka, or is another message with that key, which comes again if it gets no record.
 			r.repeats++

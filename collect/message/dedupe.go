@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,20 +62,46 @@ type Keys struct {
 
 	pinned map[string]struct{}
 	until  time.Time
+	carry  time.Time // until then all keys stay in the cursor
 }
+
+// maxCarried is how many keys a cursor has at most beyond the window.
+const maxCarried = 100_000
 
 // NewKeys are those that a stream's records say, the newest most of them. Invariant 2.
 func NewKeys(at envelope.StreamCursor, most int) *Keys {
 	k := &Keys{most: most, known: map[string]struct{}{}}
 	for _, hash := range at.Keys {
-		k.add(hash)
+		k.known[hash] = struct{}{}
 	}
+	k.order = slices.Clone(at.Keys)
+	k.trim()
 	return k
 }
 
-// Pin has the keys that are known now stay known for so long, however many are added: for upstreams that give what a killed process had only after many others.
-func (k *Keys) Pin(long time.Duration) {
+// Pinned are all keys that a stream's records say, and they stay known for so long, however many are added: for upstreams that give what a killed process
+// had only after many others. For as long as that takes, again, they stay in the cursor too, with those that are added: so that it may be
+// the next process that is given them.
+func Pinned(at envelope.StreamCursor, most int, long, again time.Duration) *Keys {
+	k := NewKeys(at, most+maxCarried)
+	k.most = most
 	k.pinned, k.until = maps.Clone(k.known), time.Now().Add(long)
+	k.carry = time.Now().Add(again)
+	return k
+}
+
+// Most is how many keys the stream's cursor is to have: what the Keys of the item with the key that was added last must be.
+func (k *Keys) Most() int {
+	if !k.carry.IsZero() && time.Now().Before(k.carry) {
+		return min(max(len(k.order), k.most), k.most+maxCarried)
+	}
+	return k.most
+}
+
+func (k *Keys) trim() {
+	for most := k.Most(); len(k.order) > most; k.order = k.order[1:] {
+		delete(k.known, k.order[0])
+	}
 }
 
 // Add takes the key of a message and gives what its item's Key must be. It is not new if one of the last messages had it.
@@ -88,10 +115,8 @@ func (k *Keys) add(hash string) bool {
 		return false
 	}
 	k.known[hash] = struct{}{}
-	if k.order = append(k.order, hash); len(k.order) > k.most {
-		delete(k.known, k.order[0])
-		k.order = k.order[1:]
-	}
+	k.order = append(k.order, hash)
+	k.trim()
 	return true
 }
 

@@ -107,10 +107,8 @@ func TestDedupeValidate(t *testing.T) {
 
 // TestPin: what was known stays known for a time, however much follows it.
 func TestPin(t *testing.T) {
-	at := envelope.StreamCursor{}
-	k := NewKeys(at, 2)
-	k.Add("a")
-	k.Pin(time.Hour)
+	at := envelope.StreamCursor{Keys: []string{hashOf("a")}}
+	k := Pinned(at, 2, time.Hour, 0)
 	for n := range 10 {
 		k.Add(strconv.Itoa(n))
 	}
@@ -121,6 +119,45 @@ func TestPin(t *testing.T) {
 	time.Sleep(time.Millisecond)
 	if _, isNew := k.Add("a"); !isNew {
 		t.Error("a is known for ever")
+	}
+}
+
+// TestCarried: what a killed process had is known to the second process after it too, if the first was killed before it could come again.
+func TestCarried(t *testing.T) {
+	var at envelope.StreamCursor
+	add := func(k *Keys, keys ...string) {
+		for _, key := range keys {
+			if hash, isNew := k.Add(key); isNew {
+				at.Pass(envelope.Position{Key: hash, Keys: k.Most()})
+			}
+		}
+	}
+	add(NewKeys(at, 3), "a", "b", "c")
+	for life := range 4 {
+		k := Pinned(at, 3, time.Hour, time.Hour)
+		if !k.Has("a") || !k.Has("c") {
+			t.Fatalf("life %d does not know what the first process had", life)
+		}
+		for n := range 10 {
+			add(k, fmt.Sprint(life, n))
+		}
+	}
+	if want := 3 + 4*10; len(at.Keys) != want {
+		t.Errorf("the cursor has %d keys, want %d", len(at.Keys), want)
+	}
+	k := Pinned(at, 3, time.Hour, time.Nanosecond)
+	time.Sleep(time.Millisecond)
+	add(k, "x")
+	if len(at.Keys) != 3 || !k.Has("a") {
+		t.Errorf("after the time the cursor has %d keys, want 3; a is known to this process: %t", len(at.Keys), k.Has("a"))
+	}
+	at.Keys = make([]string, 3+maxCarried)
+	for n := range at.Keys {
+		at.Keys[n] = hashOf(strconv.Itoa(n))
+	}
+	add(Pinned(at, 3, time.Hour, time.Hour), "y")
+	if len(at.Keys) != 3+maxCarried {
+		t.Errorf("the cursor has %d keys", len(at.Keys))
 	}
 }
 
