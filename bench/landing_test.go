@@ -21,7 +21,7 @@ import (
 
 // landings are what is measured of landing: settings that the Kafka Connect S3 sink was measured with on this kind of machine, at
 // gzip's level of each.
-var landings = []struct{ flush, level int }{{180_000, -1}, {10_000, -1}, {180_000, 5}, {180_000, 6}, {180_000, 1}}
+var landings = []struct{ flush, level int }{{180_000, -1}, {10_000, -1}, {180_000, 5}, {180_000, 1}}
 
 // allTrades is how many records are landed at the full scale, of 259 bytes each.
 const allTrades = 2_160_000

@@ -60,7 +60,7 @@ type Config struct {
 	BehaviorOnNullValues string `yaml:"behavior.on.null.values"`
 	// CompressionType is gzip.
 	CompressionType string `yaml:"s3.compression.type"`
-	// CompressionLevel is gzip's level from 0 to 9, or -1 for its default.
+	// CompressionLevel is gzip's level from 0 to 9, or -1 for 6.
 	CompressionLevel int `yaml:"s3.compression.level"`
 	// FlushOnStop closes and commits the open objects at the end of Run; otherwise they are read again from Kafka.
 	FlushOnStop bool `yaml:"flush.on.stop"`

@@ -21,7 +21,7 @@ const (
 	// allQueues is how much of all of them may wait before nothing is fetched.
 	allQueues = 32 << 20
 	// fetchBytes and fetchPartitionBytes are how much one fetch brings, of all and of one Kafka partition, if a batch is no larger.
-	fetchBytes, fetchPartitionBytes = 4 << 20, 256 << 10
+	fetchBytes, fetchPartitionBytes = 4 << 20, 128 << 10
 )
 
 // session is one Run: a member of the consumer group and the Kafka partitions it has been given.

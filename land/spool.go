@@ -55,6 +55,9 @@ func newSpool(dir string, level int, budget int64) (*spool, error) {
 			return nil, fmt.Errorf("emptying the spool folder: %w", err)
 		}
 	}
+	if level == gzip.DefaultCompression {
+		level = 6 // as zlib has it; the library's own default is smaller
+	}
 	s := &spool{dir: dir, level: level, budget: budget, held: map[*openObject]int64{}}
 	// A gzip writer takes about a megabyte, and the schedule has all Kafka partitions compress at the same moment.
 	s.zips = make(chan *gzip.Writer, runtime.GOMAXPROCS(0))
