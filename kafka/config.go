@@ -28,6 +28,11 @@ type Config struct {
 	SASL *SASL `yaml:"sasl"`
 	// TLS encrypts the connections; without it they are plain.
 	TLS *TLS `yaml:"tls"`
+	// InstanceID, if not empty, is the name of this process in the consumer groups that it joins (group.instance.id): one that comes back under its name
+	// within the session timeout (15 s) has at once what it had. No two processes may have the same.
+	InstanceID string `yaml:"instance_id"`
+	// Rack is where this process is (client.rack): brokers that are set so let it read from the replica nearest to it.
+	Rack string `yaml:"rack"`
 	// Linger is how long a record waits for others to share its batch. Records also gather while the batch before theirs is on its
 	// way, so 0 costs little under load.
 	Linger time.Duration `yaml:"linger"`
@@ -135,6 +140,15 @@ func (c *Config) validateAccess(f *setting.Faults) {
 	}
 }
 
+// Group has a client be a member of a consumer group. One that dies without a word is missed for 15 s.
+func (c *Config) Group(name string) []kgo.Opt {
+	opts := []kgo.Opt{kgo.ConsumerGroup(name), kgo.SessionTimeout(15 * time.Second)}
+	if c.InstanceID != "" {
+		opts = append(opts, kgo.InstanceID(c.InstanceID))
+	}
+	return opts
+}
+
 // NewClient makes a client with the options that all of Headwater's clients share; opts come after them and win. It does
 // not connect. The caller closes it.
 func NewClient(cfg Config, opts ...kgo.Opt) (*kgo.Client, error) {
@@ -164,6 +178,9 @@ func NewClient(cfg Config, opts ...kgo.Opt) (*kgo.Client, error) {
 	}
 	if cfg.SASL != nil {
 		common = append(common, kgo.SASL(cfg.SASL.mechanism()))
+	}
+	if cfg.Rack != "" {
+		common = append(common, kgo.Rack(cfg.Rack))
 	}
 	cl, err := kgo.NewClient(append(common, opts...)...)
 	if err != nil {

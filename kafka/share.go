@@ -48,18 +48,17 @@ func Share(ctx context.Context, cfg Config, names []string, log *slog.Logger, ru
 	// The sources outlive ctx by the time that they need to stop.
 	s.ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	defer s.stop()
-	cl, err := NewClient(cfg, Logged(log),
-		kgo.ConsumerGroup("headwater-collect-"+hex.EncodeToString(sum[:6])),
+	cl, err := NewClient(cfg, append(cfg.Group("headwater-collect-"+hex.EncodeToString(sum[:6])),
+		Logged(log),
 		kgo.ConsumeTopics(SourcesTopic),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()),
 		kgo.DisableAutoCommit(),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
-		kgo.SessionTimeout(15*time.Second),
 		kgo.RebalanceTimeout(letGo+20*time.Second),
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, got map[string][]int32) { s.start(got[SourcesTopic]) }),
 		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, lost map[string][]int32) { s.end(lost[SourcesTopic]) }),
 		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, lost map[string][]int32) { s.end(lost[SourcesTopic]) }),
-	)
+	)...)
 	if err != nil {
 		return err
 	}

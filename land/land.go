@@ -251,8 +251,7 @@ func (l *Lander) group() []kgo.Opt {
 	for _, t := range l.declared.Topics {
 		expressions = append(expressions, wholeName(regexp.QuoteMeta(t)))
 	}
-	return []kgo.Opt{
-		kgo.ConsumerGroup(l.opts.Group),
+	return append(l.opts.Kafka.Group(l.opts.Group), []kgo.Opt{
 		kgo.ConsumeRegex(),
 		kgo.ConsumeTopics(expressions...),
 		kgo.DisableAutoCommit(),
@@ -266,8 +265,7 @@ func (l *Lander) group() []kgo.Opt {
 		kgo.FetchMaxBytes(fetchBytes),
 		kgo.FetchMaxPartitionBytes(fetchPartitionBytes),
 		kgo.WithPools(&pool{}),
-		kgo.SessionTimeout(15 * time.Second),
 		kgo.RebalanceTimeout(2 * drainTime),
 		kafka.Logged(l.opts.Logger),
-	}
+	}...)
 }

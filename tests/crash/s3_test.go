@@ -48,14 +48,14 @@ func TestEveryPointOnS3(t *testing.T) {
 	})
 }
 
-// faulty is a proxy before an S3 server that spoils one request in twenty: it refuses it, cuts the connection instead of passing it on, or cuts
-// it after the store has done what was asked.
+// faulty is a proxy before an S3 server that spoils one request in fifteen: it refuses it, cuts the connection after the store has done what was asked, or
+// instead of passing it on, or says that another request for the object is under way.
 type faulty struct {
 	proxy *httputil.ReverseProxy
 
 	mu     sync.Mutex
 	random *rand.Rand
-	met    [3]atomic.Int64
+	met    [4]atomic.Int64
 }
 
 func newFaulty(t *testing.T, server fixture.S3, random *rand.Rand) (*faulty, string) {
@@ -87,9 +87,14 @@ func (f *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f.met[drawn].Add(1)
-	if drawn == 0 {
+	switch drawn {
+	case 0:
 		w.WriteHeader(http.StatusServiceUnavailable)
 		fmt.Fprint(w, "<Error><Code>SlowDown</Code></Error>")
+		return
+	case 3:
+		w.WriteHeader(http.StatusConflict)
+		fmt.Fprint(w, "<Error><Code>ConditionalRequestConflict</Code></Error>")
 		return
 	}
 	if drawn == 1 {

@@ -103,6 +103,11 @@ var mutants = []mutant{
 		pkg: "land", test: "TestZombie$|TestAnyHistory$", says: "FAIL",
 	},
 	{
+		name: "an object is put whoever was there", file: "land/partition.go",
+		old: "lake.Condition{IfAbsent: true})", replacement: "lake.Condition{})",
+		pkg: "tests/crash", test: "TestZombie$", says: "is 0 times in the raw objects",
+	},
+	{
 		name: "a table partition is replaced whoever was there", file: "table/publish.go",
 		old: "cond = lake.Condition{IfVersion: p.Seen.Object.Version}", replacement: "cond = lake.Condition{}",
 		pkg: "table", test: "TestPublishRefusesAnOutdatedWriter$|TestRacingPublishers$", says: "FAIL",
