@@ -88,8 +88,17 @@ func (w *landing) start(t *testing.T, name string, env ...string) {
 
 func (w *landing) kill(t *testing.T, name string) {
 	t.Helper()
+	w.alive(t, name)
 	w.procs[name].Kill(t)
 	w.counts["killed"]++
+}
+
+// alive fails if a process has ended by itself.
+func (w *landing) alive(t *testing.T, name string) {
+	t.Helper()
+	if w.procs[name].Ended() {
+		t.Fatalf("%s has ended: %s", name, w.procs[name].Stderr())
+	}
 }
 
 // survive has the two processes meet so many kills and what else may happen.
@@ -127,8 +136,10 @@ func (w *landing) survive(t *testing.T, kills int) {
 			}
 			if w.procs[name].Ended() {
 				w.counts["killed at a point"]++
+				w.counts["killed"]++
+			} else {
+				w.kill(t, name)
 			}
-			w.kill(t, name)
 			w.start(t, name)
 		case drawn < 10:
 			for _, name := range names {
@@ -147,6 +158,7 @@ func (w *landing) survive(t *testing.T, kills int) {
 // outlive stops a process for longer than its session, so that the other one has all Kafka partitions, and wakes it.
 func (w *landing) outlive(t *testing.T, name string) {
 	t.Helper()
+	w.alive(t, name)
 	if err := w.procs[name].Cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}

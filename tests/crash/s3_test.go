@@ -82,7 +82,8 @@ func (f *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	drawn := f.random.IntN(60)
 	f.mu.Unlock()
-	if drawn >= len(f.met) {
+	conditional := r.Header.Get("If-None-Match") != "" || r.Header.Get("If-Match") != ""
+	if drawn >= len(f.met) || drawn == 3 && !conditional {
 		f.proxy.ServeHTTP(w, r)
 		return
 	}
