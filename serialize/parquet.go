@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 
@@ -30,7 +31,9 @@ type source struct {
 
 // parquetFile writes one table partition's file. Its columns are encoded side by side; the bytes do not depend on how.
 type parquetFile struct {
-	w        *file.Writer
+	to       io.Writer
+	root     *pqschema.GroupNode
+	w        *file.Writer // nil until the first batch
 	group    file.BufferedRowGroupWriter
 	sources  []source
 	perGroup int64
@@ -38,7 +41,7 @@ type parquetFile struct {
 	rows     int64
 }
 
-// newParquetFile begins a file of the type t, whose leaves are fed by sources, in order.
+// newParquetFile makes a file of the type t, whose leaves are fed by sources, in order.
 func newParquetFile(w io.Writer, t schema.Type, sources []source, groupBytes int64) (*parquetFile, error) {
 	fields, err := parquetFields(t.Fields)
 	if err != nil {
@@ -48,7 +51,15 @@ func newParquetFile(w io.Writer, t schema.Type, sources []source, groupBytes int
 	if err != nil {
 		return nil, fmt.Errorf("making the Parquet schema: %w", err)
 	}
-	props := parquet.NewWriterProperties(
+	if n := pqschema.NewSchema(root).NumColumns(); n != len(sources) {
+		return nil, fmt.Errorf("the Parquet schema has %d leaves for %d columns", n, len(sources))
+	}
+	return &parquetFile{to: struct{ io.Writer }{w}, root: root, sources: sources, perGroup: groupBytes}, nil
+}
+
+// begin begins the file, whose first batch is b, nil for a file without rows.
+func (p *parquetFile) begin(b *batch) error {
+	options := []parquet.WriterProperty{
 		parquet.WithVersion(parquet.V1_0),
 		parquet.WithDataPageVersion(parquet.DataPageV1),
 		parquet.WithCompression(compress.Codecs.Snappy),
@@ -57,16 +68,50 @@ func newParquetFile(w io.Writer, t schema.Type, sources []source, groupBytes int
 		parquet.WithRootName("spark_schema"),
 		parquet.WithRootRepetition(parquet.Repetitions.Required),
 		// One call of WriteBatch is one step: its end is a row's end, so that no row lies in two pages.
-		parquet.WithBatchSize(1<<40),
-	)
-	out, err := file.NewParquetWriterWithError(struct{ io.Writer }{w}, root, file.WithWriterProps(props))
-	if err != nil {
-		return nil, fmt.Errorf("beginning the Parquet file: %w", err)
+		parquet.WithBatchSize(1 << 40),
 	}
-	if n := out.NumColumns(); n != len(sources) {
-		return nil, fmt.Errorf("the Parquet schema has %d leaves for %d columns", n, len(sources))
+	leaves := pqschema.NewSchema(p.root)
+	for i, source := range p.sources {
+		if b != nil && b.leaves[source.leaf].distinct() {
+			options = append(options, parquet.WithDictionaryPath(leaves.Column(i).ColumnPath(), false))
+		}
 	}
-	return &parquetFile{w: out, sources: sources, perGroup: groupBytes}, nil
+	var err error
+	if p.w, err = file.NewParquetWriterWithError(p.to, p.root, file.WithWriterProps(parquet.NewWriterProperties(options...))); err != nil {
+		return fmt.Errorf("beginning the Parquet file: %w", err)
+	}
+	return nil
+}
+
+// sampled is how many values decide whether a dictionary is begun.
+const sampled = 4096
+
+// distinct says that most values differ from all others, so that a dictionary would cost more than it saves: hashing them is most of what
+// writing such a column takes. It is decided by values of the first batch, from all over it.
+func (l *leaf) distinct() bool {
+	switch {
+	case len(l.longs) > 0:
+		return mostlyDistinct(len(l.longs), func(i int) int64 { return l.longs[i] })
+	case len(l.doubles) > 0:
+		return mostlyDistinct(len(l.doubles), func(i int) uint64 { return math.Float64bits(l.doubles[i]) })
+	case len(l.ends) > 0:
+		return mostlyDistinct(len(l.ends), func(i int) string {
+			if i == 0 {
+				return string(l.data[:l.ends[0]])
+			}
+			return string(l.data[l.ends[i-1]:l.ends[i]])
+		})
+	}
+	return mostlyDistinct(len(l.data)/decimalWidth, func(i int) string { return string(l.data[i*decimalWidth:][:decimalWidth]) })
+}
+
+func mostlyDistinct[T comparable](n int, value func(i int) T) bool {
+	step := max(1, n/sampled)
+	met := map[T]struct{}{}
+	for i := 0; i < n; i += step {
+		met[value(i)] = struct{}{}
+	}
+	return len(met)*step*2 > n
 }
 
 // parquetFields are Spark's spelling of the fields, all of them optional.
@@ -123,6 +168,11 @@ func parquetNode(name string, t schema.Type) (pqschema.Node, error) {
 func (p *parquetFile) add(ctx context.Context, b *batch, workers int) error {
 	if b.rows == 0 {
 		return nil
+	}
+	if p.w == nil {
+		if err := p.begin(b); err != nil {
+			return err
+		}
 	}
 	if p.group == nil || p.inGroup >= p.perGroup {
 		group, err := p.w.AppendBufferedRowGroupChecked()
@@ -215,6 +265,11 @@ func micros(millis []int64) []int64 {
 
 // close writes the footer with the given metadata. It closes no file beneath.
 func (p *parquetFile) close(metadata [][2]string) error {
+	if p.w == nil {
+		if err := p.begin(nil); err != nil {
+			return err
+		}
+	}
 	if p.group != nil {
 		if err := p.group.Close(); err != nil {
 			return fmt.Errorf("ending the last row group: %w", err)
