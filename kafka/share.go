@@ -13,7 +13,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"headwater/internal/retry"
 )
 
 const (
@@ -64,7 +67,11 @@ func Share(ctx context.Context, cfg Config, names []string, log *slog.Logger, ru
 	}
 	go func() { // the topic is empty; polling shows the group that this member is alive
 		for ctx.Err() == nil {
-			cl.PollFetches(ctx)
+			for _, f := range cl.PollFetches(ctx).Errors() {
+				if errors.Is(f.Err, kerr.FencedInstanceID) {
+					s.fail(retry.Stop(fmt.Errorf("sharing the sources as member %s: another process has come with the same kafka.instance_id, and has taken this one's place. Give each process a name of its own", cfg.InstanceID)))
+				}
+			}
 		}
 	}()
 	select {
@@ -121,13 +128,18 @@ func (s *sharing) start(partitions []int32) {
 			s.log.Info("collecting a source", "source", name)
 			part.done.Go(func() {
 				if err := s.run(ctx, name); err != nil && ctx.Err() == nil {
-					select {
-					case s.failed <- err:
-					default: // one is enough
-					}
+					s.fail(err)
 				}
 			})
 		}
+	}
+}
+
+// fail ends Share with an error; one is enough.
+func (s *sharing) fail(err error) {
+	select {
+	case s.failed <- err:
+	default:
 	}
 }
 

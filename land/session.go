@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"headwater/internal/retry"
@@ -164,7 +165,9 @@ func (s *session) poll(ctx, work context.Context) error {
 		pollCtx, cancel := s.pollContext(ctx)
 		fetches := s.cl.PollFetches(pollCtx)
 		cancel()
-		s.dispatch(fetches)
+		if err := s.dispatch(fetches); err != nil {
+			return err
+		}
 		if len(fetches) > 0 { // only then is a rebalance held off, which may not come between
 			s.restart(work)
 		}
@@ -211,10 +214,14 @@ func (s *session) wake() {
 	s.signalRoom()
 }
 
-func (s *session) dispatch(fetches kgo.Fetches) {
+// dispatch hands out what was fetched. Its error is final: this member is none any more.
+func (s *session) dispatch(fetches kgo.Fetches) error {
 	for _, f := range fetches.Errors() {
 		if errors.Is(f.Err, context.Canceled) || errors.Is(f.Err, context.DeadlineExceeded) || errors.Is(f.Err, kgo.ErrClientClosed) {
 			continue
+		}
+		if errors.Is(f.Err, kerr.FencedInstanceID) {
+			return retry.Stop(fmt.Errorf("landing as member %s of group %s: another process has come with the same kafka.instance_id, and has taken this one's place. Give each process a name of its own", s.opts.Kafka.InstanceID, s.opts.Group))
 		}
 		p := s.part(topicPartition{f.Topic, f.Partition})
 		if p == nil {
@@ -236,6 +243,7 @@ func (s *session) dispatch(fetches kgo.Fetches) {
 			p.queue.pause()
 		}
 	})
+	return nil
 }
 
 // restart begins the Kafka partitions again whose writers asked for it. No rebalance can happen meanwhile.

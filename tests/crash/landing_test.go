@@ -34,6 +34,27 @@ func TestLandingKilled(t *testing.T) {
 	w := newLanding(t, binary.Build(t), fixture.NewS3(t), seed)
 	w.survive(t, kills)
 	w.verify(t)
+	for _, what := range []string{"killed", "killed at a point", "zombies", "brokers", "layouts"} {
+		if w.counts[what] == 0 {
+			t.Errorf("nothing was met of: %s", what)
+		}
+	}
+}
+
+// TestSameInstance: of two processes with one name the later has it, and the other ends and says so.
+func TestSameInstance(t *testing.T) {
+	t.Parallel()
+	w := newLanding(t, binary.Build(t), fixture.NewS3(t), 1)
+	w.instance = "same"
+	w.configure(t, layouts[0])
+	w.start(t, "a")
+	binary.Eventually(t, "the first process landing", func() bool { at, _ := w.landed(t); return len(at) > 0 })
+	w.start(t, "b")
+	if r := w.procs["a"].Wait(t, time.Minute); r.Code == 0 || !strings.Contains(r.Stderr, "another process has come with the same kafka.instance_id") {
+		t.Errorf("the first process ended with %d: %s", r.Code, r.Stderr)
+	}
+	delete(w.procs, "a")
+	w.verify(t)
 }
 
 // landing is a Kafka with records, a bucket, and the processes that land the one in the other.
@@ -44,9 +65,13 @@ type landing struct {
 	store  fixture.S3
 	proxy  *faulty
 	raw    string // the bucket's URL, through the proxy
-	procs  map[string]*binary.Process
-	made   *records
-	counts map[string]int
+	// instance is the name of the processes in their group, each one's own by default.
+	instance string
+	// timeless are the records in objects that have no time, by "topic partition offset".
+	timeless map[string]bool
+	procs    map[string]*binary.Process
+	made     *records
+	counts   map[string]int
 }
 
 var landTopics = map[string]int32{"orders_raw": 3, "trades_raw": 1}
@@ -64,6 +89,7 @@ var layouts = []string{
 func newLanding(t *testing.T, bin string, store fixture.S3, seed uint64) *landing {
 	t.Helper()
 	w := &landing{
+		instance: "${OWN}", timeless: map[string]bool{},
 		random: rand.New(rand.NewPCG(seed, 0)), broker: fixture.Kafka(t), store: store, procs: map[string]*binary.Process{}, counts: map[string]int{},
 	}
 	var endpoint string
@@ -77,8 +103,8 @@ func newLanding(t *testing.T, bin string, store fixture.S3, seed uint64) *landin
 
 func (w *landing) configure(t *testing.T, land string) {
 	t.Helper()
-	w.Write(t, "pipeline.yaml", fmt.Appendf(nil, "database: db\ndata_dir: ${OWN}\nkafka: {brokers: [%q], instance_id: \"${OWN}\"}\nlake: {raw: %q, tables: tables}\nlisten: {http: \"127.0.0.1:0\"}\nsources: {}\nserialize: {engine: none}\nland: %s\n",
-		w.broker.Addr, w.raw, land))
+	w.Write(t, "pipeline.yaml", fmt.Appendf(nil, "database: db\ndata_dir: ${OWN}\nkafka: {brokers: [%q], instance_id: %q}\nlake: {raw: %q, tables: tables}\nlisten: {http: \"127.0.0.1:0\"}\nsources: {}\nserialize: {engine: none}\nland: %s\n",
+		w.broker.Addr, w.instance, w.raw, land))
 }
 
 func (w *landing) start(t *testing.T, name string, env ...string) {
@@ -193,7 +219,11 @@ func (w *landing) verify(t *testing.T) {
 		return behind
 	}
 	binary.EventuallyOr(t, "all records being committed", func() bool { return len(committed()) == 0 }, func() string {
-		return fmt.Sprintf("%v\n%s\n%s", committed(), w.procs["a"].Stderr(), w.procs["b"].Stderr())
+		said := fmt.Sprintln(committed())
+		for name, proc := range w.procs {
+			said += name + ": " + proc.Stderr() + "\n"
+		}
+		return said
 	})
 	for name, proc := range w.procs {
 		if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -204,6 +234,11 @@ func (w *landing) verify(t *testing.T) {
 		}
 	}
 	landed, records := w.landed(t)
+	for at, timeless := range w.timeless { // in quarantine, and landed by another configuration before that was committed
+		if timeless && landed[at] == 2 && w.counts["layouts"] > 0 {
+			landed[at] = 1
+		}
+	}
 	bad := 0
 	for topic, partitions := range landTopics {
 		for p := range partitions {
@@ -222,11 +257,6 @@ func (w *landing) verify(t *testing.T) {
 		t.Errorf("%d were never produced", len(landed))
 	}
 	t.Logf("%d records survived; %v; %d requests refused, %d answers lost, %d requests lost, %d conflicts", records, w.counts, w.proxy.met[0].Load(), w.proxy.met[1].Load(), w.proxy.met[2].Load(), w.proxy.met[3].Load())
-	for _, what := range []string{"killed", "killed at a point", "zombies", "brokers", "layouts"} {
-		if w.counts[what] == 0 {
-			t.Errorf("nothing was met of: %s", what)
-		}
-	}
 }
 
 // landed counts what is in the bucket, by "topic partition offset", and the records. It is read with nothing of headwater's.
@@ -254,6 +284,7 @@ func (w *landing) landed(t *testing.T) (at map[string]int, records int) {
 						Partition int32
 						N         int64
 					} `json:"raw_data"`
+					Time   int64 `json:"ingestion_timestamp"`
 					Record struct {
 						Topic     string
 						Partition int32
@@ -264,7 +295,9 @@ func (w *landing) landed(t *testing.T) (at map[string]int, records int) {
 					t.Fatalf("%s: %v in %s", *o.Key, err, line)
 				}
 				if e.RawData != nil {
-					at[fmt.Sprintf("%s %d %d", e.RawData.Topic, e.RawData.Partition, e.RawData.N)]++
+					name := fmt.Sprintf("%s %d %d", e.RawData.Topic, e.RawData.Partition, e.RawData.N)
+					at[name]++
+					w.timeless[name] = e.Time == 0
 				} else {
 					at[fmt.Sprintf("%s %d %d", e.Record.Topic, e.Record.Partition, e.Record.Offset)]++
 				}
