@@ -114,7 +114,7 @@ func (c *Config) Validate() setting.Faults {
 		at("topics.regex", "%v; write a regular expression that matches the whole name, as .*raw$", err)
 	}
 	if !validDir(c.TopicsDir) {
-		at("topics.dir", "must be names joined by /, as topics or lake/topics, none of them the lake's own (_quarantine, _lock, .tmp-), got %q", c.TopicsDir)
+		at("topics.dir", "must be names joined by /, as topics or lake/topics, none of them the lake's own (_quarantine, _superseded, _lock, .tmp-), got %q", c.TopicsDir)
 	}
 	if len(c.TopicsDir) > maxDir {
 		at("topics.dir", "must have at most %d bytes, got %d", maxDir, len(c.TopicsDir))
@@ -330,7 +330,7 @@ func validDir(dir string) bool {
 		return true
 	}
 	for part := range strings.SplitSeq(dir, "/") {
-		if part == "" || part == "." || part == ".." || part == "_quarantine" || part == lake.LockName || strings.HasPrefix(part, lake.TempPrefix) {
+		if part == "" || part == "." || part == ".." || part == "_quarantine" || part+"/" == SupersededPrefix || part == lake.LockName || strings.HasPrefix(part, lake.TempPrefix) {
 			return false
 		}
 	}

@@ -26,14 +26,30 @@ func (c *coverage) has(offset int64) bool {
 	return offset < c.floor || slices.ContainsFunc(c.tails, func(t lake.Tail) bool { return t.Has(offset) })
 }
 
-// foundObject is an entry of a listing with its offset.
+// foundObject is an entry of a listing with what its key says.
 type foundObject struct {
 	lake.Object
-	offset int64
+	partition  int32
+	generation int
+	offset     int64
+}
+
+// parseFound reads the key of an entry below the prefix of a topic. Files that are not named as raw objects are none of ours.
+func parseFound(o lake.Object, prefix, topic string) (path string, found foundObject, is bool) {
+	key := o.Key
+	if strings.HasSuffix(key, ".json") {
+		key += ".gz" // as Kafka Connect names objects that are not compressed
+	}
+	name, err := lake.ParseRawKey(key)
+	if err != nil || name.Topic != topic {
+		return "", found, false
+	}
+	// Not name.Path: a folder may have the topic's name too.
+	path = strings.TrimSuffix(o.Key[len(prefix):strings.LastIndexByte(o.Key, '/')+1], "/")
+	return path, foundObject{o, name.Partition, name.Generation, name.Offset}, true
 }
 
 // list finds this Kafka partition's objects below dir whose keys go on with within, by path and in order of their offsets.
-// Files that are not named as raw objects are none of ours.
 func (p *partition) list(ctx context.Context, dir, within string) (map[string][]foundObject, error) {
 	found := map[string][]foundObject{}
 	topic := topicPrefix(dir, p.topic)
@@ -44,15 +60,8 @@ func (p *partition) list(ctx context.Context, dir, within string) (map[string][]
 			if err != nil {
 				return fmt.Errorf("listing %s: %w", prefix, err)
 			}
-			key := o.Key
-			if strings.HasSuffix(key, ".json") {
-				key += ".gz" // as Kafka Connect names objects that are not compressed
-			}
-			name, err := lake.ParseRawKey(key)
-			if err == nil && name.Topic == p.topic && name.Partition == p.partition {
-				// Not name.Path: a folder may have the topic's name too.
-				path := strings.TrimSuffix(o.Key[len(topic):strings.LastIndexByte(o.Key, '/')+1], "/")
-				found[path] = append(found[path], foundObject{o, name.Offset})
+			if path, o, is := parseFound(o, topic, p.topic); is && o.partition == p.partition {
+				found[path] = append(found[path], o)
 			}
 		}
 		return nil
@@ -245,7 +254,7 @@ func (p *partition) checkEnd(ctx context.Context, o foundObject, t lake.Tail) er
 
 func (p *partition) noTail(o foundObject) error {
 	return retry.Stop(fmt.Errorf("landing topic %s partition %d: object %s does not say which offsets it has, as objects of Kafka Connect do not, and offsets from %d on are not committed. "+
-		"Commit for group %s the offset up to which Kafka Connect has landed, and start again", p.topic, p.partition, o.Key, p.from.offset, p.opts.Group))
+		"Take over from the connector with `headwater land adopt`, and start again", p.topic, p.partition, o.Key, p.from.offset))
 }
 
 // topicPrefix is the beginning of all keys of a topic.

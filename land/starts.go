@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -40,6 +39,8 @@ type commitNote struct {
 	Log    string `json:"log"`
 	Dir    string `json:"dir"`
 	Layout string `json:"layout"`
+	// Generation counts the logs that the topic has had under this name, from 2; without it is the first.
+	Generation int `json:"generation,omitempty"`
 	// Dirs are those of earlier configurations with objects beyond the offset, if there are any.
 	Dirs []string `json:"dirs,omitempty"`
 }
@@ -157,10 +158,7 @@ func (s *start) decide(tp topicPartition, now commitNote, noted string, first in
 	if s.committed < 0 {
 		return
 	}
-	var note commitNote
-	if json.Unmarshal([]byte(noted), &note) != nil {
-		note = commitNote{} // set by hand, with Kafka's tools
-	}
+	note := readNote(noted)
 	switch {
 	case note.Log != "" && note.Log != now.Log:
 		s.err = fmt.Errorf("landing topic %s partition %d: the committed offset %d is of log %s, but the topic is now log %s: it was deleted and made anew, or this is another cluster. "+
