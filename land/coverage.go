@@ -60,7 +60,7 @@ func (p *partition) list(ctx context.Context, dir, within string) (map[string][]
 			if err != nil {
 				return fmt.Errorf("listing %s: %w", prefix, err)
 			}
-			if path, o, is := parseFound(o, topic, p.topic); is && o.partition == p.partition {
+			if path, o, is := parseFound(o, topic, p.topic); is && o.partition == p.partition && (p.from.generation == 0 || o.generation == p.from.generation) {
 				found[path] = append(found[path], o)
 			}
 		}
@@ -75,8 +75,16 @@ func (p *partition) list(ctx context.Context, dir, within string) (map[string][]
 // survey looks at the whole topic where the commit does not say all: on a fresh start, and after a change of the
 // configuration that moves records to other folders.
 func (p *partition) survey(ctx context.Context) error {
-	if p.from.fresh {
-		if err := p.surveyFresh(ctx); err != nil {
+	if p.from.fresh || p.from.generation == 0 {
+		found, err := p.list(ctx, p.conf.TopicsDir, "")
+		if err != nil {
+			return err
+		}
+		found = p.latest(found)
+		if p.from.fresh {
+			err = p.surveyFresh(ctx, found)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -86,12 +94,29 @@ func (p *partition) survey(ctx context.Context) error {
 	return nil
 }
 
-// surveyFresh remembers the last object of each path, and looks at the newest of all to see whether it is of this log.
-func (p *partition) surveyFresh(ctx context.Context) error {
-	found, err := p.list(ctx, p.conf.TopicsDir, "")
-	if err != nil {
-		return err
+// latest finds out from the objects which log of the topic's name this is, where no commit says it, and leaves those of others away. Should it be
+// another one still, the tails tell.
+func (p *partition) latest(found map[string][]foundObject) map[string][]foundObject {
+	if p.from.generation == 0 {
+		p.from.generation = 1
+		for _, objects := range found {
+			for _, o := range objects {
+				p.from.generation = max(p.from.generation, o.generation)
+			}
+		}
 	}
+	of := map[string][]foundObject{}
+	for path, objects := range found {
+		objects = slices.DeleteFunc(objects, func(o foundObject) bool { return o.generation != p.from.generation })
+		if len(objects) > 0 {
+			of[path] = objects
+		}
+	}
+	return of
+}
+
+// surveyFresh remembers the last object of each path, and looks at the newest of all to see whether it is of this log.
+func (p *partition) surveyFresh(ctx context.Context, found map[string][]foundObject) error {
 	p.newest = map[string]foundObject{}
 	var newest *foundObject
 	for path, objects := range found {
@@ -229,7 +254,7 @@ func (p *partition) tailOf(ctx context.Context, o foundObject) (t lake.Tail, fou
 	}
 	if t.Log != p.from.log {
 		return t, found, retry.Stop(fmt.Errorf("landing topic %s partition %d: object %s was made from log %s, but the topic is now log %s: it was deleted and made anew, or this is another cluster. "+
-			"Land it under another topic name, or move the old log's objects out of topics.dir", p.topic, p.partition, o.Key, t.Log, p.from.log))
+			"Land it under another topic name, or %s", p.topic, p.partition, o.Key, t.Log, p.from.log, p.accept("go on with the log that is there")))
 	}
 	return t, found, p.checkEnd(ctx, o, t)
 }

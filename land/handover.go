@@ -40,15 +40,13 @@ type HandoverPartition struct {
 	log string
 }
 
-// groups is what Kafka says of the topics that land and of two groups.
+// groups is what Kafka says of the topics that land and of one or two groups.
 type groups struct {
-	topics      []string // in order
-	ids         map[string]string
-	first, ends kafka.Offsets
-	from, to    string
-	fromCommits map[string]map[int32]kafka.Commit
-	toCommits   map[string]map[int32]kafka.Commit
-	refusals    []string
+	topics                 []string // in order
+	ids                    map[string]string
+	first, ends            kafka.Offsets
+	fromCommits, toCommits map[string]map[int32]kafka.Commit
+	refusals               []string
 }
 
 func (g *groups) refuse(format string, args ...any) {
@@ -77,36 +75,32 @@ func (l *Lander) with(do func(cl *kgo.Client) error) error {
 	return do(cl)
 }
 
-// askGroups asks Kafka, and refuses groups that have members.
-func (l *Lander) askGroups(ctx context.Context, cl *kgo.Client, from, to string) (g *groups, err error) {
-	g = &groups{from: from, to: to}
+// askGroups is askTopics with another group, which must have no members either.
+func (l *Lander) askGroups(ctx context.Context, cl *kgo.Client, from, to string) (*groups, error) {
 	if from == to {
-		g.refuse("both groups are %s", from)
-		return g, nil
+		return nil, Refusal{[]string{"both groups are " + from}}
 	}
+	g, err := l.askTopics(ctx, cl, from)
+	if err != nil {
+		return nil, err
+	}
+	if len(g.topics) == 0 {
+		g.refuse("Kafka has no topic that land: names, by topics or topics.regex (%s)", l.conf.topicsExpr())
+	}
+	g.toCommits, err = g.ask(ctx, cl, to)
+	return g, err
+}
+
+// askTopics asks Kafka about the topics that land and a group, and refuses one that has members.
+func (l *Lander) askTopics(ctx context.Context, cl *kgo.Client, from string) (g *groups, err error) {
+	g = &groups{}
 	all, err := kafka.Topics(ctx, cl)
 	if err != nil {
 		return nil, err
 	}
 	g.topics = slices.DeleteFunc(all, func(topic string) bool { return !l.Lands(topic) })
-	if len(g.topics) == 0 {
-		g.refuse("Kafka has no topic that land: names, by topics or topics.regex (%s)", l.conf.topicsExpr())
-		return g, nil
-	}
-	for _, group := range []string{from, to} {
-		members, err := kafka.Members(ctx, cl, group)
-		if err != nil {
-			return nil, err
-		}
-		if len(members) > 0 {
-			g.refuse("group %s has members: %s. Stop them first; a connector that is paused stays a member until it is stopped or deleted", group, strings.Join(members, ", "))
-		}
-	}
 	// The commits before the ends: an end that is asked for later is not smaller.
-	if g.fromCommits, err = kafka.Commits(ctx, cl, from); err != nil {
-		return nil, err
-	}
-	if g.toCommits, err = kafka.Commits(ctx, cl, to); err != nil {
+	if g.fromCommits, err = g.ask(ctx, cl, from); err != nil {
 		return nil, err
 	}
 	if g.ids, err = kafka.TopicIDs(ctx, cl, g.topics...); err != nil {
@@ -117,6 +111,18 @@ func (l *Lander) askGroups(ctx context.Context, cl *kgo.Client, from, to string)
 	}
 	g.ends, err = kafka.EndOffsets(ctx, cl, g.topics...)
 	return g, err
+}
+
+// ask is what a group has committed.
+func (g *groups) ask(ctx context.Context, cl *kgo.Client, group string) (map[string]map[int32]kafka.Commit, error) {
+	members, err := kafka.Members(ctx, cl, group)
+	if err != nil {
+		return nil, err
+	}
+	if len(members) > 0 {
+		g.refuse("group %s has members: %s. Stop them first; a connector that is paused stays a member until it is stopped or deleted", group, strings.Join(members, ", "))
+	}
+	return kafka.Commits(ctx, cl, group)
 }
 
 // each calls do for the Kafka partitions of the topics that land, in order.

@@ -86,6 +86,9 @@ func newPartition(s *session, tp topicPartition, from start) *partition {
 	}
 	p.report(func(st *PartitionStatus) {
 		st.Assigned, st.Stopped, st.Position, st.Committed, st.End = true, false, from.offset, from.committed, from.end
+		if from.lostTo > 0 {
+			st.LostFrom, st.LostTo = from.lostFrom, from.lostTo
+		}
 	})
 	return p
 }
@@ -105,9 +108,9 @@ func (p *partition) run(ctx context.Context) error {
 	if p.from.err != nil {
 		return p.from.err
 	}
-	if p.from.lost != "" {
-		p.opts.Logger.Error("records were deleted from Kafka before they were landed; landing goes on behind them", "topic", p.topic, "partition", p.partition, "lost", p.from.lost)
-		p.report(func(st *PartitionStatus) { st.LastError = p.from.lost })
+	if lost := p.from.lost(); lost != "" {
+		p.opts.Logger.Error("records were deleted from Kafka before they were landed; landing goes on behind them (on.lost.records)", "topic", p.topic, "partition", p.partition, "lost", lost)
+		p.report(func(st *PartitionStatus) { st.LastError = lost })
 	}
 	if err := p.survey(ctx); err != nil {
 		return err
@@ -141,7 +144,8 @@ func (p *partition) landQueued(ctx context.Context) (some bool, err error) {
 	if resume {
 		p.cl.ResumeFetchPartitions(p.set())
 	}
-	if err != nil {
+	gone := errors.Is(err, kerr.OffsetOutOfRange)
+	if err != nil && !gone {
 		return false, err
 	}
 	for _, r := range records {
@@ -152,6 +156,10 @@ func (p *partition) landQueued(ctx context.Context) (some bool, err error) {
 		if err := p.land(ctx, r); err != nil {
 			return false, err
 		}
+	}
+	if gone {
+		// Before it begins again: what is open may be gone from Kafka too.
+		return false, errors.Join(err, p.rotate(ctx))
 	}
 	if cap(p.line) > 2*memberText {
 		p.line = nil // one large record
@@ -371,7 +379,7 @@ func (p *partition) put(ctx context.Context, o *openObject) error {
 		return err
 	}
 	defer body.Close()
-	key := lake.RawKeyPadded(p.conf.TopicsDir, p.topic, o.path, p.partition, o.first, p.conf.OffsetPadWidth)
+	key := lake.RawKeyPadded(p.conf.TopicsDir, p.topic, o.path, p.partition, p.from.generation, o.first, p.conf.OffsetPadWidth)
 	err = p.insist(ctx, "putting "+key, func() error {
 		if _, err := body.Seek(0, 0); err != nil {
 			return fmt.Errorf("reading the spool: %w", err)
@@ -411,6 +419,9 @@ func (p *partition) compare(ctx context.Context, key string, o *openObject) erro
 func (p *partition) commitOffset(ctx context.Context, offset int64, dirs []string) error {
 	noted := p.noteOf(p.topic, p.from.log)
 	noted.Dirs = dirs
+	if p.from.generation > 1 {
+		noted.Generation = p.from.generation
+	}
 	note, err := json.Marshal(noted)
 	if err != nil {
 		return err

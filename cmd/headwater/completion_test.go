@@ -27,6 +27,7 @@ func TestCompletion(t *testing.T) {
 		"headwater query x.yml --for": "--format",
 		"headwater land --":           "",
 		"headwater land ad":           "adopt",
+		"headwater land acc":          "accept",
 		"headwater land adopt x --f":  "--from-group",
 		"headwater check completion_": "completion_test.go",
 	} {

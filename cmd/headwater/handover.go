@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"strconv"
 	"text/tabwriter"
 
 	"headwater/internal/config"
@@ -37,6 +38,8 @@ func handOver(ctx context.Context, fs *flag.FlagSet, args []string, s streams, g
 		return err
 	case *group == "":
 		return usagef("the connector's group is missing, as connect-NAME; see %s --help", fs.Name())
+	case len(cfg.Kafka.Brokers) == 0:
+		return usagef("%s: kafka.brokers is missing, and a broker of this process's own has no groups of others: name the brokers", cfg.File)
 	}
 	return withLander(ctx, cfg, s, func(l *land.Lander) error {
 		h, err := plan(l)
@@ -58,11 +61,52 @@ func handOver(ctx context.Context, fs *flag.FlagSet, args []string, s streams, g
 	})
 }
 
+// runAccept has Kafka partitions go on that have stopped, once a person has seen why.
+func runAccept(ctx context.Context, fs *flag.FlagSet, args []string, s streams) error {
+	dry := fs.Bool("dry-run", false, "show what would be accepted, and change nothing")
+	operands, err := gather(fs, args)
+	if err != nil {
+		return err
+	}
+	partition := int64(-1)
+	if len(operands) == 3 {
+		if partition, err = strconv.ParseInt(operands[2], 10, 32); err != nil || partition < 0 {
+			return usagef("PARTITION must be the number of a Kafka partition, got %q", operands[2])
+		}
+	} else if len(operands) != 2 {
+		return usagef("FILE and TOPIC are needed, and PARTITION may follow; see %s --help", fs.Name())
+	}
+	cfg, err := load(operands[0])
+	if err != nil {
+		return err
+	}
+	return withLander(ctx, cfg, s, func(l *land.Lander) error {
+		all, err := l.PlanAcceptance(ctx, operands[1], int32(partition))
+		if err != nil {
+			return err
+		}
+		t := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(t, "TOPIC\tPARTITION\tGOES ON AT\tLOG\tWHY")
+		for _, a := range all {
+			fmt.Fprintf(t, "%s\t%d\t%d\tnumber %d\t%s\n", a.Topic, a.Partition, a.Offset, a.Generation, a.Why)
+		}
+		if err := t.Flush(); err != nil {
+			return err
+		}
+		if *dry {
+			_, err := fmt.Fprintln(s.out, "\nNothing was changed.")
+			return err
+		}
+		if err := l.Accept(ctx, all); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(s.out, "\nIt is accepted: start landing again.")
+		return err
+	})
+}
+
 // withLander has work done with a Lander that is not running, by a process that no other one of the pipeline's runs beside.
 func withLander(ctx context.Context, cfg *config.Pipeline, s streams, work func(*land.Lander) error) (err error) {
-	if len(cfg.Kafka.Brokers) == 0 {
-		return usagef("%s: kafka.brokers is missing, and a broker of this process's own has no groups of others: name the brokers", cfg.File)
-	}
 	p := newPipeline(cfg, parts{land: true}, s.log)
 	defer func() { err = errors.Join(err, p.close()) }()
 	if err := p.openTables(ctx); err != nil {

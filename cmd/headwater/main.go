@@ -41,6 +41,7 @@ func commands() []command {
 		{"land", "FILE", "topics to raw objects alone, shared likewise", runLand},
 		{"land adopt", "FILE --from-group G [--dry-run]", "go on where a Kafka Connect S3 sink has stopped", runAdopt},
 		{"land release", "FILE --to-group G [--dry-run]", "have a Kafka Connect S3 sink go on where landing has stopped", runRelease},
+		{"land accept", "FILE TOPIC [PARTITION] [--dry-run]", "have Kafka partitions go on that have stopped because records are lost, or the topic was made anew", runAccept},
 		{"serve", "FILE", "the tables alone, by schedule and on request", runServe},
 		{"serialize", "FILE --source S --date D", "make the tables of one source and day", runSerialize},
 		{"query", "FILE SQL", "answer SQL from the tables", runQuery},

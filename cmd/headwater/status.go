@@ -79,7 +79,8 @@ func (p *pipeline) Status(ctx context.Context) (web.Status, error) {
 	for _, t := range p.lander.Status().Partitions {
 		status.Topics = append(status.Topics, web.Topic{
 			Topic: t.Topic, Partition: t.Partition, Committed: t.Committed, Lag: t.Lag(), OpenObjects: t.OpenObjects,
-			Objects: t.Objects, Records: t.Records, Bytes: t.Bytes, Quarantined: t.Quarantined, Stopped: t.Stopped, LastError: t.LastError,
+			Objects: t.Objects, Records: t.Records, Bytes: t.Bytes, Quarantined: t.Quarantined,
+			LostFrom: t.LostFrom, LostTo: t.LostTo, Stopped: t.Stopped, LastError: t.LastError,
 		})
 	}
 	p.watch.fill(&status)

@@ -42,6 +42,7 @@ func all() []metric {
 		gauge("land_open_objects", "Raw objects that are being filled.", byPartition, ofTopics(always(func(x web.Topic) float64 { return float64(x.OpenObjects) }))),
 		gauge("land_until_timestamp_seconds", "All that the topic had then is landed.", byPartition, ofTopics(when(func(x web.Topic) time.Time { return x.LandedUntil }))),
 		gauge("kafka_log_bytes", "Bytes of the topic's log on a broker's disk, if that is known.", byPartition, ofTopics(func(x web.Topic) (float64, bool) { return float64(x.LogBytes), x.LogBytes > 0 })),
+		gauge("land_lost_records", "Offsets that Kafka deleted before they were landed, from the first one to the start of the log.", byPartition, ofTopics(func(x web.Topic) (float64, bool) { return float64(x.LostTo - x.LostFrom), x.LostTo > 0 })),
 		gauge("land_stopped", "1 if a person has to do something before this Kafka partition lands again.", byPartition, ofTopics(always(func(x web.Topic) float64 { return oneIf(x.Stopped) }))),
 
 		counter("serialize_runs_total", "Runs that made tables of a day.", bySource, ofJobs(always(func(x web.Jobs) float64 { return float64(x.Runs) }))),

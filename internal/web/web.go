@@ -116,6 +116,9 @@ type Topic struct {
 	LandedUntil time.Time `json:"landed_until,omitzero"`
 	// LogBytes is the size of the log on a broker's disk.
 	LogBytes int64 `json:"log_bytes,omitempty"`
+	// LostFrom to LostTo, which is excluded, are the offsets that Kafka deleted before they were landed, if LostTo is not 0.
+	LostFrom int64 `json:"lost_from,omitempty"`
+	LostTo   int64 `json:"lost_to,omitempty"`
 	// Stopped says that a person has to do what LastError says.
 	Stopped   bool   `json:"stopped,omitempty"`
 	LastError string `json:"last_error,omitempty"`
