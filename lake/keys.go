@@ -75,11 +75,15 @@ const OffsetWidth = 10
 
 // RawKeyPadded is RawKeyGeneration with another width. Two writers of one topic must have the same: equal offsets must have equal keys.
 func RawKeyPadded(topicsDir, topic, path string, partition int32, generation int, offset int64, width int) string {
+	return rawKey(topicsDir, topic, path, rawName(topic, partition, generation, offset, width))
+}
+
+func rawName(topic string, partition int32, generation int, offset int64, width int) string {
 	log := ""
 	if generation > 1 {
 		log = fmt.Sprintf("g%d+", generation)
 	}
-	return rawKey(topicsDir, topic, path, fmt.Sprintf("%s+%d+%s%0*d", topic, partition, log, width, offset))
+	return fmt.Sprintf("%s+%d+%s%0*d", topic, partition, log, width, offset)
 }
 
 // RawKeyGeneration is RawKey for a topic that was made anew: its offsets begin again, so generation (2 and up; 1 is

@@ -203,6 +203,30 @@ func TestMadeAnew(t *testing.T) {
 	}
 }
 
+// TestQuarantineMadeAnew: what a second log has in quarantine is not taken for what the first has there.
+func TestQuarantineMadeAnew(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1, "a_raw")
+	r.produce("a_raw", 0, "old")
+	r.land(nil)
+	r.recreate("a_raw")
+	r.produce("a_raw", 0, "new")
+	r.setOffset("a_raw", 0, 0)
+	r.put(lake.RawKey("topics", "a_raw", "date=2026-07-05", 0, 1), lake.Tail{Log: strings.Repeat("A", 22), First: 1, Next: 2, Count: 1}.Append(nil))
+	r.accept("a_raw", 0)
+	r.land(nil)
+	var kept []string
+	for o, err := range r.store.List(t.Context(), "_quarantine/", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept = append(kept, o.Key[strings.LastIndexByte(o.Key, '/')+1:])
+	}
+	if diff := cmp.Diff([]string{"a_raw+0+0000000000.json.gz", "a_raw+0+g2+0000000000.json.gz"}, kept); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestCutLog: a log that ends before the commit goes on at its end, as another one.
 func TestCutLog(t *testing.T) {
 	t.Parallel()

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/gzip"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -175,6 +176,10 @@ func (l *Lander) checkReach(ctx context.Context, o *foundObject, p HandoverParti
 		return err
 	}
 	n, err := l.countLines(ctx, o.Key)
+	if damaged, is := errors.AsType[damagedError](err); is {
+		h.Warnings = append(h.Warnings, fmt.Sprintf("object %s cannot be read to its end: %v. It stays, and its day will make no tables", o.Key, damaged.error))
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -185,6 +190,9 @@ func (l *Lander) checkReach(ctx context.Context, o *foundObject, p HandoverParti
 	return nil
 }
 
+// damagedError is of an object that is no gzip, or not whole.
+type damagedError struct{ error }
+
 func (l *Lander) countLines(ctx context.Context, key string) (n int64, err error) {
 	body, _, err := l.opts.Store.Get(ctx, key, 0, -1)
 	if err != nil {
@@ -194,7 +202,7 @@ func (l *Lander) countLines(ctx context.Context, key string) (n int64, err error
 	var text io.Reader = body
 	if strings.HasSuffix(key, ".gz") {
 		if text, err = gzip.NewReader(body); err != nil {
-			return 0, fmt.Errorf("counting the records of %s: %w", key, err)
+			return 0, damaged(key, err)
 		}
 	}
 	buffer, last := make([]byte, 64<<10), byte('\n')
@@ -211,9 +219,17 @@ func (l *Lander) countLines(ctx context.Context, key string) (n int64, err error
 			}
 			return n, nil
 		case err != nil:
-			return 0, fmt.Errorf("counting the records of %s: %w", key, err)
+			return 0, damaged(key, err)
 		}
 	}
+}
+
+// damaged tells an object's own fault from one of reading it.
+func damaged(key string, err error) error {
+	if _, corrupt := errors.AsType[flate.CorruptInputError](err); corrupt || errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return damagedError{err}
+	}
+	return fmt.Errorf("counting the records of %s: %w", key, err)
 }
 
 // supersede moves an object away: it is copied where nothing is, and then deleted. A copy that a killed process has left is as good.

@@ -293,6 +293,22 @@ func TestAdoptWarns(t *testing.T) {
 	}
 }
 
+// TestAdoptDamaged: objects of the connector that cannot be read do not keep anybody from taking over.
+func TestAdoptDamaged(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{"empty": "", "no gzip": "{}\n", "short": string(foreign[:12]), "wrong": string(foreign[:10]) + "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := sunk(t)
+			r.put(lake.RawKey("topics", "a_raw", "date=2026-07-07", 0, 8), []byte(text))
+			h, err := r.adopt(r.lander(nil))
+			if err != nil || len(h.Warnings) != 1 || !strings.Contains(h.Warnings[0], "+0000000008.json.gz cannot be read to its end") {
+				t.Errorf("%v, it warns of %q", err, h.Warnings)
+			}
+		})
+	}
+}
+
 // landedKeys are those of all objects.
 func (r *rig) landedKeys() (all []string) {
 	r.t.Helper()

@@ -305,7 +305,7 @@ func headersOf(r *kgo.Record) (all [][2]string) {
 }
 
 func (p *partition) quarantine(ctx context.Context, r *kgo.Record, reason string) error {
-	id := lake.LandID(r.Topic, r.Partition, r.Offset)
+	id := lake.LandIDGeneration(r.Topic, r.Partition, p.from.generation, r.Offset)
 	day := r.Timestamp
 	if ms := day.UnixMilli(); ms < firstMilli || ms > lastMilli {
 		day = time.Unix(0, 0)
