@@ -201,6 +201,59 @@ func TestMadeAnew(t *testing.T) {
 	if diff := cmp.Diff(second, r.files()); diff != "" {
 		t.Error(diff)
 	}
+
+	// The commit of the second comes back, as from a copy of the group: what the third has landed is found.
+	if err := kafka.SetCommits(t.Context(), r.cl, DefaultGroup, commits); err != nil {
+		t.Fatal(err)
+	}
+	r.stops("made anew")
+	if why := r.accept("a_raw", 0); !strings.Contains(why, "goes on at 0 of log 3") {
+		t.Error(why)
+	}
+	r.land(few)
+	if diff := cmp.Diff(second, r.files()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestMadeAnewTogether: the members of a group agree on what was accepted, whoever lands first and whoever starts again.
+func TestMadeAnewTogether(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 4, "a_raw")
+	for p := range int32(4) {
+		r.produceMany("a_raw", p, 20)
+	}
+	r.land(nil)
+	if _, err := r.admin().DeleteTopic(t.Context(), "a_raw"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.admin().CreateTopic(t.Context(), 4, 1, nil, "a_raw"); err != nil {
+		t.Fatal(err)
+	}
+	r.connect()
+	r.delete("topics/a_raw/date=2026-07-06/") // of some folders nothing says that there was another log
+	for p := range int32(4) {
+		r.made["a_raw"][p] = 0
+		r.produceMany("a_raw", p, 30)
+	}
+	if why := r.accept("a_raw", -1); strings.Count(why, "of log 2") != 4 {
+		t.Error(why)
+	}
+	few := func(o *Options) { o.Config.FlushSize = 7 }
+	stops := []func(){r.start(r.lander(few))}
+	l := r.lander(few)
+	stops = append(stops, r.start(l))
+	eventually(t, "the new member has a share", func() bool { return len(l.Status().Partitions) > 0 })
+	for _, stop := range stops {
+		stop()
+	}
+	r.land(few)
+	for _, key := range r.landedKeys() {
+		if name, err := lake.ParseRawKey(key); err == nil && name.Generation == 1 {
+			r.delete(key)
+		}
+	}
+	r.exactlyOnce()
 }
 
 // TestQuarantineMadeAnew: what a second log has in quarantine is not taken for what the first has there.

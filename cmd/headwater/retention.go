@@ -14,7 +14,7 @@ import (
 )
 
 // retentionEvery is how often a process looks when Kafka may delete what has not landed: it reads a record of each Kafka partition that lags.
-const retentionEvery = 30 * time.Second
+const retentionEvery = 2 * time.Minute
 
 // retention follows when Kafka may delete records that have not landed.
 type retention struct {
