@@ -109,12 +109,12 @@ func (l *Lander) positions(ctx context.Context, cl *kgo.Client, from string) (h 
 				topic, p, h.To, ours.Offset, from, theirs.Offset)
 			return
 		}
-		g.within(from, topic, p, theirs.Offset)
+		g.within(from, topic, p, theirs.Offset, "To go on at another offset: "+resetOffset(from))
 		h.Partitions = append(h.Partitions, HandoverPartition{Topic: topic, Partition: p, Offset: theirs.Offset, End: g.ends[topic][p], log: g.ids[topic]})
 	})
 	if len(missing) > 0 {
 		g.refuse("group %s has committed no offset of topic %s. Where the connector has landed nothing of it, or its offsets have expired, say where to begin: "+
-			"kafka-consumer-groups --group %s --topic TOPIC:PARTITION --reset-offsets --to-offset OFFSET --execute, or leave the topic out of land.topics", from, strings.Join(missing, ", "), from)
+			"%s, or leave the topic out of land.topics", from, strings.Join(missing, ", "), resetOffset(from))
 	}
 	for topic := range g.fromCommits {
 		if !slices.Contains(g.topics, topic) {

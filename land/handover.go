@@ -134,11 +134,16 @@ func (g *groups) each(do func(topic string, p int32)) {
 	}
 }
 
-// within refuses an offset that the log does not have.
-func (g *groups) within(group, topic string, p int32, offset int64) {
+// within refuses an offset that the log does not have, and says what a person does about it.
+func (g *groups) within(group, topic string, p int32, offset int64, remedy string) {
 	if first, end := g.first[topic][p], g.ends[topic][p]; offset < first || offset > end {
-		g.refuse("topic %s partition %d: the offset %d of group %s is not in the log, which has %d to %d", topic, p, offset, group, first, end)
+		g.refuse("topic %s partition %d: the offset %d of group %s is not in the log, which has %d to %d: what lies between is lost, or still in a transaction. %s", topic, p, offset, group, first, end, remedy)
 	}
+}
+
+// resetOffset is how a person sets an offset of a connector's group.
+func resetOffset(group string) string {
+	return fmt.Sprintf("kafka-consumer-groups --group %s --topic TOPIC:PARTITION --reset-offsets --to-offset OFFSET --execute", group)
 }
 
 func readNote(text string) (n commitNote) {

@@ -78,7 +78,7 @@ func (l *Lander) releasable(ctx context.Context, cl *kgo.Client, to string) (h H
 			g.refuse("topic %s partition %d: group %s is at offset %d already, and group %s at %d only: what lies between would land twice", topic, p, to, theirs.Offset, h.From, ours.Offset)
 			return
 		}
-		g.within(h.From, topic, p, ours.Offset)
+		g.within(h.From, topic, p, ours.Offset, fmt.Sprintf("See `headwater land accept FILE %s %d`", topic, p))
 		h.Partitions = append(h.Partitions, HandoverPartition{Topic: topic, Partition: p, Offset: ours.Offset, End: g.ends[topic][p], log: g.ids[topic]})
 	})
 	return h, g.err()

@@ -49,6 +49,14 @@ func TestRelease(t *testing.T) {
 	if got := r.committed("a_raw", 0); got != -1 {
 		t.Errorf("our group still has committed %d", got)
 	}
+	// Killed between its two steps, it is done again.
+	r.setOffset("a_raw", 0, 20)
+	if err := r.release(l); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.committed("a_raw", 0); got != -1 {
+		t.Errorf("our group still has committed %d", got)
+	}
 	r.produceMany("a_raw", 0, 4)
 	r.sink(0, 20, 21, 22, 23)
 	r.sinkCommits(24, 15, 0)
