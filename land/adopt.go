@@ -16,6 +16,7 @@ import (
 	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/gzip"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
 
 	"headwater/kafka"
 	"headwater/lake"
@@ -133,6 +134,7 @@ func (l *Lander) positions(ctx context.Context, cl *kgo.Client, from string) (h 
 func (l *Lander) findSuperseded(ctx context.Context, h *Handover) error {
 	var faults []string
 	found, listed := inventory{}, ""
+	var below []reach
 	for i := range h.Partitions {
 		p := &h.Partitions[i]
 		if p.Topic != listed {
@@ -144,8 +146,8 @@ func (l *Lander) findSuperseded(ctx context.Context, h *Handover) error {
 		}
 		for _, path := range slices.Sorted(maps.Keys(found[p.Partition])) {
 			last, beyond := around(found[p.Partition][path], p.Offset)
-			if err := l.checkReach(ctx, last, *p, h); err != nil {
-				return err
+			if last != nil {
+				below = append(below, reach{*last, *p})
 			}
 			for _, o := range beyond {
 				t, ours, err := lake.ReadTail(ctx, l.opts.Store, o.Object)
@@ -163,31 +165,48 @@ func (l *Lander) findSuperseded(ctx context.Context, h *Handover) error {
 	if len(faults) > 0 {
 		return Refusal{faults}
 	}
-	return nil
+	warnings := make([]string, len(below))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(tailReaders)
+	for i, r := range below {
+		g.Go(func() (err error) {
+			warnings[i], err = l.checkReach(ctx, r, h.From)
+			return err
+		})
+	}
+	err := g.Wait()
+	h.Warnings = append(h.Warnings, slices.DeleteFunc(warnings, func(w string) bool { return w == "" })...)
+	return err
+}
+
+// reach is the last object of a folder below the commit of its Kafka partition.
+type reach struct {
+	foundObject
+	at HandoverPartition
 }
 
 // checkReach warns of an object whose lines go beyond the commit. None has more than flush.size of them, so that only the newest need to be read.
-func (l *Lander) checkReach(ctx context.Context, o *foundObject, p HandoverPartition, h *Handover) error {
-	if o == nil || o.offset+int64(l.conf.FlushSize) <= p.Offset {
-		return nil
+func (l *Lander) checkReach(ctx context.Context, o reach, from string) (warning string, err error) {
+	p := o.at
+	if o.offset+int64(l.conf.FlushSize) <= p.Offset {
+		return "", nil
 	}
 	_, ours, err := lake.ReadTail(ctx, l.opts.Store, o.Object)
 	if err != nil || ours {
-		return err
+		return "", err
 	}
 	n, err := l.countLines(ctx, o.Key)
 	if damaged, is := errors.AsType[damagedError](err); is {
-		h.Warnings = append(h.Warnings, fmt.Sprintf("object %s cannot be read to its end: %v. It stays, and its day will make no tables", o.Key, damaged.error))
-		return nil
+		return fmt.Sprintf("object %s cannot be read to its end: %v. It stays, and its day will make no tables", o.Key, damaged.error), nil
 	}
 	if err != nil {
-		return err
+		return "", err
 	}
 	if end := o.offset + n; end > p.Offset {
-		h.Warnings = append(h.Warnings, fmt.Sprintf("object %s has %d records from offset %d on, and so reaches to offset %d or beyond, but topic %s partition %d is committed up to %d: "+
-			"its last records would land twice. See what it holds, and set the offset of group %s to where it ends", o.Key, n, o.offset, end-1, p.Topic, p.Partition, p.Offset, h.From))
+		return fmt.Sprintf("object %s has %d records from offset %d on, and so reaches to offset %d or beyond, but topic %s partition %d is committed up to %d: "+
+			"its last records would land twice. See what it holds, and set the offset of group %s to where it ends", o.Key, n, o.offset, end-1, p.Topic, p.Partition, p.Offset, from), nil
 	}
-	return nil
+	return "", nil
 }
 
 // damagedError is of an object that is no gzip, or not whole.
