@@ -42,8 +42,8 @@ func TestApacheKafka(t *testing.T) {
 	for name, test := range map[string]func(*testing.T){
 		"Cursor": TestCursor, "Backfill": TestBackfill, "NoTopic": TestNoTopic, "NotDense": TestNotDense, "TopicMadeAnew": TestTopicMadeAnew,
 		"DeletedBehindSnapshot": TestDeletedBehindSnapshot, "FullBuffers": TestFullBuffers, "WrongRecords": TestWrongRecords,
-		"LargestRecord": TestLargestRecord, "TrimCursors": TestTrimCursors, "LargeSnapshot": TestLargeSnapshot, "CommittedOffsets": TestCommittedOffsets,
-		"Fenced": testFenced,
+		"LargestRecord": TestLargestRecord, "TrimCursors": TestTrimCursors, "LargeSnapshot": TestLargeSnapshot, "CommittedOffsets": TestCommittedOffsets, "Commits": TestCommits,
+		"Fenced": testFenced, "Retention": testRetention, "Members": testMembers,
 	} {
 		t.Run(name, test)
 	}

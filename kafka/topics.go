@@ -222,26 +222,17 @@ func listAll(ctx context.Context, cl *kgo.Client, list func(context.Context, ...
 
 // CommittedOffsets gives the offsets that a consumer group has committed; a Kafka partition without a commit is not in it.
 func CommittedOffsets(ctx context.Context, cl *kgo.Client, group string) (Offsets, error) {
-	responses, err := kadm.NewClient(cl).FetchOffsets(ctx, group)
-	if err == nil {
-		err = responses.Error()
-	}
-	if errors.Is(err, kerr.GroupIDNotFound) {
-		return Offsets{}, nil
-	}
+	commits, err := Commits(ctx, cl, group)
 	if err != nil {
-		return nil, fmt.Errorf("asking Kafka for the offsets of group %s: %w", group, err)
+		return nil, err
 	}
 	all := Offsets{}
-	responses.Each(func(r kadm.OffsetResponse) {
-		if r.At < 0 {
-			return
+	for topic, partitions := range commits {
+		all[topic] = map[int32]int64{}
+		for p, c := range partitions {
+			all[topic][p] = c.Offset
 		}
-		if all[r.Topic] == nil {
-			all[r.Topic] = map[int32]int64{}
-		}
-		all[r.Topic][r.Partition] = r.At
-	})
+	}
 	return all, nil
 }
 

@@ -67,24 +67,29 @@ type RawName struct {
 // RawKey is the key of the raw object that starts at offset, as the Kafka Connect S3 sink names it.
 // topicsDir and path may be empty.
 func RawKey(topicsDir, topic, path string, partition int32, offset int64) string {
-	return RawKeyPadded(topicsDir, topic, path, partition, offset, OffsetWidth)
+	return RawKeyGeneration(topicsDir, topic, path, partition, 1, offset)
 }
 
 // OffsetWidth is to how many digits RawKey pads offsets.
 const OffsetWidth = 10
 
-// RawKeyPadded is RawKey with another width. Two writers of one topic must have the same: equal offsets must have equal keys.
-func RawKeyPadded(topicsDir, topic, path string, partition int32, offset int64, width int) string {
-	return rawKey(topicsDir, topic, path, fmt.Sprintf("%s+%d+%0*d", topic, partition, width, offset))
+// RawKeyPadded is RawKeyGeneration with another width. Two writers of one topic must have the same: equal offsets must have equal keys.
+func RawKeyPadded(topicsDir, topic, path string, partition int32, generation int, offset int64, width int) string {
+	return rawKey(topicsDir, topic, path, rawName(topic, partition, generation, offset, width))
+}
+
+func rawName(topic string, partition int32, generation int, offset int64, width int) string {
+	log := ""
+	if generation > 1 {
+		log = fmt.Sprintf("g%d+", generation)
+	}
+	return fmt.Sprintf("%s+%d+%s%0*d", topic, partition, log, width, offset)
 }
 
 // RawKeyGeneration is RawKey for a topic that was made anew: its offsets begin again, so generation (2 and up; 1 is
 // RawKey) keeps its keys apart from those of the log before.
 func RawKeyGeneration(topicsDir, topic, path string, partition int32, generation int, offset int64) string {
-	if generation <= 1 {
-		return RawKey(topicsDir, topic, path, partition, offset)
-	}
-	return rawKey(topicsDir, topic, path, fmt.Sprintf("%s+%d+g%d+%010d", topic, partition, generation, offset))
+	return RawKeyPadded(topicsDir, topic, path, partition, generation, offset, OffsetWidth)
 }
 
 func rawKey(topicsDir, topic, path, name string) string {

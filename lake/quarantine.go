@@ -136,7 +136,12 @@ func CollectID(stream, name string, data []byte) string {
 
 // LandID is the id of what land keeps: the same record has the same id at every try.
 func LandID(topic string, partition int32, offset int64) string {
-	return fmt.Sprintf("%s+%d+%010d", topic, partition, offset)
+	return LandIDGeneration(topic, partition, 1, offset)
+}
+
+// LandIDGeneration is LandID for a topic that was made anew, as RawKeyGeneration is RawKey.
+func LandIDGeneration(topic string, partition int32, generation int, offset int64) string {
+	return rawName(topic, partition, generation, offset, OffsetWidth)
 }
 
 // QuarantineKey is the key of a file in quarantine; day is YYYY-MM-dd.

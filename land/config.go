@@ -13,7 +13,7 @@ import (
 )
 
 // Config has the key names of the Kafka Connect S3 sink, so that a connector's configuration can be taken over line by
-// line; max.memory and max.record.bytes are our own. Rules: docs/format/rotation.md.
+// line; on.lost.records, max.memory and max.record.bytes are our own. Rules: docs/format/rotation.md.
 type Config struct {
 	// Topics are landed, and then TopicsRegex counts for nothing; topics that sources name are landed besides.
 	Topics []string `yaml:"topics"`
@@ -58,6 +58,8 @@ type Config struct {
 	TimestampField string `yaml:"timestamp.field"`
 	// BehaviorOnNullValues is ignore, which has them in quarantine, or fail, which stops their Kafka partition.
 	BehaviorOnNullValues string `yaml:"behavior.on.null.values"`
+	// OnLostRecords is what becomes of a Kafka partition whose records were deleted from Kafka before they were landed: stop or continue.
+	OnLostRecords string `yaml:"on.lost.records"`
 	// CompressionType is gzip.
 	CompressionType string `yaml:"s3.compression.type"`
 	// CompressionLevel is gzip's level from 0 to 9, or -1 for 6.
@@ -92,6 +94,7 @@ func DefaultConfig() Config {
 		TimestampExtractor:       "RecordField",
 		TimestampField:           "ingestion_timestamp",
 		BehaviorOnNullValues:     "ignore",
+		OnLostRecords:            "stop",
 		CompressionType:          "gzip",
 		CompressionLevel:         -1,
 		FlushOnStop:              true,
@@ -114,7 +117,7 @@ func (c *Config) Validate() setting.Faults {
 		at("topics.regex", "%v; write a regular expression that matches the whole name, as .*raw$", err)
 	}
 	if !validDir(c.TopicsDir) {
-		at("topics.dir", "must be names joined by /, as topics or lake/topics, none of them the lake's own (_quarantine, _lock, .tmp-), got %q", c.TopicsDir)
+		at("topics.dir", "must be names joined by /, as topics or lake/topics, none of them the lake's own (_quarantine, _superseded, _lock, .tmp-), got %q", c.TopicsDir)
 	}
 	if len(c.TopicsDir) > maxDir {
 		at("topics.dir", "must have at most %d bytes, got %d", maxDir, len(c.TopicsDir))
@@ -173,7 +176,13 @@ func (c *Config) validateNames(at func(key, format string, args ...any)) {
 	}
 }
 
+// goOn is the value of on.lost.records that lands what is behind.
+const goOn = "continue"
+
 func (c *Config) validateLimits(at func(key, format string, args ...any)) {
+	if c.OnLostRecords != "stop" && c.OnLostRecords != goOn {
+		at("on.lost.records", "must be stop, which waits for `headwater land accept`, or %s, got %q", goOn, c.OnLostRecords)
+	}
 	if c.FlushBytes < 0 {
 		at("flush.bytes", "must be positive, as 256MiB, or 0 for no limit, got %s", c.FlushBytes)
 	}
@@ -330,7 +339,7 @@ func validDir(dir string) bool {
 		return true
 	}
 	for part := range strings.SplitSeq(dir, "/") {
-		if part == "" || part == "." || part == ".." || part == "_quarantine" || part == lake.LockName || strings.HasPrefix(part, lake.TempPrefix) {
+		if part == "" || part == "." || part == ".." || part == "_quarantine" || part+"/" == SupersededPrefix || part == lake.LockName || strings.HasPrefix(part, lake.TempPrefix) {
 			return false
 		}
 	}

@@ -26,14 +26,30 @@ func (c *coverage) has(offset int64) bool {
 	return offset < c.floor || slices.ContainsFunc(c.tails, func(t lake.Tail) bool { return t.Has(offset) })
 }
 
-// foundObject is an entry of a listing with its offset.
+// foundObject is an entry of a listing with what its key says.
 type foundObject struct {
 	lake.Object
-	offset int64
+	partition  int32
+	generation int
+	offset     int64
+}
+
+// parseFound reads the key of an entry below the prefix of a topic. Files that are not named as raw objects are none of ours.
+func parseFound(o lake.Object, prefix, topic string) (path string, found foundObject, is bool) {
+	key := o.Key
+	if strings.HasSuffix(key, ".json") {
+		key += ".gz" // as Kafka Connect names objects that are not compressed
+	}
+	name, err := lake.ParseRawKey(key)
+	if err != nil || name.Topic != topic {
+		return "", found, false
+	}
+	// Not name.Path: a folder may have the topic's name too.
+	path = strings.TrimSuffix(o.Key[len(prefix):strings.LastIndexByte(o.Key, '/')+1], "/")
+	return path, foundObject{o, name.Partition, name.Generation, name.Offset}, true
 }
 
 // list finds this Kafka partition's objects below dir whose keys go on with within, by path and in order of their offsets.
-// Files that are not named as raw objects are none of ours.
 func (p *partition) list(ctx context.Context, dir, within string) (map[string][]foundObject, error) {
 	found := map[string][]foundObject{}
 	topic := topicPrefix(dir, p.topic)
@@ -44,15 +60,8 @@ func (p *partition) list(ctx context.Context, dir, within string) (map[string][]
 			if err != nil {
 				return fmt.Errorf("listing %s: %w", prefix, err)
 			}
-			key := o.Key
-			if strings.HasSuffix(key, ".json") {
-				key += ".gz" // as Kafka Connect names objects that are not compressed
-			}
-			name, err := lake.ParseRawKey(key)
-			if err == nil && name.Topic == p.topic && name.Partition == p.partition {
-				// Not name.Path: a folder may have the topic's name too.
-				path := strings.TrimSuffix(o.Key[len(topic):strings.LastIndexByte(o.Key, '/')+1], "/")
-				found[path] = append(found[path], foundObject{o, name.Offset})
+			if path, o, is := parseFound(o, topic, p.topic); is && o.partition == p.partition && (p.from.generation == 0 || o.generation == p.from.generation) {
+				found[path] = append(found[path], o)
 			}
 		}
 		return nil
@@ -66,8 +75,16 @@ func (p *partition) list(ctx context.Context, dir, within string) (map[string][]
 // survey looks at the whole topic where the commit does not say all: on a fresh start, and after a change of the
 // configuration that moves records to other folders.
 func (p *partition) survey(ctx context.Context) error {
-	if p.from.fresh {
-		if err := p.surveyFresh(ctx); err != nil {
+	if p.from.fresh || p.from.generation == 0 {
+		found, err := p.list(ctx, p.conf.TopicsDir, "")
+		if err != nil {
+			return err
+		}
+		found = p.latest(found)
+		if p.from.fresh {
+			err = p.surveyFresh(ctx, found)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -77,12 +94,29 @@ func (p *partition) survey(ctx context.Context) error {
 	return nil
 }
 
-// surveyFresh remembers the last object of each path, and looks at the newest of all to see whether it is of this log.
-func (p *partition) surveyFresh(ctx context.Context) error {
-	found, err := p.list(ctx, p.conf.TopicsDir, "")
-	if err != nil {
-		return err
+// latest finds out from the objects which log of the topic's name this is, where no commit says it, and leaves those of others away. Should it be
+// another one still, the tails tell.
+func (p *partition) latest(found map[string][]foundObject) map[string][]foundObject {
+	if p.from.generation == 0 {
+		p.from.generation = 1
+		for _, objects := range found {
+			for _, o := range objects {
+				p.from.generation = max(p.from.generation, o.generation)
+			}
+		}
 	}
+	of := map[string][]foundObject{}
+	for path, objects := range found {
+		objects = slices.DeleteFunc(objects, func(o foundObject) bool { return o.generation != p.from.generation })
+		if len(objects) > 0 {
+			of[path] = objects
+		}
+	}
+	return of
+}
+
+// surveyFresh remembers the last object of each path, and looks at the newest of all to see whether it is of this log.
+func (p *partition) surveyFresh(ctx context.Context, found map[string][]foundObject) error {
 	p.newest = map[string]foundObject{}
 	var newest *foundObject
 	for path, objects := range found {
@@ -220,7 +254,7 @@ func (p *partition) tailOf(ctx context.Context, o foundObject) (t lake.Tail, fou
 	}
 	if t.Log != p.from.log {
 		return t, found, retry.Stop(fmt.Errorf("landing topic %s partition %d: object %s was made from log %s, but the topic is now log %s: it was deleted and made anew, or this is another cluster. "+
-			"Land it under another topic name, or move the old log's objects out of topics.dir", p.topic, p.partition, o.Key, t.Log, p.from.log))
+			"Land it under another topic name, or %s", p.topic, p.partition, o.Key, t.Log, p.from.log, p.accept("go on with the log that is there")))
 	}
 	return t, found, p.checkEnd(ctx, o, t)
 }
@@ -245,7 +279,7 @@ func (p *partition) checkEnd(ctx context.Context, o foundObject, t lake.Tail) er
 
 func (p *partition) noTail(o foundObject) error {
 	return retry.Stop(fmt.Errorf("landing topic %s partition %d: object %s does not say which offsets it has, as objects of Kafka Connect do not, and offsets from %d on are not committed. "+
-		"Commit for group %s the offset up to which Kafka Connect has landed, and start again", p.topic, p.partition, o.Key, p.from.offset, p.opts.Group))
+		"Take over from the connector with `headwater land adopt`, and start again", p.topic, p.partition, o.Key, p.from.offset))
 }
 
 // topicPrefix is the beginning of all keys of a topic.

@@ -27,7 +27,7 @@ type folderField struct {
 }
 
 func (l *Lander) foldersOf(tp topicPartition) folders {
-	f := folders{room: maxKey - len(lake.RawKeyPadded(l.conf.TopicsDir, tp.topic, "", tp.partition, math.MaxInt64, l.conf.OffsetPadWidth)) - len("/")}
+	f := folders{room: maxKey - len(lake.RawKeyPadded(l.conf.TopicsDir, tp.topic, "", tp.partition, 1, math.MaxInt64, l.conf.OffsetPadWidth)) - len("/")}
 	_, declared := l.declared.Shapes[tp.topic]
 	switch simpleName(l.conf.PartitionerClass) {
 	case byPartition:

@@ -253,13 +253,17 @@ func (r *rig) produceMany(topic string, partition int32, n int) {
 	var values []string
 	for i := range n {
 		offset := r.made[topic][partition] + int64(i)
-		clock := "2026-07-05T23:59:00"
-		if offset%7 > 4 {
-			clock = "2026-07-06T00:00:01"
-		}
-		values = append(values, at(lake.LandID(topic, partition, offset), clock))
+		values = append(values, at(lake.LandID(topic, partition, offset), clockOf(offset)))
 	}
 	r.produce(topic, partition, values...)
+}
+
+// clockOf is the time of a record of produceMany.
+func clockOf(offset int64) string {
+	if offset%7 > 4 {
+		return "2026-07-06T00:00:01"
+	}
+	return "2026-07-05T23:59:00"
 }
 
 func (r *rig) committed(topic string, partition int32) int64 {

@@ -10,7 +10,8 @@
 //     if it is not what was about to be written, everything that is not committed is forgotten and read again.
 //  3. An open object never spans a range of offsets that an object of its path covers: it is closed there.
 //  4. What cannot be told from the data (another log under the same name, an object without a tail where one matters, a committed
-//     offset that the log does not have) stops that Kafka partition, and no other, until a person has decided.
+//     offset that the log does not have, records that are gone before they were landed) stops that Kafka partition, and no other,
+//     until a person has decided. The decision is in the commit: Accept.
 //  5. While an object is known that ends at an offset, no smaller one is committed.
 //
 // Neighbours: kafka makes the client, lake keeps the objects and the quarantine; serialize reads the objects.

@@ -87,6 +87,9 @@ func newPartition(s *session, tp topicPartition, from start) *partition {
 	p.scanner = envelope.NewScanner(limits, p.extractor.field...)
 	p.report(func(st *PartitionStatus) {
 		st.Assigned, st.Stopped, st.Position, st.Committed, st.End = true, false, from.offset, from.committed, from.end
+		if from.lostTo > 0 {
+			st.LostFrom, st.LostTo = from.lostFrom, from.lostTo
+		}
 	})
 	return p
 }
@@ -106,9 +109,9 @@ func (p *partition) run(ctx context.Context) error {
 	if p.from.err != nil {
 		return p.from.err
 	}
-	if p.from.lost != "" {
-		p.opts.Logger.Error("records were deleted from Kafka before they were landed; landing goes on behind them", "topic", p.topic, "partition", p.partition, "lost", p.from.lost)
-		p.report(func(st *PartitionStatus) { st.LastError = p.from.lost })
+	if lost := p.from.lost(); lost != "" {
+		p.opts.Logger.Error("records were deleted from Kafka before they were landed; landing goes on behind them (on.lost.records)", "topic", p.topic, "partition", p.partition, "lost", lost)
+		p.report(func(st *PartitionStatus) { st.LastError = lost })
 	}
 	if err := p.survey(ctx); err != nil {
 		return err
@@ -142,7 +145,8 @@ func (p *partition) landQueued(ctx context.Context) (some bool, err error) {
 	if resume {
 		p.cl.ResumeFetchPartitions(p.set())
 	}
-	if err != nil {
+	gone := errors.Is(err, kerr.OffsetOutOfRange)
+	if err != nil && !gone {
 		return false, err
 	}
 	for _, r := range records {
@@ -154,6 +158,10 @@ func (p *partition) landQueued(ctx context.Context) (some bool, err error) {
 			return false, err
 		}
 		r.Recycle()
+	}
+	if gone {
+		// Before it begins again: what is open may be gone from Kafka too.
+		return false, errors.Join(err, p.rotate(ctx))
 	}
 	p.line = nil
 	if cap(p.wrapped) > 2*memberText {
@@ -299,7 +307,7 @@ func headersOf(r *kgo.Record) (all [][2]string) {
 }
 
 func (p *partition) quarantine(ctx context.Context, r *kgo.Record, reason string) error {
-	id := lake.LandID(r.Topic, r.Partition, r.Offset)
+	id := lake.LandIDGeneration(r.Topic, r.Partition, p.from.generation, r.Offset)
 	day := r.Timestamp
 	if ms := day.UnixMilli(); ms < firstMilli || ms > lastMilli {
 		day = time.Unix(0, 0)
@@ -373,7 +381,7 @@ func (p *partition) put(ctx context.Context, o *openObject) error {
 		return err
 	}
 	defer body.Close()
-	key := lake.RawKeyPadded(p.conf.TopicsDir, p.topic, o.path, p.partition, o.first, p.conf.OffsetPadWidth)
+	key := lake.RawKeyPadded(p.conf.TopicsDir, p.topic, o.path, p.partition, p.from.generation, o.first, p.conf.OffsetPadWidth)
 	err = p.insist(ctx, "putting "+key, func() error {
 		if _, err := body.Seek(0, 0); err != nil {
 			return fmt.Errorf("reading the spool: %w", err)
@@ -413,6 +421,9 @@ func (p *partition) compare(ctx context.Context, key string, o *openObject) erro
 func (p *partition) commitOffset(ctx context.Context, offset int64, dirs []string) error {
 	noted := p.noteOf(p.topic, p.from.log)
 	noted.Dirs = dirs
+	if p.from.generation > 1 {
+		noted.Generation = p.from.generation
+	}
 	note, err := json.Marshal(noted)
 	if err != nil {
 		return err

@@ -253,22 +253,6 @@ func (r *rig) recreate(topic string) {
 // foreign is an object without a tail: an empty gzip member.
 var foreign = []byte("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff\x03\x00\x00\x00\x00\x00\x00\x00\x00\x00")
 
-// TestRecordsLost: Kafka has deleted records before they were landed. Landing goes on and says so.
-func TestRecordsLost(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, 1, "a_raw")
-	r.produceMany("a_raw", 0, 5)
-	r.land(nil)
-	r.produceMany("a_raw", 0, 10)
-	if err := kafka.Trim(t.Context(), r.cl, "a_raw", map[int32]int64{0: 9}); err != nil {
-		t.Fatal(err)
-	}
-	l := r.land(nil)
-	if s := l.statusOf(topicPartition{"a_raw", 0}); s.Committed != 15 || !strings.Contains(s.LastError, "records 5 to 8") {
-		t.Errorf("%+v", s)
-	}
-}
-
 // TestTransactions: markers have offsets and are no records; aborted records are none either.
 func TestTransactions(t *testing.T) {
 	t.Parallel()

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -30,8 +29,18 @@ type start struct {
 	dirs []string
 	// err, if not nil, says why landing cannot begin: a person has to decide first, or Kafka to answer.
 	err error
-	// lost says which records Kafka no longer has although they were not landed.
-	lost string
+	// lostFrom to lostTo, which is excluded, are the records that Kafka no longer has although they were not landed.
+	lostFrom, lostTo int64
+	// generation counts the logs that the topic has had under this name, from 1; 0 while only the objects can tell.
+	generation int
+}
+
+// lost names the records that were deleted before they were landed, empty for none.
+func (s *start) lost() string {
+	if s.lostTo == 0 {
+		return ""
+	}
+	return fmt.Sprintf("records %d to %d are no longer in Kafka and were not committed as landed", s.lostFrom, s.lostTo-1)
 }
 
 // commitNote is stored in Kafka with a committed offset. It tells a later process whether the offset is of this log, and
@@ -40,6 +49,8 @@ type commitNote struct {
 	Log    string `json:"log"`
 	Dir    string `json:"dir"`
 	Layout string `json:"layout"`
+	// Generation counts the logs that the topic has had under this name, from 2; without it is the first.
+	Generation int `json:"generation,omitempty"`
 	// Dirs are those of earlier configurations with objects beyond the offset, if there are any.
 	Dirs []string `json:"dirs,omitempty"`
 }
@@ -119,7 +130,7 @@ func (l *Lander) starts(ctx context.Context, cl *kgo.Client, wanted map[string][
 				if found && c.At >= 0 {
 					from.committed = c.At
 				}
-				from.decide(topicPartition{topic, p}, l.noteOf(topic, from.log), c.Metadata, begin)
+				from.decide(topicPartition{topic, p}, l.noteOf(topic, from.log), c.Metadata, begin, l.conf.OnLostRecords)
 			}
 			all[topicPartition{topic, p}] = from
 		}
@@ -151,25 +162,29 @@ func onlyTheirs(why error, list func() (kadm.ListedOffsets, error), offsets *kaf
 }
 
 // decide fills in what follows from the commit, what was noted with it and the first offset of the log.
-func (s *start) decide(tp topicPartition, now commitNote, noted string, first int64) {
+func (s *start) decide(tp topicPartition, now commitNote, noted string, first int64, onLost string) {
 	s.offset = max(s.committed, first)
 	s.fresh = s.committed < first
 	if s.committed < 0 {
 		return
 	}
-	var note commitNote
-	if json.Unmarshal([]byte(noted), &note) != nil {
-		note = commitNote{} // set by hand, with Kafka's tools
+	note := readNote(noted)
+	if note.Log != "" {
+		s.generation = max(1, note.Generation)
 	}
 	switch {
 	case note.Log != "" && note.Log != now.Log:
 		s.err = fmt.Errorf("landing topic %s partition %d: the committed offset %d is of log %s, but the topic is now log %s: it was deleted and made anew, or this is another cluster. "+
-			"Land it under another topic name, or move the old log's objects out of topics.dir and delete the group's offsets of the topic", tp.topic, tp.partition, s.committed, note.Log, now.Log)
+			"Land it under another topic name, or %s", tp.topic, tp.partition, s.committed, note.Log, now.Log, tp.accept("go on with the log that is there"))
 	case s.committed > s.end:
 		s.err = fmt.Errorf("landing topic %s partition %d: the committed offset %d is beyond the end %d of the log, which has lost records or was made anew. "+
-			"If it is the same log and nothing is missing in the lake, set the group's offset to %d", tp.topic, tp.partition, s.committed, s.end, s.end)
+			"If nothing is missing in the lake, %s", tp.topic, tp.partition, s.committed, s.end, tp.accept("go on at its end"))
 	case s.fresh:
-		s.lost = fmt.Sprintf("records %d to %d are no longer in Kafka and were not committed as landed", s.committed, first-1)
+		s.lostFrom, s.lostTo = s.committed, first
+		if onLost != goOn {
+			s.err = retry.Stop(fmt.Errorf("landing topic %s partition %d: %s. To land what is behind them, %s, or set land.on.lost.records to %s", tp.topic, tp.partition, s.lost(), tp.accept("accept that"), goOn))
+			return
+		}
 	}
 	if s.err != nil {
 		s.err = retry.Stop(s.err)
@@ -182,4 +197,9 @@ func (s *start) decide(tp topicPartition, now commitNote, noted string, first in
 	}
 	slices.Sort(s.dirs)
 	s.dirs = slices.Compact(s.dirs)
+}
+
+// accept says how a person has a Kafka partition go on that has stopped.
+func (tp topicPartition) accept(what string) string {
+	return fmt.Sprintf("%s by `headwater land accept FILE %s %d`, with all processes that land stopped", what, tp.topic, tp.partition)
 }

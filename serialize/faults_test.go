@@ -152,6 +152,7 @@ func TestConnectorObjects(t *testing.T) {
 	w.putObject(t, key(1, 0), zip(t, ""))
 	w.putObject(t, key(2, 0), append(zip(t, line(5)), zip(t, line(6))...))
 	w.putObject(t, "topics/"+testTopic+"/date=2026-07-05/_SUCCESS", nil)
+	w.putObject(t, "_superseded/"+key(0, 2), zip(t, line(9))) // moved away by land adopt
 	w.putObject(t, lake.RawKeyGeneration("topics", testTopic, "date=2026-07-05", 0, 2, 0), zip(t, line(7)))
 	r := w.run(t)
 	var got []int64

@@ -5,6 +5,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 
 	"headwater/internal/builtin"
@@ -59,37 +62,59 @@ func shown() (all []command) {
 func bashCompletion(w io.Writer) error {
 	var names []string
 	var cases strings.Builder
+	seconds := map[string][]string{} // second words, by the first
 	for _, c := range shown() {
-		names = append(names, c.name)
+		first, second, two := strings.Cut(c.name, " ")
+		if two {
+			seconds[first] = append(seconds[first], second)
+		} else {
+			names = append(names, c.name)
+		}
 		if flags := flagsOf(c); len(flags) > 0 {
-			fmt.Fprintf(&cases, "\t%s) flags=%q ;;\n", c.name, strings.Join(flags, " "))
+			pattern := strconv.Quote(c.name)
+			if !two {
+				pattern = strconv.Quote(c.name+" ") + "*"
+			}
+			fmt.Fprintf(&cases, "\t%s) flags=%q ;;\n", pattern, strings.Join(flags, " "))
 		}
 	}
+	var words strings.Builder
+	for _, first := range slices.Sorted(maps.Keys(seconds)) {
+		fmt.Fprintf(&words, "\t\t%s) words=%q ;;\n", first, strings.Join(seconds[first], " "))
+	}
 	_, err := fmt.Fprintf(w, `_headwater() {
-	local cur=${COMP_WORDS[COMP_CWORD]} flags=
+	local cur=${COMP_WORDS[COMP_CWORD]} flags= words=
 	if [ "$COMP_CWORD" -eq 1 ]; then
 		COMPREPLY=($(compgen -W %q -- "$cur"))
 		return
 	fi
-	case ${COMP_WORDS[1]} in
+	if [ "$COMP_CWORD" -eq 2 ]; then
+		case ${COMP_WORDS[1]} in
+%s		esac
+	fi
+	case "${COMP_WORDS[1]} ${COMP_WORDS[2]}" in
 %s	esac
 	case $cur in
 	-*) COMPREPLY=($(compgen -W "$flags" -- "$cur")) ;;
-	*) COMPREPLY=($(compgen -f -- "$cur")) ;;
+	*) COMPREPLY=($(compgen -W "$words" -- "$cur") $(compgen -f -- "$cur")) ;;
 	esac
 }
 complete -o filenames -F _headwater headwater
-`, strings.Join(names, " "), cases.String())
+`, strings.Join(names, " "), words.String(), cases.String())
 	return err
 }
 
 func fishCompletion(w io.Writer) error {
 	for _, c := range shown() {
-		if _, err := fmt.Fprintf(w, "complete -c headwater -n __fish_use_subcommand -f -a %s -d '%s'\n", c.name, strings.ReplaceAll(c.summary, "'", `\'`)); err != nil {
+		condition, name := "__fish_use_subcommand", c.name
+		if first, second, two := strings.Cut(c.name, " "); two {
+			condition, name = "'__fish_seen_subcommand_from "+first+"'", second
+		}
+		if _, err := fmt.Fprintf(w, "complete -c headwater -n %s -f -a %s -d '%s'\n", condition, name, strings.ReplaceAll(c.summary, "'", `\'`)); err != nil {
 			return err
 		}
-		for _, name := range flagsOf(c) {
-			if _, err := fmt.Fprintf(w, "complete -c headwater -n '__fish_seen_subcommand_from %s' -l %s\n", c.name, strings.TrimPrefix(name, "--")); err != nil {
+		for _, option := range flagsOf(c) {
+			if _, err := fmt.Fprintf(w, "complete -c headwater -n '__fish_seen_subcommand_from %s' -l %s\n", name, strings.TrimPrefix(option, "--")); err != nil {
 				return err
 			}
 		}

@@ -26,6 +26,9 @@ func TestCompletion(t *testing.T) {
 		"headwater run --":            "--once",
 		"headwater query x.yml --for": "--format",
 		"headwater land --":           "",
+		"headwater land ad":           "adopt",
+		"headwater land acc":          "accept",
+		"headwater land adopt x --f":  "--from-group",
 		"headwater check completion_": "completion_test.go",
 	} {
 		words := strings.Fields(line)

@@ -10,6 +10,7 @@ import (
 	"headwater/internal/retry"
 	"headwater/internal/state"
 	"headwater/internal/web"
+	"headwater/land"
 	"headwater/query"
 	"headwater/serialize"
 	"headwater/table"
@@ -64,6 +65,9 @@ func exitCode(err error) int {
 		return exitSignal + int(i.signal)
 	}
 	if _, ok := errors.AsType[usageError](err); ok {
+		return exitUsage
+	}
+	if _, ok := errors.AsType[land.Refusal](err); ok {
 		return exitUsage
 	}
 	if _, ok := errors.AsType[config.Faults](err); ok {

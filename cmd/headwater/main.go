@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"syscall"
 )
 
@@ -38,6 +39,9 @@ func commands() []command {
 		{"run", "FILE [--once]", "every stage in one process; --once: what is there now, then exit", runPipeline},
 		{"collect", "FILE [--source S --from F --to T]", "the sources alone, shared with others that do the same; with a range: that of one source, then exit", runCollect},
 		{"land", "FILE", "topics to raw objects alone, shared likewise", runLand},
+		{"land adopt", "FILE --from-group G [--dry-run]", "go on where a Kafka Connect S3 sink has stopped", runAdopt},
+		{"land release", "FILE --to-group G [--dry-run]", "have a Kafka Connect S3 sink go on where landing has stopped", runRelease},
+		{"land accept", "FILE TOPIC [PARTITION] [--dry-run]", "have Kafka partitions go on that have stopped because records are lost, or the topic was made anew", runAccept},
 		{"serve", "FILE", "the tables alone, by schedule and on request", runServe},
 		{"serialize", "FILE --source S --date D", "make the tables of one source and day", runSerialize},
 		{"query", "FILE SQL", "answer SQL from the tables", runQuery},
@@ -76,27 +80,38 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		help(stdout)
 		return 0
 	}
-	all := commands()
-	i := slices.IndexFunc(all, func(c command) bool { return c.name == args[0] })
-	if i < 0 {
+	c, rest := find(args)
+	if c.run == nil {
 		fmt.Fprintf(stderr, "headwater: there is no command %q\n\n", args[0])
 		help(stderr)
 		return exitUsage
 	}
-	fs := flag.NewFlagSet("headwater "+all[i].name, flag.ContinueOnError)
+	fs := flag.NewFlagSet("headwater "+c.name, flag.ContinueOnError)
 	fs.SetOutput(io.Discard) // faults of the command line are told once, below
-	err := all[i].run(ctx, fs, args[1:], s)
+	err := c.run(ctx, fs, rest, s)
 	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintf(stdout, "usage: headwater %s %s\n%s\n", all[i].name, all[i].args, all[i].summary)
+		fmt.Fprintf(stdout, "usage: headwater %s %s\n%s\n", c.name, c.args, c.summary)
 		fs.SetOutput(stdout)
 		fs.PrintDefaults()
 		return 0
 	}
 	err = blame(ctx, err)
 	if _, told := errors.AsType[reported](err); err != nil && !told {
-		fmt.Fprintf(stderr, "headwater %s: %v\n", all[i].name, err)
+		fmt.Fprintf(stderr, "headwater %s: %v\n", c.name, err)
 	}
 	return exitCode(err)
+}
+
+// find is the command of a command line, by two words if there is one of that name, and what follows.
+func find(args []string) (c command, rest []string) {
+	for n := min(2, len(args)); n > 0; n-- {
+		for _, c := range commands() {
+			if c.name == strings.Join(args[:n], " ") {
+				return c, args[n:]
+			}
+		}
+	}
+	return command{}, nil
 }
 
 // untilSignal ends the context at the first SIGINT or SIGTERM. From then on the signals have their usual effect, so that a

@@ -60,6 +60,7 @@ type pipeline struct {
 	job         atomic.Pointer[serialize.Job] // the one that is under way
 	ledger      ledger
 	watch       watch
+	retention   retention
 	admission   *admission // nil if somebody else's broker keeps the records
 
 	nextSchedule atomic.Pointer[time.Time]
@@ -405,6 +406,7 @@ func (p *pipeline) run(ctx context.Context) error {
 	}
 
 	work.start(ctx, drain, "follow", p.follow)
+	work.start(ctx, drain, "retention", func(ctx context.Context) error { return p.retention.run(ctx, p) })
 	work.start(ctx, drain, "watch", func(ctx context.Context) error { return p.watch.run(ctx, p) })
 
 	<-ctx.Done()

@@ -79,13 +79,15 @@ func (p *pipeline) Status(ctx context.Context) (web.Status, error) {
 	for _, t := range p.lander.Status().Partitions {
 		status.Topics = append(status.Topics, web.Topic{
 			Topic: t.Topic, Partition: t.Partition, Committed: t.Committed, Lag: t.Lag(), OpenObjects: t.OpenObjects,
-			Objects: t.Objects, Records: t.Records, Bytes: t.Bytes, Quarantined: t.Quarantined, Stopped: t.Stopped, LastError: t.LastError,
+			Objects: t.Objects, Records: t.Records, Bytes: t.Bytes, Quarantined: t.Quarantined,
+			LostFrom: t.LostFrom, LostTo: t.LostTo, Stopped: t.Stopped, LastError: t.LastError,
 		})
 	}
 	p.watch.fill(&status)
 	file := p.file.status(p.cfg.File)
 	status.File = &file
 	status.NotReady, status.FreeBytes, status.Serialize = p.NotReady(ctx), freeBytes(p.cfg.DataDir), p.ledger.list()
+	status.Retention = p.retention.list()
 	if next := p.nextSchedule.Load(); next != nil {
 		status.NextSchedule = *next
 	}
@@ -153,6 +155,17 @@ func ago(t time.Time) string {
 	return time.Since(t).Round(time.Second).String() + " ago"
 }
 
+// hours are seconds for people.
+func hours(seconds float64) string { return fmt.Sprintf("%.1f h", seconds/3600) }
+
+// within says when something is due.
+func within(seconds float64) string {
+	if seconds <= 0 {
+		return "now"
+	}
+	return "in " + hours(seconds)
+}
+
 // perSecond is a rate for people, empty for none.
 func perSecond(r float64) string {
 	switch {
@@ -181,6 +194,12 @@ func printCounts(w io.Writer, s web.Status) error {
 	for _, x := range s.Topics {
 		fmt.Fprintf(t, "%s\t%d\t%s\t%d\t%d\t%d\t%d\t%d\t%s\t%d\t%s\n", x.Topic, x.Partition, setting.Bytes(x.LogBytes).Rounded(), x.Committed, x.Lag, x.OpenObjects,
 			x.Objects, x.Records, ago(x.LandedUntil), x.Quarantined, oneLine(x.LastError))
+	}
+	if len(s.Retention) > 0 {
+		fmt.Fprintln(t, "\nTOPIC\tKAFKA KEEPS\tMAY DELETE WHAT HAS NOT LANDED")
+	}
+	for _, x := range s.Retention {
+		fmt.Fprintf(t, "%s\t%s\t%s\n", x.Topic, hours(x.Kept), within(time.Until(x.DeletedFrom).Seconds()))
 	}
 	if len(s.Serialize) > 0 {
 		fmt.Fprintln(t, "\nSERIALIZE\tRUNS\tFAILURES\tLAST RUN\tALL UNTIL\tLAST ERROR")

@@ -34,10 +34,10 @@ func (c *conversion) tables() bool {
 func (c *conversion) render(name, database string) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, `# Made by headwater import of a connector. What each key means: docs/land.md.
-# To go on where the connector has stopped: stop it, have kafka-consumer-groups describe the group %s, and set the same
-# offsets for the group %s before the first start. Without them everything that Kafka still has would land; where there are
-# objects of the connector, which do not say what they cover, landing stops instead and asks for the offsets.
-`, inComment("connect-"+cmp.Or(name, "NAME")), land.DefaultGroup)
+# To go on where the connector has stopped: stop it, and run headwater land adopt with this file and --from-group %s
+# before the first start. Without it everything that Kafka still has would land; where there are objects of the connector, which
+# do not say what they cover, landing stops instead.
+`, inComment("connect-"+cmp.Or(name, "NAME")))
 	for _, l := range c.lines {
 		if l.Verdict == land.Refused {
 			fmt.Fprintf(&b, "# Refused: %s: %s\n", inComment(l.Key), inComment(l.Why))

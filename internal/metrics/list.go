@@ -41,7 +41,13 @@ func all() []metric {
 		gauge("land_lag_records", "Offsets that are not committed as landed yet.", byPartition, ofTopics(always(func(x web.Topic) float64 { return float64(x.Lag) }))),
 		gauge("land_open_objects", "Raw objects that are being filled.", byPartition, ofTopics(always(func(x web.Topic) float64 { return float64(x.OpenObjects) }))),
 		gauge("land_until_timestamp_seconds", "All that the topic had then is landed.", byPartition, ofTopics(when(func(x web.Topic) time.Time { return x.LandedUntil }))),
+		gauge("land_deleted_from_timestamp_seconds", "From when on Kafka, by the topic's retention.ms, may delete the oldest record that has not landed; only of topics that have one. (x - time()) / 3600 are the hours that are left.", byTopic, func(s *web.Status, put func(float64, ...string)) {
+			for _, x := range s.Retention {
+				put(seconds(x.DeletedFrom), x.Topic)
+			}
+		}),
 		gauge("kafka_log_bytes", "Bytes of the topic's log on a broker's disk, if that is known.", byPartition, ofTopics(func(x web.Topic) (float64, bool) { return float64(x.LogBytes), x.LogBytes > 0 })),
+		gauge("land_lost_records", "Offsets that Kafka deleted before they were landed, from the first one to the start of the log.", byPartition, ofTopics(func(x web.Topic) (float64, bool) { return float64(x.LostTo - x.LostFrom), x.LostTo > 0 })),
 		gauge("land_stopped", "1 if a person has to do something before this Kafka partition lands again.", byPartition, ofTopics(always(func(x web.Topic) float64 { return oneIf(x.Stopped) }))),
 
 		counter("serialize_runs_total", "Runs that made tables of a day.", bySource, ofJobs(always(func(x web.Jobs) float64 { return float64(x.Runs) }))),

@@ -42,6 +42,7 @@ func gauge(name, help string, labels []string, read func(s *web.Status, put func
 var (
 	bySource    = []string{"source"}
 	byPartition = []string{"topic", "partition"}
+	byTopic     = []string{"topic"}
 	byTable     = []string{"table"}
 )
 

@@ -33,7 +33,8 @@ func full() web.Status {
 			{Name: "quiet", State: "waiting"},
 			{Name: "theirs", State: "external"},
 		},
-		Topics:    []web.Topic{{Topic: "orders_raw", Partition: 1, Lag: 4, OpenObjects: 1, Objects: 2, Records: 6, Bytes: 60, Quarantined: 1, Stopped: true, LandedUntil: at, LogBytes: 70}},
+		Retention: []web.Retention{{Topic: "orders_raw", Kept: 3600, DeletedFrom: at}},
+		Topics:    []web.Topic{{Topic: "orders_raw", Partition: 1, Lag: 4, OpenObjects: 1, Objects: 2, Records: 6, Bytes: 60, Quarantined: 1, Stopped: true, LostFrom: 2, LostTo: 5, LandedUntil: at, LogBytes: 70}},
 		Serialize: []web.Jobs{{Source: "orders", Runs: 2, Failures: 1, Seconds: 1.5, Rows: 5, Quarantined: 1, LastSuccess: at, TablesUntil: at, LastErrorAt: at}},
 		Tables:    []web.Table{{Name: "db.orders", Days: 1, Rows: 5, Bytes: 50, Columns: 4}},
 	}
@@ -64,6 +65,8 @@ func TestMetrics(t *testing.T) {
 		`headwater_collect_running{source="orders"} 1`, `headwater_collect_running{source="quiet"} 0`,
 		`headwater_collect_last_item_timestamp_seconds{source="orders"} 1.7832528005e+09`,
 		`headwater_land_lag_records{partition="1",topic="orders_raw"} 4`, `headwater_land_stopped{partition="1",topic="orders_raw"} 1`,
+		`headwater_land_deleted_from_timestamp_seconds{topic="orders_raw"} 1.7832528005e+09`,
+		`headwater_land_lost_records{partition="1",topic="orders_raw"} 3`,
 		`headwater_land_until_timestamp_seconds{partition="1",topic="orders_raw"} 1.7832528005e+09`, `headwater_kafka_log_bytes{partition="1",topic="orders_raw"} 70`,
 		`headwater_serialize_until_timestamp_seconds{source="orders"} 1.7832528005e+09`,
 		`headwater_serialize_seconds_total{source="orders"} 1.5`, `headwater_table_rows{table="db.orders"} 5`, "go_goroutines ", "process_cpu_seconds_total ",

@@ -46,6 +46,8 @@ type Status struct {
 	FreeBytes int64 `json:"free_bytes,omitempty"`
 	// Serialize is what was made of each source since the process started, by name.
 	Serialize []Jobs `json:"serialize,omitempty"`
+	// Retention has the topics with records that have not landed and that Kafka deletes in time, by name.
+	Retention []Retention `json:"retention,omitempty"`
 	// NextSchedule is when serialize.schedule is due next.
 	NextSchedule time.Time `json:"next_schedule,omitzero"`
 }
@@ -116,9 +118,21 @@ type Topic struct {
 	LandedUntil time.Time `json:"landed_until,omitzero"`
 	// LogBytes is the size of the log on a broker's disk.
 	LogBytes int64 `json:"log_bytes,omitempty"`
+	// LostFrom to LostTo, which is excluded, are the offsets that Kafka deleted before they were landed, if LostTo is not 0.
+	LostFrom int64 `json:"lost_from,omitempty"`
+	LostTo   int64 `json:"lost_to,omitempty"`
 	// Stopped says that a person has to do what LastError says.
 	Stopped   bool   `json:"stopped,omitempty"`
 	LastError string `json:"last_error,omitempty"`
+}
+
+// Retention is when Kafka deletes what has not landed of a topic.
+type Retention struct {
+	Topic string `json:"topic"`
+	// Kept is for how many seconds the topic keeps records at least.
+	Kept float64 `json:"kept_seconds"`
+	// DeletedFrom is from when on Kafka may delete the oldest record that has not landed. It deletes whole segments, when their newest record is old enough.
+	DeletedFrom time.Time `json:"deleted_from"`
 }
 
 // Table is what the catalog has of a table.

@@ -140,7 +140,7 @@ type Result struct {
 	Signal syscall.Signal
 }
 
-// Run runs a subcommand on the pipeline to its end: `headwater command FILE args`. It is killed after two minutes.
+// Run runs a subcommand, of one word or two, on the pipeline to its end: `headwater command FILE args`. It is killed after two minutes.
 func (p Pipeline) Run(t testing.TB, env []string, command string, args ...string) Result {
 	t.Helper()
 	proc := p.Start(t, env, command, args...)
@@ -180,7 +180,7 @@ func (c *Process) Stderr() string { return c.stderr.String() }
 func (p Pipeline) Start(t testing.TB, env []string, command string, args ...string) *Process {
 	t.Helper()
 	proc := &Process{ended: make(chan struct{})}
-	proc.Cmd = exec.Command(p.Bin, append([]string{command, p.File}, args...)...)
+	proc.Cmd = exec.Command(p.Bin, append(append(strings.Fields(command), p.File), args...)...)
 	proc.Cmd.Env = append(os.Environ(), env...)
 	proc.Cmd.Stdout, proc.Cmd.Stderr = &proc.stdout, &proc.stderr
 	if err := proc.Cmd.Start(); err != nil {

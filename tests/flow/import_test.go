@@ -77,13 +77,15 @@ func TestImportTakesOver(t *testing.T) {
 		}
 		p.Write(t, key, []byte(zipped(t, strings.Join(all, "\n")+"\n")))
 	}
-	setOffset := func(offset int64) {
+	setOffset := func(group string, offset int64) {
+		t.Helper()
 		offsets := kadm.Offsets{}
 		offsets.AddOffset("clicks", 0, offset, -1)
-		if err := admin.CommitAllOffsets(t.Context(), "headwater-land", offsets); err != nil {
+		if err := admin.CommitAllOffsets(t.Context(), group, offsets); err != nil {
 			t.Fatal(err)
 		}
 	}
+	const group = "connect-clicks-s3"
 	before := landedLines(t, p)
 	refuses := func(when string) {
 		t.Helper()
@@ -94,13 +96,32 @@ func TestImportTakesOver(t *testing.T) {
 			t.Errorf("%s it has landed:\n%s", when, diff)
 		}
 	}
-	refuses("without offsets")
-	setOffset(4)
-	refuses("with an object beyond the offset")
-	// The object that the connector has not committed is taken away, and its records land again.
-	if err := os.Remove(filepath.Join(p.Dir, of("FR", 4))); err != nil {
-		t.Fatal(err)
+	adopt := func(want int, says string, args ...string) {
+		t.Helper()
+		got := p.Run(t, env, "land adopt", append([]string{"--from-group", group}, args...)...)
+		if said := got.Stdout + got.Stderr; got.Code != want || !strings.Contains(said, says) {
+			t.Errorf("it ended with %d, want %d, and does not say %q:\n%s", got.Code, want, says, said)
+		}
 	}
+	refuses("without offsets")
+	adopt(2, "no offset of topic clicks partition 0")
+	setOffset(group, 4)
+	for _, group := range []string{group, "headwater-land"} {
+		leave := joined(t, broker.Addr, group)
+		adopt(2, "group "+group+" has members: a member of")
+		leave()
+	}
+	setOffset(group, 12)
+	adopt(2, "which has 0 to 11")
+	setOffset(group, 4)
+	adopt(0, "Nothing was changed.", "--dry-run")
+	if diff := cmp.Diff(before, landedLines(t, p)); diff != "" {
+		t.Errorf("to show what would be done has done:\n%s", diff)
+	}
+	refuses("before it is taken over")
+	// The object that the connector has not committed is moved away, and its records land again.
+	adopt(0, "to move: topics/clicks/user.country=FR/clicks+0+0000000004.json.gz")
+	adopt(0, "Group headwater-land goes on from here.")
 	for range 2 {
 		p.Run(t, env, "run", "--once").Must(t)
 		var all []string
@@ -117,13 +138,49 @@ func TestImportTakesOver(t *testing.T) {
 	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(landedLines(t, p)))); diff != "" {
 		t.Error(diff)
 	}
+	if _, err := os.Stat(filepath.Join(p.Dir, strings.Replace(of("FR", 4), "raw/", "raw/_superseded/", 1))); err != nil {
+		t.Error(err)
+	}
+	leave := joined(t, broker.Addr, group)
+	if got := p.Run(t, env, "land release", "--to-group", group); got.Code != 2 || !strings.Contains(got.Stderr, "has members") {
+		t.Errorf("with a member in the connector's group it ended with %d: %s", got.Code, got.Stderr)
+	}
+	leave()
+	p.Run(t, env, "land release", "--to-group", group).Must(t)
+	theirs, err := admin.FetchOffsets(t.Context(), group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if at, _ := theirs.Lookup("clicks", 0); at.At != 11 || at.Metadata != "" {
+		t.Errorf("the connector goes on at %+v, want 11", at)
+	}
+	// A start by mistake finds out from the objects what has landed.
+	before = landedLines(t, p)
+	p.Run(t, env, "run", "--once").Must(t)
+	if diff := cmp.Diff(before, landedLines(t, p)); diff != "" {
+		t.Error(diff)
+	}
 }
 
-// landedLines are the lines of each object in the folder raw.
+// joined is a member of a group of either protocol until leave is called.
+func joined(t *testing.T, broker, group string) (leave func()) {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.ConsumerGroup(group), kgo.ConsumeTopics("clicks"), kgo.DisableAutoCommit(), kgo.ClientID("a member of "+group))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	if cl.PollFetches(t.Context()).Empty() {
+		t.Fatal("the member reads nothing")
+	}
+	return cl.Close
+}
+
+// landedLines are the lines of each object in the folder raw/topics.
 func landedLines(t *testing.T, p binary.Pipeline) map[string][]string {
 	t.Helper()
 	all := map[string][]string{}
-	err := filepath.WalkDir(filepath.Join(p.Dir, "raw"), func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(filepath.Join(p.Dir, "raw", "topics"), func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, ".json.gz") {
 			return err
 		}
