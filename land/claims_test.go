@@ -16,8 +16,12 @@ func TestClaims(t *testing.T) {
 	}
 	claims := 0
 	for row := range strings.Lines(string(page)) {
-		cells := strings.Split(strings.Trim(row, "|\n "), " | ")
-		if len(cells) != 4 || cells[0] == "" {
+		if !strings.HasPrefix(row, "| ") || strings.HasPrefix(row, "| |") {
+			continue
+		}
+		cells := strings.Split(strings.Trim(row, "|\n"), "|")
+		if len(cells) != 4 {
+			t.Errorf("%d cells, want 4: %s", len(cells), row)
 			continue
 		}
 		claims++
