@@ -73,7 +73,7 @@ var ours = map[string][]string{
 
 	"internal/config":    {"collect", "envelope", "internal/setting", "kafka", "land", "query", "serialize", "table", "table/hive"},
 	"internal/look":      {"collect", "collect/file", "collect/websocket", "envelope", "internal/config", "internal/setting", "schema", "serialize"},
-	"internal/connector": {"kafka", "land"},
+	"internal/connector": {"kafka", "lake/s3", "land"},
 	"internal/builtin":   {"collect", "collect/amqp", "collect/file", "collect/ftp", "collect/kafka", "collect/mqtt", "collect/nats", "collect/pubsub", "collect/push", "collect/redis", "collect/rest", "collect/sftp", "collect/sqs", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
 	"internal/arch":      {},
 	"cmd/headwater":      {"*"},
@@ -117,7 +117,7 @@ var theirs = map[string][]string{
 	"github.com/redis/go-redis/v9":            {"collect/redis"},
 	"github.com/itchyny/gojq":                 {"collect/rest"},
 	"golang.org/x/time":                       {"collect/rest", "collect/websocket"},
-	"github.com/aws/aws-sdk-go-v2/aws":        {"collect/rest", "collect/sqs", "lake/s3"},
+	"github.com/aws/aws-sdk-go-v2/aws":        {"collect/rest", "collect/sqs", "lake/s3", "tests/interop/fixture"},
 }
 
 // apart are packages that never import each other, in tests neither: what joins them is bytes in Kafka and objects in the lake.

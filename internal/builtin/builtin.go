@@ -3,6 +3,7 @@ package builtin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -114,12 +115,19 @@ func OpenStore(ctx context.Context, location string) (Store, error) {
 // Remote says that the location is not a folder of this machine.
 func Remote(location string) bool { return strings.HasPrefix(location, "s3://") }
 
-// Trust finds out whether the store keeps the contract of lake.Store where a store that looks alike may not, by writing to it.
-func Trust(ctx context.Context, s Store) error {
-	if s, ok := s.(*s3.Store); ok {
-		return s.Probe(ctx)
+// Trust finds out whether the store keeps the contract of lake.Store where a store that looks alike may not, by writing to it. With bestEffort
+// one that overwrites what it should refuse is no error: from then on it looks at what is there before it writes, and trusted is false.
+func Trust(ctx context.Context, s Store, bestEffort bool) (trusted bool, err error) {
+	bucket, ok := s.(*s3.Store)
+	if !ok {
+		return true, nil
 	}
-	return nil
+	err = bucket.Probe(ctx)
+	if bestEffort && errors.Is(err, s3.ErrUnconditional) {
+		bucket.LookFirst()
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // Location is the location as the readers of tables in a Hive Metastore spell it.

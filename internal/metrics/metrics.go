@@ -43,6 +43,7 @@ var (
 	bySource    = []string{"source"}
 	byPartition = []string{"topic", "partition"}
 	byTable     = []string{"table"}
+	byLayer     = []string{"layer"}
 )
 
 // external is the state of a source that nothing is collected of: it would look as if it stood still.

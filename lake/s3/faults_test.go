@@ -2,6 +2,7 @@ package s3
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -33,7 +34,7 @@ type fault struct {
 	code    string
 	stalled bool
 	cut     int
-	// then is done before a connection is cut.
+	// then is done before the client can see the end.
 	then func()
 	met  *atomic.Int32 // how many requests it was done to
 }
@@ -82,6 +83,9 @@ func behind(t *testing.T, f *fault, before func(lake.Store)) (faulty *Store, pla
 		case f.stalled:
 			<-ended
 		case f.status != 0:
+			if f.then != nil {
+				f.then()
+			}
 			w.WriteHeader(f.status)
 			fmt.Fprintf(w, "<Error><Code>%s</Code></Error>", f.code)
 		default:
@@ -102,7 +106,7 @@ func behind(t *testing.T, f *fault, before func(lake.Store)) (faulty *Store, pla
 				_ = buf.Flush()
 			}
 			if f.then != nil {
-				f.then() // before the client can see the end
+				f.then()
 			}
 			_ = conn.Close()
 		}
@@ -125,12 +129,14 @@ func TestLostAnswers(t *testing.T) {
 		fault fault
 		data  []byte
 	}{
-		"one part":         {fault{on: method("PUT"), times: 1, lost: true}, []byte("x")},
-		"a part":           {fault{on: method("PUT"), times: 2, lost: true}, large},
-		"the beginning":    {fault{on: beginning, times: 1, lost: true}, large},
-		"the end":          {fault{on: completing, times: 1, lost: true}, large},
-		"refused at first": {fault{on: method("PUT"), times: 3, status: 503, code: "SlowDown"}, []byte("x")},
-		"an error inside":  {fault{on: completing, times: 2, status: 500, code: "InternalError"}, large},
+		"one part":             {fault{on: method("PUT"), times: 1, lost: true}, []byte("x")},
+		"a part":               {fault{on: method("PUT"), times: 2, lost: true}, large},
+		"the beginning":        {fault{on: beginning, times: 1, lost: true}, large},
+		"the end":              {fault{on: completing, times: 1, lost: true}, large},
+		"refused at first":     {fault{on: method("PUT"), times: 3, status: 503, code: "SlowDown"}, []byte("x")},
+		"disturbed":            {fault{on: method("PUT"), times: 2, status: 409, code: "ConditionalRequestConflict"}, []byte("x")},
+		"disturbed at the end": {fault{on: completing, times: 2, status: 409, code: "ConditionalRequestConflict"}, large},
+		"an error inside":      {fault{on: completing, times: 2, status: 500, code: "InternalError"}, large},
 	} {
 		for _, replacing := range []bool{false, true} {
 			t.Run(fmt.Sprint(name, ", replacing ", replacing), func(t *testing.T) {
@@ -179,14 +185,16 @@ func TestFaults(t *testing.T) {
 		class retry.Class
 		says  string
 	}{
-		"busy for ever":      {fault{on: method("PUT"), times: 1 << 20, status: 503, code: "SlowDown"}, []byte("x"), retry.Transient, "SlowDown"},
-		"busy with parts":    {fault{on: method("PUT"), times: 1 << 20, status: 503, code: "SlowDown"}, large, retry.Transient, "sending part"},
-		"stalled":            {fault{on: method("PUT"), times: 1 << 20, stalled: true}, []byte("x"), retry.Transient, "i/o timeout"},
-		"no rights":          {fault{on: method("PUT"), times: 1, status: 403, code: "AccessDenied"}, []byte("x"), retry.Permanent, "check the credentials"},
-		"no rights to begin": {fault{on: beginning, times: 1, status: 403, code: "AccessDenied"}, large, retry.Permanent, "check the credentials"},
-		"no bucket":          {fault{on: method("PUT"), times: 1, status: 404, code: "NoSuchBucket"}, []byte("x"), retry.Permanent, "create it"},
-		"nonsense":           {fault{on: method("PUT"), times: 1, status: 400, code: "InvalidRequest"}, []byte("x"), retry.Permanent, "InvalidRequest"},
-		"a lost upload":      {fault{on: completing, times: 1, status: 404, code: "NoSuchUpload"}, large, retry.Transient, "NoSuchUpload"},
+		"busy for ever":               {fault{on: method("PUT"), times: 1 << 20, status: 503, code: "SlowDown"}, []byte("x"), retry.Transient, "SlowDown"},
+		"busy with parts":             {fault{on: method("PUT"), times: 1 << 20, status: 503, code: "SlowDown"}, large, retry.Transient, "sending part"},
+		"stalled":                     {fault{on: method("PUT"), times: 1 << 20, stalled: true}, []byte("x"), retry.Transient, "i/o timeout"},
+		"no rights":                   {fault{on: method("PUT"), times: 1, status: 403, code: "AccessDenied"}, []byte("x"), retry.Permanent, "check the credentials"},
+		"no rights to begin":          {fault{on: beginning, times: 1, status: 403, code: "AccessDenied"}, large, retry.Permanent, "check the credentials"},
+		"no bucket":                   {fault{on: method("PUT"), times: 1, status: 404, code: "NoSuchBucket"}, []byte("x"), retry.Permanent, "create it"},
+		"nonsense":                    {fault{on: method("PUT"), times: 1, status: 400, code: "InvalidRequest"}, []byte("x"), retry.Permanent, "InvalidRequest"},
+		"always disturbed":            {fault{on: method("PUT"), times: 1 << 20, status: 409, code: "ConditionalRequestConflict"}, []byte("x"), retry.Transient, "another write of the key is under way"},
+		"always disturbed at the end": {fault{on: completing, times: 1 << 20, status: 409, code: "ConditionalRequestConflict"}, large, retry.Transient, "another write of the key is under way"},
+		"a lost upload":               {fault{on: completing, times: 1, status: 404, code: "NoSuchUpload"}, large, retry.Transient, "NoSuchUpload"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -206,6 +214,37 @@ func TestFaults(t *testing.T) {
 				t.Errorf("%d of %d bodies came back", len(faulty.bodies), bodies)
 			}
 		})
+	}
+}
+
+// TestDisturbed: what disturbed a write was another's, whose object is there now.
+func TestDisturbed(t *testing.T) {
+	for name, size := range map[string]int{"one part": 1, "two parts": partSize + 1} {
+		for _, status := range []int{http.StatusConflict, http.StatusPreconditionFailed} {
+			t.Run(fmt.Sprint(name, ", ", status), func(t *testing.T) {
+				t.Parallel()
+				on := completing
+				if size == 1 {
+					on = method("PUT")
+				}
+				f := &fault{on: on, times: 1, status: status}
+				faulty, plain := behind(t, f, nil)
+				f.then = func() {
+					if _, err := plain.Put(context.Background(), "d/k", strings.NewReader("theirs"), lake.Condition{IfAbsent: true}); err != nil {
+						t.Error(err)
+					}
+				}
+				if _, err := faulty.Put(t.Context(), "d/k", bytes.NewReader(make([]byte, size)), lake.Condition{IfAbsent: true}); !errors.Is(err, lake.ErrExists) {
+					t.Errorf("got %v", err)
+				}
+				if o, err := plain.Stat(t.Context(), "d/k"); err != nil || o.Size != 6 {
+					t.Errorf("%+v is there, %v", o, err)
+				}
+				if n, err := plain.(*Store).sweep(t.Context(), 0); err != nil || n != 0 {
+					t.Errorf("%d uploads were left, %v", n, err)
+				}
+			})
+		}
 	}
 }
 
@@ -373,27 +412,5 @@ func TestPrefix(t *testing.T) {
 	slices.Sort(got)
 	if !slices.Equal(got, []string{"d/k", "team/lake/d/k"}) {
 		t.Errorf("listed %q", got)
-	}
-}
-
-func TestURL(t *testing.T) {
-	for text, want := range map[string]string{
-		"s3://b": "",
-		"s3://b/a/p/?region=eu-west-1&profile=ingest": "",
-		"s3://b?endpoint=https://minio.example:9000":  "",
-		"s3:///p":                          "must be as s3://bucket",
-		"s3://key:secret@b":                "must be as s3://bucket",
-		"https://b":                        "must be as s3://bucket",
-		"s3://b/a//b":                      "prefix",
-		"s3://b?regoin=x":                  "takes region, endpoint and profile",
-		"s3://b?region=":                   "takes region, endpoint and profile",
-		"s3://b?region=a&region=b":         "takes region, endpoint and profile",
-		"s3://b?endpoint=minio:9000":       "endpoint that is no address",
-		"s3://b?endpoint=http://u:p@minio": "endpoint that is no address",
-	} {
-		err := CheckURL(text)
-		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v", text, err)
-		}
 	}
 }
