@@ -28,6 +28,7 @@ var ours = map[string][]string{
 	"internal/schedule": {},
 	"internal/setting":  {},
 	"internal/trust":    {"internal/retry"},
+	"internal/stall":    {},
 	"internal/state":    {},
 	"internal/web":      {},
 	"internal/metrics":  {"internal/web"},
@@ -35,7 +36,8 @@ var ours = map[string][]string{
 	"lake":           {},
 	"lake/file":      {"internal/crash", "internal/retry", "lake"},
 	"lake/mem":       {"lake"},
-	"lake/s3":        {"internal/retry", "lake"},
+	"lake/gcs":       {"internal/retry", "internal/stall", "lake"},
+	"lake/s3":        {"internal/retry", "internal/stall", "lake"},
 	"lake/lakefault": {"internal/retry", "lake"},
 	"lake/laketest":  {"lake"},
 
@@ -74,7 +76,7 @@ var ours = map[string][]string{
 	"internal/config":    {"collect", "envelope", "internal/setting", "kafka", "land", "query", "serialize", "table", "table/hive"},
 	"internal/look":      {"collect", "collect/file", "collect/websocket", "envelope", "internal/config", "internal/setting", "schema", "serialize"},
 	"internal/connector": {"kafka", "lake/s3", "land"},
-	"internal/builtin":   {"collect", "collect/amqp", "collect/file", "collect/ftp", "collect/kafka", "collect/mqtt", "collect/nats", "collect/pubsub", "collect/push", "collect/redis", "collect/rest", "collect/sftp", "collect/sqs", "collect/websocket", "internal/config", "lake", "lake/file", "lake/s3"},
+	"internal/builtin":   {"collect", "collect/amqp", "collect/file", "collect/ftp", "collect/kafka", "collect/mqtt", "collect/nats", "collect/pubsub", "collect/push", "collect/redis", "collect/rest", "collect/sftp", "collect/sqs", "collect/websocket", "internal/config", "lake", "lake/file", "lake/gcs", "lake/s3"},
 	"internal/arch":      {},
 	"cmd/headwater":      {"*"},
 
@@ -86,7 +88,7 @@ var ours = map[string][]string{
 // theirs has, for every module or package of others, our packages that may import it; the longest prefix counts. "*" is all.
 var theirs = map[string][]string{
 	"cloud.google.com/go/pubsub":              {"collect/pubsub"},
-	"google.golang.org/api":                   {"collect/pubsub"},
+	"google.golang.org/api":                   {"collect/pubsub", "lake/gcs"},
 	"google.golang.org/genproto":              {"collect/pubsub"},
 	"google.golang.org/grpc":                  {"collect/pubsub"},
 	"github.com/apache/arrow-go":              {"serialize", "table", "table/tabletest"},

@@ -25,6 +25,7 @@ import (
 	"headwater/internal/config"
 	"headwater/lake"
 	lakefile "headwater/lake/file"
+	"headwater/lake/gcs"
 	"headwater/lake/s3"
 )
 
@@ -84,6 +85,7 @@ func Sources() *config.Registry {
 		c.Only(env.Look)
 		return websocket.New(c, env.Base, env.Logger), nil
 	})
+	r.AddLake("gs", gcs.CheckURL)
 	r.AddLake("s3", s3.CheckURL)
 	return &r
 }
@@ -105,6 +107,13 @@ func OpenStore(ctx context.Context, location string) (Store, error) {
 		}
 		return s, nil
 	}
+	if strings.HasPrefix(location, "gs://") {
+		s, err := gcs.Open(ctx, location)
+		if err != nil {
+			return nil, err
+		}
+		return s, nil
+	}
 	s, err := s3.Open(ctx, location)
 	if err != nil {
 		return nil, err
@@ -113,17 +122,17 @@ func OpenStore(ctx context.Context, location string) (Store, error) {
 }
 
 // Remote says that the location is not a folder of this machine.
-func Remote(location string) bool { return strings.HasPrefix(location, "s3://") }
+func Remote(location string) bool { return strings.Contains(location, "://") }
 
 // Trust finds out whether the store keeps the contract of lake.Store where a store that looks alike may not, by writing to it. With bestEffort
 // one that overwrites what it should refuse is no error: from then on it looks at what is there before it writes, and trusted is false.
 func Trust(ctx context.Context, s Store, bestEffort bool) (trusted bool, err error) {
-	bucket, ok := s.(*s3.Store)
+	probed, ok := s.(interface{ Probe(context.Context) error })
 	if !ok {
 		return true, nil
 	}
-	err = bucket.Probe(ctx)
-	if bestEffort && errors.Is(err, s3.ErrUnconditional) {
+	err = probed.Probe(ctx)
+	if bucket, is := s.(*s3.Store); is && bestEffort && errors.Is(err, s3.ErrUnconditional) {
 		bucket.LookFirst()
 		return false, nil
 	}
@@ -139,5 +148,9 @@ func Location(location, s3Scheme string) string {
 	if err != nil {
 		panic(fmt.Errorf("a location that was checked: %w", err))
 	}
-	return s3Scheme + "://" + u.Host + strings.TrimSuffix(u.Path, "/")
+	scheme := u.Scheme
+	if scheme == "s3" {
+		scheme = s3Scheme
+	}
+	return scheme + "://" + u.Host + strings.TrimSuffix(u.Path, "/")
 }

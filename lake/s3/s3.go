@@ -18,7 +18,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -34,12 +33,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go/middleware"
 
+	"headwater/internal/stall"
 	"headwater/lake"
 )
 
 const (
-	// stall is how long a connection may give and take nothing.
-	stall = time.Minute
+	// patience is how long a connection may give and take nothing.
+	patience = time.Minute
 	// tries of a request, by the SDK, for what may pass: 5xx, throttling, broken connections.
 	tries = 5
 	// writeKey is the metadata that tells our write from another's.
@@ -63,14 +63,14 @@ var (
 )
 
 // Open makes a store of a URL, see CheckURL, and asks nobody: what is wrong there is the first call's error.
-func Open(ctx context.Context, text string) (*Store, error) { return open(ctx, text, stall) }
+func Open(ctx context.Context, text string) (*Store, error) { return open(ctx, text, patience) }
 
-func open(ctx context.Context, text string, stall time.Duration) (*Store, error) {
+func open(ctx context.Context, text string, patience time.Duration) (*Store, error) {
 	l, err := parseURL(text)
 	if err != nil {
 		return nil, fmt.Errorf("the lake's URL %w", err)
 	}
-	options := []func(*config.LoadOptions) error{config.WithHTTPClient(client(stall)), config.WithRetryMaxAttempts(tries)}
+	options := []func(*config.LoadOptions) error{config.WithHTTPClient(client(patience)), config.WithRetryMaxAttempts(tries)}
 	if l.region != "" {
 		options = append(options, config.WithRegion(l.region))
 	} else if l.endpoint != "" {
@@ -98,38 +98,11 @@ func open(ctx context.Context, text string, stall time.Duration) (*Store, error)
 }
 
 // client gives up connections on which nothing moves.
-func client(stall time.Duration) *awshttp.BuildableClient {
+func client(patience time.Duration) *awshttp.BuildableClient {
 	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
-		dial := (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
-		t.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-			conn, err := dial(ctx, network, addr)
-			if err != nil {
-				return nil, err
-			}
-			return moving{conn, stall}, nil
-		}
+		t.DialContext = stall.Dial(patience)
 		t.MaxIdleConnsPerHost = 64
 	})
-}
-
-// moving is a connection of which each read and write has to move something before stall is over.
-type moving struct {
-	net.Conn
-	stall time.Duration
-}
-
-func (m moving) Read(p []byte) (int, error) {
-	if err := m.SetReadDeadline(time.Now().Add(m.stall)); err != nil {
-		return 0, err
-	}
-	return m.Conn.Read(p)
-}
-
-func (m moving) Write(p []byte) (int, error) {
-	if err := m.SetWriteDeadline(time.Now().Add(m.stall)); err != nil {
-		return 0, err
-	}
-	return m.Conn.Write(p)
 }
 
 func (s *Store) key(key string) *string { return aws.String(s.prefix + key) }
