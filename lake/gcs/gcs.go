@@ -51,7 +51,7 @@ const (
 
 // Store is a lake.Store in a bucket.
 type Store struct {
-	objects *storage.ObjectsService
+	service *storage.Service
 	location
 }
 
@@ -134,7 +134,7 @@ func open(ctx context.Context, text string, patience time.Duration) (*Store, err
 		}
 		service.BasePath = strings.TrimSuffix(host, "/") + "/storage/v1/"
 	}
-	return &Store{objects: service.Objects, location: l}, nil
+	return &Store{service: service, location: l}, nil
 }
 
 // try makes a call until it succeeds, or fails for good.
@@ -185,8 +185,9 @@ func fail(ctx context.Context, verb, key string, err error) error {
 		return fmt.Errorf("%s %s: %w", verb, key, c)
 	}
 	switch status := statusOf(err); {
+	case errors.Is(err, errNoBucket):
 	case noBucket(err):
-		err = retry.Stop(fmt.Errorf("the bucket does not exist, create it: %w", err))
+		err = ofBucket(err)
 	case status == http.StatusNotFound:
 		err = lake.ErrNotExist
 	case (status == http.StatusForbidden && !throttled(err)) || status == http.StatusUnauthorized:
@@ -203,6 +204,16 @@ func noBucket(err error) bool {
 	return ok && e.Code == http.StatusNotFound && strings.Contains(strings.ToLower(e.Message+e.Body), "bucket does not exist")
 }
 
+var errNoBucket = retry.Stop(errors.New("the bucket does not exist, create it"))
+
+// ofBucket is an error of a call that no missing object can have been the cause of.
+func ofBucket(err error) error {
+	if statusOf(err) == http.StatusNotFound {
+		return fmt.Errorf("%w: %w", errNoBucket, err)
+	}
+	return err
+}
+
 // Stat implements lake.Store.
 func (s *Store) Stat(ctx context.Context, key string) (lake.Object, error) {
 	if err := lake.CheckKey(key); err != nil {
@@ -217,7 +228,9 @@ func (s *Store) Stat(ctx context.Context, key string) (lake.Object, error) {
 
 // head is the object and the number of the write that made it.
 func (s *Store) head(ctx context.Context, key string) (lake.Object, string, error) {
-	entry, err := try(ctx, func() (*storage.Object, error) { return s.objects.Get(s.bucket, s.prefix+key).Context(ctx).Do() })
+	entry, err := try(ctx, func() (*storage.Object, error) {
+		return s.service.Objects.Get(s.bucket, s.prefix+key).Context(ctx).Do()
+	})
 	if err != nil {
 		return lake.Object{}, "", err
 	}
@@ -241,14 +254,14 @@ func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[lake.O
 	return func(yield func(lake.Object, error) bool) {
 		for token := ""; ; {
 			page, err := try(ctx, func() (*storage.Objects, error) {
-				call := s.objects.List(s.bucket).Prefix(s.prefix + prefix).PageToken(token).Context(ctx)
+				call := s.service.Objects.List(s.bucket).Prefix(s.prefix + prefix).PageToken(token).Context(ctx)
 				if after != "" {
 					call.StartOffset(s.prefix + after)
 				}
 				return call.Do()
 			})
 			if err != nil {
-				yield(lake.Object{}, fail(ctx, "listing objects below", strconv.Quote(prefix), err))
+				yield(lake.Object{}, fail(ctx, "listing objects below", strconv.Quote(prefix), ofBucket(err)))
 				return
 			}
 			for _, entry := range page.Items {
@@ -282,7 +295,7 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 	n := 0
 	_, err := try(ctx, func() (struct{}, error) {
 		n++
-		err := s.objects.Delete(s.bucket, s.prefix+key).Context(ctx).Do()
+		err := s.service.Objects.Delete(s.bucket, s.prefix+key).Context(ctx).Do()
 		if n > 1 && statusOf(err) == http.StatusNotFound && !noBucket(err) {
 			err = nil
 		}

@@ -48,7 +48,7 @@ func (s *Store) get(ctx context.Context, key string, offset, n int64) (io.ReadCl
 // download begins to read a range of a generation of an object; 0 is the one that is there.
 func (s *Store) download(ctx context.Context, key string, generation int64, byteRange string) (*http.Response, error) {
 	return try(ctx, func() (*http.Response, error) {
-		call := s.objects.Get(s.bucket, s.prefix+key).Context(ctx)
+		call := s.service.Objects.Get(s.bucket, s.prefix+key).Context(ctx)
 		if generation != 0 {
 			call.Generation(generation)
 		}

@@ -42,7 +42,7 @@ func (s *Store) put(ctx context.Context, key string, body io.ReadSeeker, cond la
 			return lake.Object{}, fmt.Errorf("going back to the start of its body: %w", err)
 		}
 		whole := &reading{Reader: body}
-		call := s.objects.Insert(s.bucket, &storage.Object{Name: s.prefix + key, StorageClass: s.class, Metadata: map[string]string{writeKey: id}}).
+		call := s.service.Objects.Insert(s.bucket, &storage.Object{Name: s.prefix + key, StorageClass: s.class, Metadata: map[string]string{writeKey: id}}).
 			Media(whole, googleapi.ChunkSize(chunkSize), googleapi.ContentType("application/octet-stream")).Context(ctx)
 		if s.kmsKey != "" {
 			call.KmsKeyName(s.kmsKey)
@@ -63,9 +63,8 @@ func (s *Store) put(ctx context.Context, key string, body io.ReadSeeker, cond la
 
 // settle finds out what a refused write means: it may be our own object, of a try whose answer was lost, that is in the way.
 func (s *Store) settle(ctx context.Context, key, id string, cond lake.Condition, err error) (lake.Object, error) {
-	absent := statusOf(err) == http.StatusNotFound && cond.IfVersion != "" && !noBucket(err)
-	if statusOf(err) != http.StatusPreconditionFailed && !absent {
-		return lake.Object{}, err
+	if statusOf(err) != http.StatusPreconditionFailed {
+		return lake.Object{}, ofBucket(err)
 	}
 	o, writer, herr := s.head(ctx, key)
 	switch {

@@ -76,7 +76,7 @@ func TestNotImplemented(t *testing.T) {
 	for _, header := range []string{"If-None-Match", "If-Match"} {
 		t.Run(header, func(t *testing.T) {
 			on := func(r *http.Request) bool { return r.Method == http.MethodPut && r.Header.Get(header) != "" }
-			faulty, _ := behind(t, &fault{on: on, times: 1 << 20, status: http.StatusNotImplemented, code: "NotImplemented"}, nil)
+			faulty, _ := behind(t, new(failing(on, 1<<20, http.StatusNotImplemented, "NotImplemented")), nil)
 			if err := faulty.Probe(t.Context()); !errors.Is(err, ErrUnconditional) || !strings.Contains(err.Error(), "NotImplemented") {
 				t.Fatalf("the probe said %v", err)
 			}

@@ -168,7 +168,7 @@ func TestURL(t *testing.T) {
 
 // TestNotTagged: an object whose tags were refused is not there without them.
 func TestNotTagged(t *testing.T) {
-	f := &fault{on: func(r *http.Request) bool { return r.Header.Get("X-Amz-Tagging") != "" }, times: 1 << 20, status: 403, code: "AccessDenied"}
+	f := new(failing(func(r *http.Request) bool { return r.Header.Get("X-Amz-Tagging") != "" }, 1<<20, 403, "AccessDenied"))
 	faulty, plain := behind(t, f, nil)
 	_, err := faulty.PutTagged(t.Context(), "k", strings.NewReader("x"), lake.Condition{IfAbsent: true}, map[string]string{"a": "b"})
 	if err == nil || retry.Classify(err) != retry.Permanent || !strings.Contains(err.Error(), "check the credentials and the rights") {
