@@ -163,3 +163,62 @@ func TestURL(t *testing.T) {
 		}
 	}
 }
+
+// torn is a body that breaks at its end.
+type torn struct{ *bytes.Reader }
+
+var errTorn = errors.New("the disk of the body broke")
+
+func (t torn) Read(p []byte) (int, error) {
+	n, err := t.Reader.Read(p)
+	if errors.Is(err, io.EOF) {
+		err = errTorn
+	}
+	return n, err
+}
+
+// TestUploads: what is larger than a chunk keeps to the same duties, and goes on over chunks whose answers are lost.
+func TestUploads(t *testing.T) {
+	server := serve(t)
+	data := make([]byte, chunkSize+1000)
+	for i := range data {
+		data[i] = byte(i * 7)
+	}
+	chunk := func(r *http.Request) bool { return r.URL.Query().Has("upload_id") }
+	for name, fault := range map[string]fixture.HTTPFault{
+		"nothing":     {On: chunk},
+		"beginning":   {On: func(r *http.Request) bool { return r.URL.Query().Get("uploadType") == "resumable" && !chunk(r) }, Times: 2},
+		"busy chunks": {On: chunk, Times: 2, Status: 503},
+		"lost chunks": {On: chunk, Times: 1},
+	} {
+		faulty, plain := behind(t, server, strings.ReplaceAll(name, " ", "-"), &fault)
+		if _, err := faulty.Put(t.Context(), "torn", torn{bytes.NewReader(data)}, lake.Condition{IfAbsent: true}); !errors.Is(err, errTorn) {
+			t.Errorf("%s: a torn body: %v", name, err)
+		}
+		o, err := faulty.Put(t.Context(), "k", bytes.NewReader(data), lake.Condition{IfAbsent: true})
+		if err != nil || fault.Met() != fault.Times {
+			t.Errorf("%s: %v after %d of %d faults", name, err, fault.Met(), fault.Times)
+			continue
+		}
+		r, got, err := plain.Get(t.Context(), "k", 0, -1)
+		if err != nil || got.Version != o.Version || got.Size != int64(len(data)) {
+			t.Fatalf("%s: %+v is there, put %+v: %v", name, got, o, err)
+		}
+		if read, err := io.ReadAll(r); err != nil || !bytes.Equal(read, data) {
+			t.Errorf("%s: %d bytes of %d are there, %v", name, len(read), len(data), err)
+		}
+		_ = r.Close()
+		if _, err := faulty.Put(t.Context(), "k", bytes.NewReader(data), lake.Condition{IfAbsent: true}); !errors.Is(err, lake.ErrExists) {
+			t.Errorf("%s: again: %v", name, err)
+		}
+		if _, err := faulty.Put(t.Context(), "k", bytes.NewReader(data), lake.Condition{IfVersion: "1"}); !errors.Is(err, lake.ErrChanged) {
+			t.Errorf("%s: another version: %v", name, err)
+		}
+		if _, err := faulty.Put(t.Context(), "k", bytes.NewReader(data), lake.Condition{IfVersion: o.Version}); err != nil {
+			t.Errorf("%s: its version: %v", name, err)
+		}
+		for o, err := range plain.List(t.Context(), "torn", "") {
+			t.Errorf("%s: a torn upload left %v, %v", name, o, err)
+		}
+	}
+}
