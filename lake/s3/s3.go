@@ -24,7 +24,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
@@ -135,11 +134,11 @@ func (s *Store) head(ctx context.Context, key string) (lake.Object, string, erro
 func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[lake.Object, error] {
 	return func(yield func(lake.Object, error) bool) {
 		in := &s3.ListObjectsV2Input{
-			Bucket: &s.bucket, Prefix: s.key(askable(prefix)),
+			Bucket: &s.bucket, Prefix: s.key(lake.Askable(prefix)),
 			EncodingType: types.EncodingTypeUrl, // XML cannot hold every key
 		}
 		if after != "" {
-			in.StartAfter = s.key(askable(after))
+			in.StartAfter = s.key(lake.Askable(after))
 		}
 		for pages := s3.NewListObjectsV2Paginator(s.client, in); pages.HasMorePages(); {
 			page, err := pages.NextPage(ctx)
@@ -168,26 +167,6 @@ func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[lake.O
 		if err := ctx.Err(); err != nil {
 			yield(lake.Object{}, fail(ctx, "listing objects below", strconv.Quote(prefix), err))
 		}
-	}
-}
-
-// askable is the longest beginning of a prefix with which every store can be asked. MinIO refuses segments that are empty, . or .., and what is not UTF-8: no
-// key has these, but they may begin one.
-func askable(prefix string) string {
-	for at := range prefix {
-		if r, size := utf8.DecodeRuneInString(prefix[at:]); r == utf8.RuneError && size == 1 {
-			return askable(prefix[:at])
-		}
-	}
-	for start := 0; ; {
-		segment, _, more := strings.Cut(prefix[start:], "/")
-		if segment == "." || segment == ".." || segment == "" && more {
-			return prefix[:start]
-		}
-		if !more {
-			return prefix
-		}
-		start += len(segment) + 1
 	}
 }
 
