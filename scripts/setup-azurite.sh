@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs Azurite, Azure's own emulator of its storage, into the cache folder, unless it is there, and prints the path of its blob service. It needs
-# Node.js 22 or later.
+# Node.js 22, as its makers say; it has run with 20.
 set -euo pipefail
 . "$(dirname "$0")/cache.sh"
 

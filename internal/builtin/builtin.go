@@ -24,6 +24,7 @@ import (
 	"headwater/collect/websocket"
 	"headwater/internal/config"
 	"headwater/lake"
+	"headwater/lake/azure"
 	lakefile "headwater/lake/file"
 	"headwater/lake/gcs"
 	"headwater/lake/s3"
@@ -85,6 +86,7 @@ func Sources() *config.Registry {
 		c.Only(env.Look)
 		return websocket.New(c, env.Base, env.Logger), nil
 	})
+	r.AddLake("azblob", azure.CheckURL)
 	r.AddLake("gs", gcs.CheckURL)
 	r.AddLake("s3", s3.CheckURL)
 	return &r
@@ -101,20 +103,20 @@ type Store interface {
 // OpenStore opens a folder, by its path, or the store of a URL that Sources allows. One that can be opened and cannot be trusted is refused.
 func OpenStore(ctx context.Context, location string) (Store, error) {
 	if !Remote(location) {
-		s, err := lakefile.Open(location)
-		if err != nil {
-			return nil, err // and not a Store that holds nothing
-		}
-		return s, nil
+		return opened(lakefile.Open(location))
 	}
-	if strings.HasPrefix(location, "gs://") {
-		s, err := gcs.Open(ctx, location)
-		if err != nil {
-			return nil, err
-		}
-		return s, nil
+	scheme, _, _ := strings.Cut(location, "://")
+	switch scheme {
+	case "azblob":
+		return opened(azure.Open(ctx, location))
+	case "gs":
+		return opened(gcs.Open(ctx, location))
 	}
-	s, err := s3.Open(ctx, location)
+	return opened(s3.Open(ctx, location))
+}
+
+// opened keeps a store that is nil from becoming a Store that holds nothing.
+func opened[S Store](s S, err error) (Store, error) {
 	if err != nil {
 		return nil, err
 	}

@@ -223,6 +223,8 @@ func (f *file) validateFolders() setting.Faults {
 			absolute, wrong = *at, ""
 			if err := f.lakes[scheme](*at); err != nil {
 				wrong = err.Error()
+			} else if scheme == "azblob" && path[1] == "tables" {
+				wrong = "is in Azure, whose tables this version has no location for that Spark and Hive could read: write a folder, s3:// or gs://; raw objects can be there"
 			}
 		}
 		if wrong != "" {
