@@ -37,6 +37,26 @@ func CheckKey(key string) error {
 	return nil
 }
 
+// Askable is the longest beginning of a prefix with which every store can be asked. MinIO refuses segments that are empty, . or .., and what is not UTF-8: no
+// key has these, but they may begin one.
+func Askable(prefix string) string {
+	for at := range prefix {
+		if r, size := utf8.DecodeRuneInString(prefix[at:]); r == utf8.RuneError && size == 1 {
+			return Askable(prefix[:at])
+		}
+	}
+	for start := 0; ; {
+		segment, _, more := strings.Cut(prefix[start:], "/")
+		if segment == "." || segment == ".." || segment == "" && more {
+			return prefix[:start]
+		}
+		if !more {
+			return prefix
+		}
+		start += len(segment) + 1
+	}
+}
+
 // CutRange turns the offset and n of Get into the first byte and the number of bytes within an object of size bytes.
 func CutRange(size, offset, n int64) (start, length int64) {
 	if offset < 0 {

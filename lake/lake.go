@@ -72,3 +72,10 @@ type Local interface {
 	// Path is the file of key. It may be read and hard-linked, never written.
 	Path(key string) string
 }
+
+// Tagger is the optional power of a Store whose objects can have tags.
+type Tagger interface {
+	// PutTagged is Put of an object that has the tags from its first moment, beside those that the store gives to all. Tags that the store
+	// cannot hold are a permanent error.
+	PutTagged(ctx context.Context, key string, body io.ReadSeeker, cond Condition, tags map[string]string) (Object, error)
+}

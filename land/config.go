@@ -64,6 +64,8 @@ type Config struct {
 	CompressionType string `yaml:"s3.compression.type"`
 	// CompressionLevel is gzip's level from 0 to 9, or -1 for 6.
 	CompressionLevel int `yaml:"s3.compression.level"`
+	// ObjectTagging gives objects the tags startOffset, endOffset (of the last record) and recordCount.
+	ObjectTagging bool `yaml:"s3.object.tagging"`
 	// FlushOnStop closes and commits the open objects at the end of Run; otherwise they are read again from Kafka.
 	FlushOnStop bool `yaml:"flush.on.stop"`
 	// MaxMemory bounds the text of all open objects that waits to be compressed.

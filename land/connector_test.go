@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"headwater/internal/retry"
 	"headwater/lake"
 	"headwater/lake/lakefault"
+	"headwater/lake/mem"
 )
 
 // byClass sets a partitioner, and nothing that rotates but for flush.size.
@@ -388,16 +390,18 @@ func TestSinkKey(t *testing.T) {
 		{"consumer.override.max.poll.records", "1", Ignored, true},
 		{"consumer.override.isolation.level", "read_uncommitted", Refused, true},
 		{"s3.ssea.name", "AES256", Same, true},
-		{"s3.sse.kms.key.id", "x", Refused, true},
-		{"s3.object.tagging", "false", Same, true},
-		{"s3.object.tagging.key.value.pairs", "a:b", Ignored, true},
+		{"s3.sse.kms.key.id", "x", Same, true},
+		{"s3.ssea.name", "aws:kms", Same, true},
+		{"s3.sse.customer.key", "a", Refused, true},
+		{"s3.object.tagging.key.value.pairs", "a:b", Same, true},
+		{"s3.object.behavior.on.tagging.error", "fail", Better, true},
 		{"s3.unheard.of", "1", Refused, false},
 		{"", "", Refused, false},
 		{".", "", Refused, false},
 		{"flush.bytes", "1", Refused, false},
 	} {
 		verdict, why, known := SinkKey(tt.key, tt.value)
-		if verdict != tt.want || known != tt.known || (why == "") != (verdict == Same && tt.key != "name") {
+		if verdict != tt.want || known != tt.known || why == "" && verdict != Same {
 			t.Errorf("%s=%s is %s, %q, %v", tt.key, tt.value, verdict, why, known)
 		}
 	}
@@ -407,5 +411,36 @@ func TestSinkKey(t *testing.T) {
 	}
 	if why := c.Unknown("flush.sise"); why != "" {
 		t.Errorf("got %q", why)
+	}
+}
+
+// tagging is a store whose objects have tags.
+type tagging struct {
+	*mem.Store
+	tags map[string]map[string]string
+}
+
+func (s tagging) PutTagged(ctx context.Context, key string, body io.ReadSeeker, cond lake.Condition, tags map[string]string) (lake.Object, error) {
+	s.tags[key] = tags
+	return s.Put(ctx, key, body, cond)
+}
+
+// TestTagging has the example of the connector's own test.
+func TestTagging(t *testing.T) {
+	r := newRig(t, 1, "a_raw")
+	r.produce("a_raw", 0, numbered(8, nothingMore)...)
+	s := tagging{r.store, map[string]map[string]string{}}
+	r.land(func(o *Options) { byClass(byPartition, 3)(o); o.Store, o.Config.ObjectTagging = s, true })
+	want := map[string]map[string]string{}
+	for key, tags := range map[string][3]string{"0": {"0", "2", "3"}, "3": {"3", "5", "3"}, "6": {"6", "7", "2"}} {
+		want["topics/a_raw/partition=0/a_raw+0+000000000"+key+".json.gz"] = map[string]string{"startOffset": tags[0], "endOffset": tags[1], "recordCount": tags[2]}
+	}
+	if diff := cmp.Diff(want, s.tags); diff != "" {
+		t.Error(diff)
+	}
+	o := Options{Config: DefaultConfig(), Store: r.store}
+	o.Config.ObjectTagging = true
+	if _, err := New(o); err == nil || retry.Classify(err) != retry.Permanent || !strings.Contains(err.Error(), "s3.object.tagging") {
+		t.Errorf("a store without tags: %v", err)
 	}
 }

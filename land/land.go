@@ -113,6 +113,9 @@ func New(o Options) (*Lander, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if _, can := o.Store.(lake.Tagger); o.Config.ObjectTagging && !can {
+		return nil, retry.Stop(errors.New("land.s3.object.tagging is true, and objects of lake.raw can have no tags: leave it out, or write an s3:// URL"))
+	}
 	l := &Lander{opts: o, conf: o.Config, zone: o.Location, next: o.Declared, progress: map[topicPartition]*PartitionStatus{}}
 	if l.zone == nil {
 		l.zone = time.UTC

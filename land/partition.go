@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -386,7 +388,7 @@ func (p *partition) put(ctx context.Context, o *openObject) error {
 		if _, err := body.Seek(0, 0); err != nil {
 			return fmt.Errorf("reading the spool: %w", err)
 		}
-		_, err := p.opts.Store.Put(ctx, key, body, lake.Condition{IfAbsent: true})
+		err := p.putOnce(ctx, key, body, o)
 		if errors.Is(err, lake.ErrExists) {
 			return p.compare(ctx, key, o)
 		}
@@ -397,6 +399,18 @@ func (p *partition) put(ctx context.Context, o *openObject) error {
 	}
 	crash.Point("land.after-put")
 	return nil
+}
+
+func (p *partition) putOnce(ctx context.Context, key string, body io.ReadSeeker, o *openObject) error {
+	cond := lake.Condition{IfAbsent: true}
+	if !p.conf.ObjectTagging {
+		_, err := p.opts.Store.Put(ctx, key, body, cond)
+		return err
+	}
+	_, err := p.opts.Store.(lake.Tagger).PutTagged(ctx, key, body, cond, map[string]string{
+		"startOffset": strconv.FormatInt(o.first, 10), "endOffset": strconv.FormatInt(o.last, 10), "recordCount": strconv.FormatInt(o.count, 10),
+	})
+	return err
 }
 
 // compare looks at an object that exists where one was to be made. If it covers the same offsets it has the same

@@ -29,8 +29,7 @@ const (
 	untilItSucceeds = "what fails is tried again until it succeeds, while other Kafka partitions go on"
 	noOtherFormat   = "it is about other formats than JSON"
 	keysNotStored   = "keys and headers of records are not stored beside the objects; a source that is external with envelope: none has them in its metadata"
-	noTags          = "objects have no tags: what they cover stands in their last bytes (docs/format/object.md)"
-	inBucket        = "set it as the bucket's default: objects are put as the bucket has it"
+	inURL           = "goes into lake.raw, as ?"
 	outOfFile       = "credentials are never in the file: they come from the environment, a profile (?profile= in lake.raw) or the machine's role"
 	buffers         = "memory is bounded for all open objects together, by max.memory"
 	inQuarantine    = "records that cannot land are whole in the lake's quarantine, with the reason, and hold nothing up (docs/format/quarantine.md)"
@@ -47,29 +46,29 @@ var sinkKeys = map[string]sinkKey{
 	"storage.class":        {Refused, "lake.raw says where objects go", []string{"io.confluent.connect.s3.storage.S3Storage", "S3Storage"}},
 	"config.action.reload": {Ignored, "it is about secrets that a worker looks up", nil},
 
-	"s3.bucket.name":                  {Same, "goes into lake.raw, as s3://bucket/folder?region=eu-west-1 (docs/lake.md)", nil},
-	"s3.region":                       {Same, "goes into lake.raw, as ?region=eu-west-1", nil},
-	"store.url":                       {Same, "goes into lake.raw, as ?endpoint=https://s3.example.com", nil},
-	"s3.path.style.access.enabled":    {Ignored, "with ?endpoint= the bucket is part of the path, and at Amazon it makes no difference", []string{"true"}},
-	"s3.wan.mode":                     {Ignored, "objects arrive in the same bucket, on the ordinary way", []string{"false"}},
-	"s3.part.size":                    {Better, buffers, nil},
-	"s3.elastic.buffer.enable":        {Better, buffers, nil},
-	"s3.elastic.buffer.init.capacity": {Better, buffers, nil},
-	"s3.part.retries":                 {Better, untilItSucceeds, nil},
-	"s3.retry.backoff.ms":             {Better, untilItSucceeds, nil},
-	"retry.backoff.ms":                {Better, untilItSucceeds, nil},
-	"s3.http.send.expect.continue":    {Ignored, "it is about how a request begins", nil},
-	"s3.send.digest":                  {Better, "every part has a checksum", nil},
-	"s3.proxy.":                       {Ignored, "a proxy is taken from the environment, HTTPS_PROXY", nil},
-	"s3.acl.canned":                   {Refused, "access is for the bucket's policy to give; " + inBucket, []string{"", "private"}},
-	"s3.ssea.name":                    {Refused, inBucket, []string{"", "AES256"}},
-	"s3.sse.":                         {Refused, inBucket, []string{""}},
-	"s3.credentials.provider.":        {Ignored, outOfFile, nil},
-	"aws.access.key.id":               {Ignored, outOfFile, nil},
-	"aws.secret.access.key":           {Ignored, outOfFile, nil},
-	"s3.object.tagging":               {Refused, noTags, []string{"false"}},
-	"s3.object.tagging.":              {Ignored, noTags, nil},
-	"s3.object.behavior.":             {Ignored, noTags, nil},
+	"s3.bucket.name":                    {Same, "goes into lake.raw, as s3://bucket/folder?region=eu-west-1 (docs/lake.md)", nil},
+	"s3.region":                         {Same, "goes into lake.raw, as ?region=eu-west-1", nil},
+	"store.url":                         {Same, "goes into lake.raw, as ?endpoint=https://s3.example.com", nil},
+	"s3.path.style.access.enabled":      {Ignored, "with ?endpoint= the bucket is part of the path, and at Amazon it makes no difference", []string{"true"}},
+	"s3.wan.mode":                       {Ignored, "objects arrive in the same bucket, on the ordinary way", []string{"false"}},
+	"s3.part.size":                      {Better, buffers, nil},
+	"s3.elastic.buffer.enable":          {Better, buffers, nil},
+	"s3.elastic.buffer.init.capacity":   {Better, buffers, nil},
+	"s3.part.retries":                   {Better, untilItSucceeds, nil},
+	"s3.retry.backoff.ms":               {Better, untilItSucceeds, nil},
+	"retry.backoff.ms":                  {Better, untilItSucceeds, nil},
+	"s3.http.send.expect.continue":      {Ignored, "it is about how a request begins", nil},
+	"s3.send.digest":                    {Better, "every part has a checksum", nil},
+	"s3.proxy.":                         {Ignored, "a proxy is taken from the environment, HTTPS_PROXY", nil},
+	"s3.acl.canned":                     {Same, inURL + "acl=bucket-owner-full-control", []string{""}},
+	"s3.ssea.name":                      {Same, inURL + "sse=aws:kms", []string{""}},
+	"s3.sse.kms.key.id":                 {Same, inURL + "kms_key=ID, beside sse=aws:kms", []string{""}},
+	"s3.sse.customer.key":               {Refused, "whoever reads an object would have to send the key, Spark, Hive and query too: have the store keep it, " + "?sse=aws:kms&kms_key=ID in lake.raw", []string{""}},
+	"s3.credentials.provider.":          {Ignored, outOfFile, nil},
+	"aws.access.key.id":                 {Ignored, outOfFile, nil},
+	"aws.secret.access.key":             {Ignored, outOfFile, nil},
+	"s3.object.tagging.key.value.pairs": {Same, inURL + "tags=team:data,env:prod", []string{""}},
+	"s3.object.behavior.":               {Better, "an object and its tags are put by one request: there is none without them", nil},
 
 	"max.write.duration.ms":           {Better, "a slow store pauses its own Kafka partition and costs nobody the membership of the group", nil},
 	"enable.conditional.writes":       {Better, "objects are always put on condition that their key is free, and a record lands once", nil},

@@ -51,7 +51,7 @@ func backfill(ctx context.Context, cfg *config.Pipeline, span span, s streams) (
 	if err := p.openTopic(ctx, source); err != nil {
 		return err
 	}
-	if p.layers, err = openLayers(ctx, cfg, false); err != nil {
+	if p.layers, err = openLayers(ctx, cfg, false, log); err != nil {
 		return err
 	}
 	runner, err := p.newRunner(collect.Options{

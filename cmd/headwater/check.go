@@ -99,7 +99,9 @@ func trials(cfg *config.Pipeline, log *slog.Logger) []trial {
 		all = append(all, trial{"hive " + address, func(ctx context.Context) (string, error) { return tryHive(ctx, one, cfg.Database) }})
 	}
 	for _, folder := range []struct{ key, at string }{{"data_dir", cfg.DataDir}, {"lake.raw", cfg.Lake.Raw}, {"lake.tables", cfg.Lake.Tables}} {
-		all = append(all, trial{folder.key + " " + folder.at, func(ctx context.Context) (string, error) { return tryStore(ctx, folder.at) }})
+		all = append(all, trial{folder.key + " " + folder.at, func(ctx context.Context) (string, error) {
+			return tryStore(ctx, folder.at, cfg.Lake.ExactlyOnce == config.BestEffort)
+		}})
 	}
 	for _, source := range cfg.Sources {
 		if source.Kind != config.External {
@@ -151,14 +153,18 @@ func tryHive(ctx context.Context, cfg hive.Config, database string) (string, err
 }
 
 // tryStore writes a file where the folder is or would be, or an object in the bucket.
-func tryStore(ctx context.Context, location string) (string, error) {
+func tryStore(ctx context.Context, location string, bestEffort bool) (string, error) {
 	if builtin.Remote(location) {
 		store, err := builtin.OpenStore(ctx, location)
 		if err != nil {
 			return "", err
 		}
 		defer store.Close()
-		return "ok, it refuses what exists", builtin.Trust(ctx, store)
+		trusted, err := builtin.Trust(ctx, store, bestEffort)
+		if err == nil && !trusted {
+			return "ok for one process alone: it does not refuse what exists, and exactly_once is best_effort", nil
+		}
+		return "ok, it refuses what exists", err
 	}
 	folder, there := location, true
 	for {

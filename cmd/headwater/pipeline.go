@@ -56,10 +56,12 @@ type layers struct {
 	raw, tables builtin.Store
 	catalog     *dir.Catalog
 	cache       *cache // of files of tables, if these are elsewhere
+	// bestEffort names the layers whose stores do not keep to conditions.
+	bestEffort []string
 }
 
 // openLayers opens the layers for a process that writes them: the raw one and, if it makes tables, both.
-func openLayers(ctx context.Context, cfg *config.Pipeline, both bool) (layers, error) {
+func openLayers(ctx context.Context, cfg *config.Pipeline, both bool, log *slog.Logger) (layers, error) {
 	var l layers
 	var err error
 	if l.raw, err = builtin.OpenStore(ctx, cfg.Lake.Raw); err != nil {
@@ -70,7 +72,7 @@ func openLayers(ctx context.Context, cfg *config.Pipeline, both bool) (layers, e
 			return l, errors.Join(fmt.Errorf("opening lake.tables: %w", err), l.close())
 		}
 	}
-	if err := l.trust(ctx); err != nil {
+	if err := l.trust(ctx, cfg.Lake.ExactlyOnce == config.BestEffort, log); err != nil {
 		return l, errors.Join(err, l.close())
 	}
 	if !both {
@@ -112,16 +114,23 @@ func (l layers) close() error {
 	return errors.Join(errs...)
 }
 
-// trust refuses stores that would let two writers overwrite each other.
-func (l layers) trust(ctx context.Context) error {
-	if err := builtin.Trust(ctx, l.raw); err != nil {
-		return fmt.Errorf("lake.raw: %w", err)
-	}
-	if l.tables == nil {
-		return nil
-	}
-	if err := builtin.Trust(ctx, l.tables); err != nil {
-		return fmt.Errorf("lake.tables: %w", err)
+// trust refuses stores that would let two writers overwrite each other, unless that is what the file wants.
+func (l *layers) trust(ctx context.Context, bestEffort bool, log *slog.Logger) error {
+	for _, layer := range []struct {
+		name  string
+		store builtin.Store
+	}{{"lake.raw", l.raw}, {"lake.tables", l.tables}} {
+		if layer.store == nil {
+			continue
+		}
+		trusted, err := builtin.Trust(ctx, layer.store, bestEffort)
+		if err != nil {
+			return fmt.Errorf("%s: %w", layer.name, err)
+		}
+		if !trusted {
+			l.bestEffort = append(l.bestEffort, layer.name)
+			log.Warn("the store does not keep to the conditions of writes, and exactly_once is best_effort: two processes that write to it can overwrite each other's objects, losing or doubling records; run one alone", "layer", layer.name)
+		}
 	}
 	return nil
 }

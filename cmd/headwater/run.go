@@ -116,7 +116,7 @@ func (p *pipeline) openTables(ctx context.Context) (err error) {
 	if p.home, err = state.Lock(p.cfg.DataDir); err != nil {
 		return err
 	}
-	if p.layers, err = openLayers(ctx, p.cfg, p.parts.serialize); err != nil {
+	if p.layers, err = openLayers(ctx, p.cfg, p.parts.serialize, p.log); err != nil {
 		return err
 	}
 	if err := p.layers.sweep(ctx, p.log); err != nil {

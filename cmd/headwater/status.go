@@ -88,6 +88,7 @@ func (p *pipeline) Status(ctx context.Context) (web.Status, error) {
 	status.File = &file
 	status.NotReady, status.FreeBytes, status.Serialize = p.NotReady(ctx), freeBytes(p.cfg.DataDir), p.ledger.list()
 	status.Retention = p.retention.list()
+	status.BestEffort = p.layers.bestEffort
 	if next := p.nextSchedule.Load(); next != nil {
 		status.NextSchedule = *next
 	}
@@ -134,6 +135,9 @@ func printStatus(w io.Writer, s web.Status) error {
 		}
 		if f := s.File; f != nil && len(f.Restart) > 0 {
 			fmt.Fprintf(w, "a restart would take what the pipeline file now says of %s\n", strings.Join(f.Restart, ", "))
+		}
+		for _, layer := range s.BestEffort {
+			fmt.Fprintf(w, "the store of %s does not keep to the conditions of writes (exactly_once: best_effort): nothing else may write to it\n", layer)
 		}
 		for _, reason := range s.NotReady {
 			fmt.Fprintf(w, "not ready: %s\n", oneLine(reason))

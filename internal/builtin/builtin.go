@@ -3,6 +3,7 @@ package builtin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -23,7 +24,9 @@ import (
 	"headwater/collect/websocket"
 	"headwater/internal/config"
 	"headwater/lake"
+	"headwater/lake/azure"
 	lakefile "headwater/lake/file"
+	"headwater/lake/gcs"
 	"headwater/lake/s3"
 )
 
@@ -83,6 +86,8 @@ func Sources() *config.Registry {
 		c.Only(env.Look)
 		return websocket.New(c, env.Base, env.Logger), nil
 	})
+	r.AddLake("azblob", azure.CheckURL)
+	r.AddLake("gs", gcs.CheckURL)
 	r.AddLake("s3", s3.CheckURL)
 	return &r
 }
@@ -98,13 +103,20 @@ type Store interface {
 // OpenStore opens a folder, by its path, or the store of a URL that Sources allows. One that can be opened and cannot be trusted is refused.
 func OpenStore(ctx context.Context, location string) (Store, error) {
 	if !Remote(location) {
-		s, err := lakefile.Open(location)
-		if err != nil {
-			return nil, err // and not a Store that holds nothing
-		}
-		return s, nil
+		return opened(lakefile.Open(location))
 	}
-	s, err := s3.Open(ctx, location)
+	scheme, _, _ := strings.Cut(location, "://")
+	switch scheme {
+	case "azblob":
+		return opened(azure.Open(ctx, location))
+	case "gs":
+		return opened(gcs.Open(ctx, location))
+	}
+	return opened(s3.Open(ctx, location))
+}
+
+// opened keeps a store that is nil from becoming a Store that holds nothing.
+func opened[S Store](s S, err error) (Store, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -112,14 +124,21 @@ func OpenStore(ctx context.Context, location string) (Store, error) {
 }
 
 // Remote says that the location is not a folder of this machine.
-func Remote(location string) bool { return strings.HasPrefix(location, "s3://") }
+func Remote(location string) bool { return strings.Contains(location, "://") }
 
-// Trust finds out whether the store keeps the contract of lake.Store where a store that looks alike may not, by writing to it.
-func Trust(ctx context.Context, s Store) error {
-	if s, ok := s.(*s3.Store); ok {
-		return s.Probe(ctx)
+// Trust finds out whether the store keeps the contract of lake.Store where a store that looks alike may not, by writing to it. With bestEffort
+// one that overwrites what it should refuse is no error: from then on it looks at what is there before it writes, and trusted is false.
+func Trust(ctx context.Context, s Store, bestEffort bool) (trusted bool, err error) {
+	probed, ok := s.(interface{ Probe(context.Context) error })
+	if !ok {
+		return true, nil
 	}
-	return nil
+	err = probed.Probe(ctx)
+	if bucket, is := s.(*s3.Store); is && bestEffort && errors.Is(err, s3.ErrUnconditional) {
+		bucket.LookFirst()
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // Location is the location as the readers of tables in a Hive Metastore spell it.
@@ -131,5 +150,9 @@ func Location(location, s3Scheme string) string {
 	if err != nil {
 		panic(fmt.Errorf("a location that was checked: %w", err))
 	}
-	return s3Scheme + "://" + u.Host + strings.TrimSuffix(u.Path, "/")
+	scheme := u.Scheme
+	if scheme == "s3" {
+		scheme = s3Scheme
+	}
+	return scheme + "://" + u.Host + strings.TrimSuffix(u.Path, "/")
 }

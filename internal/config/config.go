@@ -67,7 +67,15 @@ type Pipeline struct {
 type Lake struct {
 	Raw    string `yaml:"raw"`
 	Tables string `yaml:"tables"`
+	// ExactlyOnce is Required, or BestEffort to go on with a store that does not refuse what it was told to refuse.
+	ExactlyOnce string `yaml:"exactly_once"`
 }
+
+// The values of Lake.ExactlyOnce.
+const (
+	Required   = "required"
+	BestEffort = "best_effort"
+)
 
 // Listen has the addresses of the doors that the process opens itself.
 type Listen struct {
@@ -99,6 +107,7 @@ func defaultPipeline() Pipeline {
 		DataDir:   "headwater-data",
 		MinFree:   256 << 20,
 		Embedded:  true,
+		Lake:      Lake{ExactlyOnce: Required},
 		Listen:    Listen{HTTP: Address{Addr: "127.0.0.1:8080"}, Kafka: Address{Addr: "127.0.0.1:9092"}, Hive: Address{Addr: "127.0.0.1:9083"}},
 		Kafka:     kafka.DefaultConfig(),
 		Hive:      hive.DefaultConfig(),
@@ -214,6 +223,8 @@ func (f *file) validateFolders() setting.Faults {
 			absolute, wrong = *at, ""
 			if err := f.lakes[scheme](*at); err != nil {
 				wrong = err.Error()
+			} else if scheme == "azblob" && path[1] == "tables" {
+				wrong = "is in Azure, whose tables this version has no location for that Spark and Hive could read: write a folder, s3:// or gs://; raw objects can be there"
 			}
 		}
 		if wrong != "" {
@@ -224,6 +235,9 @@ func (f *file) validateFolders() setting.Faults {
 	folder(&f.DataDir, f.Dir, "data_dir")
 	folder(&f.Lake.Raw, filepath.Join(f.DataDir, "raw"), "lake", "raw")
 	folder(&f.Lake.Tables, filepath.Join(f.DataDir, "tables"), "lake", "tables")
+	if f.Lake.ExactlyOnce != Required && f.Lake.ExactlyOnce != BestEffort {
+		faults.Add([]string{"lake", "exactly_once"}, "must be required, or best_effort for a store without conditional writes, got %q", f.Lake.ExactlyOnce)
+	}
 	if len(faults) == 0 && f.Lake.Raw == f.Lake.Tables {
 		faults.Add([]string{"lake", "tables"}, "is the folder of lake.raw: each layer needs one of its own")
 	}
@@ -253,6 +267,9 @@ func (f *file) validateStages() setting.Faults {
 	}
 	if zone := f.Land.Timezone; zone != "" && zone != f.Timezone && f.Serialize.Engine != serialize.NoEngine {
 		faults.Add([]string{"land", "timezone"}, "must be the pipeline's timezone (%s), whose days the tables have, or be left out, got %s", f.Timezone, zone)
+	}
+	if f.Land.ObjectTagging && !strings.HasPrefix(f.Lake.Raw, "s3://") {
+		faults.Add([]string{"land", "s3.object.tagging"}, "goes with lake.raw: \"s3://bucket\": other stores have no tags, and what an object covers stands in its last bytes anyway")
 	}
 	if format := f.Land.Folders(); f.Serialize.Engine != serialize.NoEngine && format != daysFirst && !strings.HasPrefix(format, daysFirst+"/") {
 		key := "path.format"

@@ -21,6 +21,7 @@ import (
 	"strconv"
 	"strings"
 
+	"headwater/lake/s3"
 	"headwater/land"
 )
 
@@ -126,6 +127,7 @@ var fields = []struct {
 	{"behavior.on.null.values", func(c *land.Config) any { return &c.BehaviorOnNullValues }},
 	{"s3.compression.type", func(c *land.Config) any { return &c.CompressionType }},
 	{"s3.compression.level", func(c *land.Config) any { return &c.CompressionLevel }},
+	{"s3.object.tagging", func(c *land.Config) any { return &c.ObjectTagging }},
 }
 
 // field is where land has a key, or nil.
@@ -139,7 +141,13 @@ func field(c *land.Config, key string) any {
 }
 
 // takenOver are keys beside those of land whose values the pipeline file has.
-var takenOver = []string{"s3.bucket.name", "s3.region", "store.url"}
+var takenOver = []string{"s3.bucket.name", "s3.region", "store.url", "s3.ssea.name", "s3.sse.kms.key.id", "s3.acl.canned", extraTags}
+
+// extraTags are the tags that all objects have, with s3.object.tagging alone.
+const extraTags = "s3.object.tagging.key.value.pairs"
+
+// given are the keys that say with what objects are put, and what each is in lake.raw.
+var given = []struct{ key, in string }{{"s3.ssea.name", "sse"}, {"s3.sse.kms.key.id", "kms_key"}, {"s3.acl.canned", "acl"}, {extraTags, "tags"}}
 
 // take gives a key its verdict, and land its value.
 func (c *conversion) take(key, value string) Line {
@@ -178,6 +186,10 @@ func set(at any, text string) error {
 		*at, err = strconv.Atoi(text)
 	case *int64:
 		*at, err = strconv.ParseInt(text, 10, 64)
+	case *bool:
+		if *at = strings.EqualFold(text, "true"); !*at && !strings.EqualFold(text, "false") {
+			return fmt.Errorf("must be true or false, got %q", text)
+		}
 	default:
 		panic(fmt.Sprintf("a key of land is a %T", at))
 	}
@@ -230,6 +242,7 @@ func (c *conversion) checkFramework() {
 
 // checkBucket looks at what goes into lake.raw.
 func (c *conversion) checkBucket() {
+	defer c.checkGiven()
 	switch bucket := c.given["s3.bucket.name"]; {
 	case bucket == "" && !c.named("s3.bucket.name"):
 		c.judge("s3.bucket.name", land.Refused, "is missing: lake.raw is left to be a folder")
@@ -245,6 +258,46 @@ func (c *conversion) checkBucket() {
 		if u, err := url.Parse(at); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
 			c.judge("store.url", land.Refused, "must be an address as https://s3.example.com")
 			delete(c.given, "store.url")
+		}
+	}
+}
+
+// checkGiven leaves out of lake.raw what objects cannot be put with.
+func (c *conversion) checkGiven() {
+	leave := func(key string, verdict land.Verdict, why string) {
+		if c.given[key] != "" {
+			c.judge(key, verdict, why)
+		}
+		delete(c.given, key)
+	}
+	if c.given["s3.bucket.name"] == "" {
+		for _, g := range given {
+			leave(g.key, land.Refused, "there is no bucket to put objects into")
+		}
+		if c.land.ObjectTagging {
+			leave("s3.object.tagging", land.Refused, "objects in a folder have no tags")
+			c.land.ObjectTagging = false
+		}
+	}
+	if !c.land.ObjectTagging {
+		leave(extraTags, land.Ignored, "it goes with s3.object.tagging: true")
+	}
+	if c.given[extraTags] != "" {
+		c.given[extraTags] = strings.Join(strings.FieldsFunc(c.given[extraTags], func(r rune) bool { return r == ',' }), ",")
+	}
+	for _, g := range given {
+		query := url.Values{g.in: {c.given[g.key]}}
+		if g.in == "kms_key" {
+			query.Set("sse", "aws:kms")
+			if !strings.HasPrefix(c.given["s3.ssea.name"], "aws:kms") {
+				leave(g.key, land.Ignored, "it goes with s3.ssea.name: aws:kms")
+			}
+		}
+		if c.given[g.key] == "" {
+			continue
+		}
+		if err := s3.CheckURL("s3://bucket?" + query.Encode()); err != nil {
+			leave(g.key, land.Refused, "lake.raw "+err.Error())
 		}
 	}
 }
@@ -309,6 +362,8 @@ func (c *conversion) reset(key string, own *land.Config) {
 		*at = *field(own, key).(*int)
 	case *int64:
 		*at = *field(own, key).(*int64)
+	case *bool:
+		*at = *field(own, key).(*bool)
 	}
 	delete(c.given, key)
 }

@@ -118,7 +118,12 @@ func (c *conversion) raw() string {
 			query.Set(key, value)
 		}
 	}
-	return "s3://" + bucket + "?" + strings.NewReplacer("%3A", ":", "%2F", "/").Replace(query.Encode())
+	for _, g := range given {
+		if value := c.given[g.key]; value != "" {
+			query.Set(g.in, value)
+		}
+	}
+	return "s3://" + bucket + "?" + strings.NewReplacer("%3A", ":", "%2F", "/", "%2C", ",").Replace(query.Encode())
 }
 
 var notPlain = regexp.MustCompile(`[^a-z0-9]+`)
@@ -159,6 +164,8 @@ func yamlOf(at any) string {
 	case *int:
 		return fmt.Sprint(*at)
 	case *int64:
+		return fmt.Sprint(*at)
+	case *bool:
 		return fmt.Sprint(*at)
 	}
 	panic(fmt.Sprintf("a key of land is a %T", at))

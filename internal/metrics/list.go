@@ -24,6 +24,11 @@ func all() []metric {
 		gauge("config_restart_needed", "1 if keys of the pipeline file but sources have other values than the process works with.", nil, func(s *web.Status, put func(float64, ...string)) {
 			put(oneIf(s.File != nil && len(s.File.Restart) > 0))
 		}),
+		gauge("lake_best_effort", "1 if the layer's store does not keep to the conditions of writes: only one process may write to it.", byLayer, func(s *web.Status, put func(float64, ...string)) {
+			for _, layer := range s.BestEffort {
+				put(1, layer)
+			}
+		}),
 
 		gauge("collect_running", "1 if the source is read at the moment.", bySource, ofSources(always(func(x web.Source) float64 { return oneIf(x.State == "running") }))),
 		counter("collect_records_total", "Records that Kafka has acknowledged.", bySource, ofSources(always(func(x web.Source) float64 { return float64(x.Records) }))),

@@ -44,6 +44,7 @@ var (
 	byPartition = []string{"topic", "partition"}
 	byTopic     = []string{"topic"}
 	byTable     = []string{"table"}
+	byLayer     = []string{"layer"}
 )
 
 // external is the state of a source that nothing is collected of: it would look as if it stood still.

@@ -40,6 +40,8 @@ type Status struct {
 	Tables  []Table   `json:"tables"`
 	// NotReady has the reasons why the process does not do its work at the moment; it is empty if it does.
 	NotReady []string `json:"not_ready,omitempty"`
+	// BestEffort has the layers, lake.raw or lake.tables, whose stores do not keep to the conditions of writes.
+	BestEffort []string `json:"best_effort,omitempty"`
 	// File is the pipeline file that the process follows; nil if none is running.
 	File *File `json:"file,omitempty"`
 	// FreeBytes are those of the disk of DataDir.

@@ -2,13 +2,12 @@ package s3
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"runtime"
 	"slices"
 	"strings"
@@ -21,21 +20,9 @@ import (
 	"headwater/tests/interop/fixture"
 )
 
-// fault is what a proxy before the store does to the requests that it is for.
-type fault struct {
-	// on chooses the requests, times is for how many.
-	on    func(*http.Request) bool
-	times int32
-	// lost passes the request on and cuts the connection instead of answering; status answers itself; stalled answers nothing;
-	// cut ends a body after some bytes.
-	lost    bool
-	status  int
-	code    string
-	stalled bool
-	cut     int
-	// then is done before a connection is cut.
-	then func()
-	met  *atomic.Int32 // how many requests it was done to
+// failing is a fault of requests to S3, which says code in its own way.
+func failing(on func(*http.Request) bool, times int32, status int, code string) fixture.HTTPFault {
+	return fixture.HTTPFault{On: on, Times: times, Status: status, Body: "<Error><Code>" + code + "</Code></Error>"}
 }
 
 func method(m string) func(*http.Request) bool {
@@ -51,67 +38,17 @@ func beginning(r *http.Request) bool {
 }
 
 // behind is a store, already filled by before, that is reached through a proxy with a fault.
-func behind(t *testing.T, f *fault, before func(lake.Store)) (faulty *Store, plain lake.Store) {
+func behind(t *testing.T, f *fixture.HTTPFault, before func(lake.Store)) (faulty *Store, plain lake.Store) {
 	t.Helper()
-	f.met = new(atomic.Int32)
 	server := fixture.NewS3(t)
-	location := server.Bucket(t, "lake")
-	plain, err := at(location)
+	plain, err := at(server.Bucket(t, "lake"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if before != nil {
 		before(plain)
 	}
-	target, err := url.Parse(server.Endpoint)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
-		r.SetURL(target)
-		r.Out.Host = r.In.Host // it is signed
-	}}
-	door := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !f.on(r) || f.met.Load() >= f.times {
-			proxy.ServeHTTP(w, r)
-			return
-		}
-		f.met.Add(1)
-		switch {
-		case f.stalled:
-			<-ended
-		case f.status != 0:
-			w.WriteHeader(f.status)
-			fmt.Fprintf(w, "<Error><Code>%s</Code></Error>", f.code)
-		default:
-			answer := httptest.NewRecorder()
-			proxy.ServeHTTP(answer, r)
-			conn, buf, err := w.(http.Hijacker).Hijack()
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			if f.cut > 0 {
-				res := answer.Result()
-				res.ContentLength = int64(answer.Body.Len())
-				var whole bytes.Buffer
-				_ = res.Write(&whole)
-				head := bytes.Index(whole.Bytes(), []byte("\r\n\r\n")) + 4
-				_, _ = buf.Write(whole.Bytes()[:head+f.cut])
-				_ = buf.Flush()
-			}
-			if f.then != nil {
-				f.then() // before the client can see the end
-			}
-			_ = conn.Close()
-		}
-	}))
-	t.Cleanup(func() {
-		close(ended)
-		door.Close()
-	})
-	faulty, err = open(t.Context(), "s3://lake?endpoint="+door.URL, 2*time.Second)
+	faulty, err = open(t.Context(), "s3://lake?endpoint="+f.Before(t, server.Endpoint), 2*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,15 +59,17 @@ func behind(t *testing.T, f *fault, before func(lake.Store)) (faulty *Store, pla
 func TestLostAnswers(t *testing.T) {
 	large := bytes.Repeat([]byte("0123456789abcdef"), 20<<16) // 20 MiB
 	for name, c := range map[string]struct {
-		fault fault
+		fault fixture.HTTPFault
 		data  []byte
 	}{
-		"one part":         {fault{on: method("PUT"), times: 1, lost: true}, []byte("x")},
-		"a part":           {fault{on: method("PUT"), times: 2, lost: true}, large},
-		"the beginning":    {fault{on: beginning, times: 1, lost: true}, large},
-		"the end":          {fault{on: completing, times: 1, lost: true}, large},
-		"refused at first": {fault{on: method("PUT"), times: 3, status: 503, code: "SlowDown"}, []byte("x")},
-		"an error inside":  {fault{on: completing, times: 2, status: 500, code: "InternalError"}, large},
+		"one part":             {fixture.HTTPFault{On: method("PUT"), Times: 1}, []byte("x")},
+		"a part":               {fixture.HTTPFault{On: method("PUT"), Times: 2}, large},
+		"the beginning":        {fixture.HTTPFault{On: beginning, Times: 1}, large},
+		"the end":              {fixture.HTTPFault{On: completing, Times: 1}, large},
+		"refused at first":     {failing(method("PUT"), 3, 503, "SlowDown"), []byte("x")},
+		"disturbed":            {failing(method("PUT"), 2, 409, "ConditionalRequestConflict"), []byte("x")},
+		"disturbed at the end": {failing(completing, 2, 409, "ConditionalRequestConflict"), large},
+		"an error inside":      {failing(completing, 2, 500, "InternalError"), large},
 	} {
 		for _, replacing := range []bool{false, true} {
 			t.Run(fmt.Sprint(name, ", replacing ", replacing), func(t *testing.T) {
@@ -147,8 +86,8 @@ func TestLostAnswers(t *testing.T) {
 					cond = lake.Condition{IfVersion: o.Version}
 				})
 				o, err := faulty.Put(t.Context(), "d/k", bytes.NewReader(c.data), cond)
-				if err != nil || f.met.Load() != f.times {
-					t.Fatalf("%v after %d of %d faults", err, f.met.Load(), f.times)
+				if err != nil || f.Met() != f.Times {
+					t.Fatalf("%v after %d of %d faults", err, f.Met(), f.Times)
 				}
 				r, got, err := plain.Get(t.Context(), "d/k", 0, -1)
 				if err != nil || got.Version != o.Version || got.Size != o.Size {
@@ -174,19 +113,21 @@ func TestLostAnswers(t *testing.T) {
 func TestFaults(t *testing.T) {
 	large := make([]byte, 20<<20)
 	for name, c := range map[string]struct {
-		fault fault
+		fault fixture.HTTPFault
 		data  []byte
 		class retry.Class
 		says  string
 	}{
-		"busy for ever":      {fault{on: method("PUT"), times: 1 << 20, status: 503, code: "SlowDown"}, []byte("x"), retry.Transient, "SlowDown"},
-		"busy with parts":    {fault{on: method("PUT"), times: 1 << 20, status: 503, code: "SlowDown"}, large, retry.Transient, "sending part"},
-		"stalled":            {fault{on: method("PUT"), times: 1 << 20, stalled: true}, []byte("x"), retry.Transient, "i/o timeout"},
-		"no rights":          {fault{on: method("PUT"), times: 1, status: 403, code: "AccessDenied"}, []byte("x"), retry.Permanent, "check the credentials"},
-		"no rights to begin": {fault{on: beginning, times: 1, status: 403, code: "AccessDenied"}, large, retry.Permanent, "check the credentials"},
-		"no bucket":          {fault{on: method("PUT"), times: 1, status: 404, code: "NoSuchBucket"}, []byte("x"), retry.Permanent, "create it"},
-		"nonsense":           {fault{on: method("PUT"), times: 1, status: 400, code: "InvalidRequest"}, []byte("x"), retry.Permanent, "InvalidRequest"},
-		"a lost upload":      {fault{on: completing, times: 1, status: 404, code: "NoSuchUpload"}, large, retry.Transient, "NoSuchUpload"},
+		"busy for ever":               {failing(method("PUT"), 1<<20, 503, "SlowDown"), []byte("x"), retry.Transient, "SlowDown"},
+		"busy with parts":             {failing(method("PUT"), 1<<20, 503, "SlowDown"), large, retry.Transient, "sending part"},
+		"stalled":                     {fixture.HTTPFault{On: method("PUT"), Times: 1 << 20, Stalled: true}, []byte("x"), retry.Transient, "i/o timeout"},
+		"no rights":                   {failing(method("PUT"), 1, 403, "AccessDenied"), []byte("x"), retry.Permanent, "check the credentials"},
+		"no rights to begin":          {failing(beginning, 1, 403, "AccessDenied"), large, retry.Permanent, "check the credentials"},
+		"no bucket":                   {failing(method("PUT"), 1, 404, "NoSuchBucket"), []byte("x"), retry.Permanent, "create it"},
+		"nonsense":                    {failing(method("PUT"), 1, 400, "InvalidRequest"), []byte("x"), retry.Permanent, "InvalidRequest"},
+		"always disturbed":            {failing(method("PUT"), 1<<20, 409, "ConditionalRequestConflict"), []byte("x"), retry.Transient, "another write of the key is under way"},
+		"always disturbed at the end": {failing(completing, 1<<20, 409, "ConditionalRequestConflict"), large, retry.Transient, "another write of the key is under way"},
+		"a lost upload":               {failing(completing, 1, 404, "NoSuchUpload"), large, retry.Transient, "NoSuchUpload"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -209,20 +150,51 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// TestDisturbed: what disturbed a write was another's, whose object is there now.
+func TestDisturbed(t *testing.T) {
+	for name, size := range map[string]int{"one part": 1, "two parts": partSize + 1} {
+		for _, status := range []int{http.StatusConflict, http.StatusPreconditionFailed} {
+			t.Run(fmt.Sprint(name, ", ", status), func(t *testing.T) {
+				t.Parallel()
+				on := completing
+				if size == 1 {
+					on = method("PUT")
+				}
+				f := &fixture.HTTPFault{On: on, Times: 1, Status: status}
+				faulty, plain := behind(t, f, nil)
+				f.Then = func() {
+					if _, err := plain.Put(context.Background(), "d/k", strings.NewReader("theirs"), lake.Condition{IfAbsent: true}); err != nil {
+						t.Error(err)
+					}
+				}
+				if _, err := faulty.Put(t.Context(), "d/k", bytes.NewReader(make([]byte, size)), lake.Condition{IfAbsent: true}); !errors.Is(err, lake.ErrExists) {
+					t.Errorf("got %v", err)
+				}
+				if o, err := plain.Stat(t.Context(), "d/k"); err != nil || o.Size != 6 {
+					t.Errorf("%+v is there, %v", o, err)
+				}
+				if n, err := plain.(*Store).sweep(t.Context(), 0); err != nil || n != 0 {
+					t.Errorf("%d uploads were left, %v", n, err)
+				}
+			})
+		}
+	}
+}
+
 // TestBrokenReads go on where they broke, with the same object or not at all.
 func TestBrokenReads(t *testing.T) {
 	data := make([]byte, 3<<20)
 	for i := range data {
 		data[i] = byte(i * 7)
 	}
-	read := func(t *testing.T, f *fault) ([]byte, error) {
+	read := func(t *testing.T, f *fixture.HTTPFault) ([]byte, error) {
 		faulty, plain := behind(t, f, func(s lake.Store) {
 			if _, err := s.Put(t.Context(), "k", bytes.NewReader(data), lake.Condition{}); err != nil {
 				t.Fatal(err)
 			}
 		})
-		if f.then != nil {
-			f.then = func() {
+		if f.Then != nil {
+			f.Then = func() {
 				if _, err := plain.Put(t.Context(), "k", strings.NewReader("other"), lake.Condition{}); err != nil {
 					t.Error(err)
 				}
@@ -235,17 +207,17 @@ func TestBrokenReads(t *testing.T) {
 		defer r.Close()
 		return io.ReadAll(r)
 	}
-	got, err := read(t, &fault{on: method("GET"), times: 4, cut: 300_000})
+	got, err := read(t, &fixture.HTTPFault{On: method("GET"), Times: 4, Cut: 300_000})
 	if err != nil || !bytes.Equal(got, data[1000:1000+2<<20]) {
 		t.Errorf("four breaks: %d bytes, %v", len(got), err)
 	}
-	got, err = read(t, &fault{on: method("GET"), times: 1, cut: 300_000, then: func() {}})
+	got, err = read(t, &fixture.HTTPFault{On: method("GET"), Times: 1, Cut: 300_000, Then: func() {}})
 	if !errors.Is(err, lake.ErrChanged) || !bytes.Equal(got, data[1000:1000+len(got)]) {
 		t.Errorf("replaced meanwhile: %d bytes, %v", len(got), err)
 	}
 	var brokenOnce atomic.Bool
 	always := func(r *http.Request) bool { return r.Method == "GET" && brokenOnce.Swap(true) }
-	got, err = read(t, &fault{on: always, times: 1 << 20, lost: true})
+	got, err = read(t, &fixture.HTTPFault{On: always, Times: 1 << 20})
 	if err != nil || len(got) != 2<<20 {
 		t.Errorf("whole at first: %d bytes, %v", len(got), err)
 	}
@@ -366,27 +338,5 @@ func TestPrefix(t *testing.T) {
 	slices.Sort(got)
 	if !slices.Equal(got, []string{"d/k", "team/lake/d/k"}) {
 		t.Errorf("listed %q", got)
-	}
-}
-
-func TestURL(t *testing.T) {
-	for text, want := range map[string]string{
-		"s3://b": "",
-		"s3://b/a/p/?region=eu-west-1&profile=ingest": "",
-		"s3://b?endpoint=https://minio.example:9000":  "",
-		"s3:///p":                          "must be as s3://bucket",
-		"s3://key:secret@b":                "must be as s3://bucket",
-		"https://b":                        "must be as s3://bucket",
-		"s3://b/a//b":                      "prefix",
-		"s3://b?regoin=x":                  "takes region, endpoint and profile",
-		"s3://b?region=":                   "takes region, endpoint and profile",
-		"s3://b?region=a&region=b":         "takes region, endpoint and profile",
-		"s3://b?endpoint=minio:9000":       "endpoint that is no address",
-		"s3://b?endpoint=http://u:p@minio": "endpoint that is no address",
-	} {
-		err := CheckURL(text)
-		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v", text, err)
-		}
 	}
 }

@@ -31,46 +31,99 @@ const (
 
 // Put implements lake.Store.
 func (s *Store) Put(ctx context.Context, key string, body io.ReadSeeker, cond lake.Condition) (lake.Object, error) {
-	o, err := s.put(ctx, key, body, cond)
-	if err != nil {
-		return lake.Object{}, fail(ctx, "putting object", key, err)
-	}
-	return o, nil
+	return s.PutTagged(ctx, key, body, cond, nil)
 }
 
-func (s *Store) put(ctx context.Context, key string, body io.ReadSeeker, cond lake.Condition) (lake.Object, error) {
-	if err := errors.Join(ctx.Err(), lake.CheckKey(key)); err != nil {
-		return lake.Object{}, err
-	}
-	size, err := left(body)
+// PutTagged implements lake.Tagger. What another write at the same time kept the store from deciding is begun anew, a whole upload too.
+func (s *Store) PutTagged(ctx context.Context, key string, body io.ReadSeeker, cond lake.Condition, tags map[string]string) (lake.Object, error) {
+	with, err := s.given.with(tags)
 	if err != nil {
+		return lake.Object{}, fail(ctx, "putting object", key, retry.Stop(err))
+	}
+	start, size, err := extent(body)
+	if err != nil {
+		return lake.Object{}, fail(ctx, "putting object", key, fmt.Errorf("finding out how long its body is: %w", err))
+	}
+	w := write{key: key, id: rand.Text(), size: size, cond: cond, with: with}
+	var wait retry.Backoff
+	for n := 1; ; n++ {
+		o, err := s.put(ctx, w, body)
+		switch {
+		case err == nil:
+			return o, nil
+		case !errors.Is(err, errConflict) || n == tries:
+			return lake.Object{}, fail(ctx, "putting object", key, err)
+		}
+		if err := retry.Wait(ctx, wait.Next()); err != nil {
+			return lake.Object{}, fail(ctx, "putting object", key, err)
+		}
+		if _, err := body.Seek(start, io.SeekStart); err != nil {
+			return lake.Object{}, fail(ctx, "putting object", key, fmt.Errorf("going back to the start of its body: %w", err))
+		}
+	}
+}
+
+// write is an object that is to be put. The id is the same at all tries of it, and in the metadata of what they make.
+type write struct {
+	key, id string
+	size    int64
+	cond    lake.Condition
+	with    given
+}
+
+func (s *Store) put(ctx context.Context, w write, body io.Reader) (lake.Object, error) {
+	if err := errors.Join(ctx.Err(), lake.CheckKey(w.key)); err != nil {
 		return lake.Object{}, err
 	}
-	first, more, err := s.part(ctx, body, int(min(size, partSize)))
+	if s.lookFirst.Load() {
+		if err := s.look(ctx, w); err != nil {
+			return lake.Object{}, err
+		}
+	}
+	first, more, err := s.part(ctx, body, int(min(w.size, partSize)))
 	if err != nil {
 		return lake.Object{}, err
 	}
 	if more == nil {
 		defer s.release(first)
-		return s.single(ctx, key, first, cond)
+		return s.single(ctx, w, first)
 	}
-	return s.parts(ctx, key, first, more, cond)
+	return s.parts(ctx, w, first, more)
 }
 
-// left is how many bytes a body has from its current position on.
-func left(body io.Seeker) (int64, error) {
-	at, err := body.Seek(0, io.SeekCurrent)
-	if err != nil {
-		return 0, fmt.Errorf("reading its body: %w", err)
+// LookFirst has Put look at what is there before it writes, and send no conditions: for a store that Probe has refused. Of two writers at the
+// same time each may then overwrite the other. It is called before the first Put.
+func (s *Store) LookFirst() { s.lookFirst.Store(true) }
+
+// look is a condition that is checked here.
+func (s *Store) look(ctx context.Context, w write) error {
+	if w.cond == (lake.Condition{}) {
+		return nil
+	}
+	o, _, err := s.head(ctx, w.key)
+	absent := statusOf(err) == http.StatusNotFound
+	switch {
+	case err != nil && (!absent || codeOf(err) == "NoSuchBucket"):
+		return fmt.Errorf("finding out what is there: %w", err)
+	case w.cond.IfAbsent && !absent:
+		return lake.ErrExists
+	case w.cond.IfVersion != "" && (absent || o.Version != w.cond.IfVersion):
+		return lake.ErrChanged
+	}
+	return nil
+}
+
+// extent is the current position of a body and how many bytes it has from there on.
+func extent(body io.Seeker) (start, size int64, err error) {
+	if start, err = body.Seek(0, io.SeekCurrent); err != nil {
+		return 0, 0, err
 	}
 	end, err := body.Seek(0, io.SeekEnd)
 	if err != nil {
-		return 0, fmt.Errorf("reading its body: %w", err)
+		return 0, 0, err
 	}
-	if _, err = body.Seek(at, io.SeekStart); err != nil {
-		return 0, fmt.Errorf("reading its body: %w", err)
-	}
-	return end - at, nil
+	_, err = body.Seek(start, io.SeekStart)
+	return start, end - start, err
 }
 
 // part reads the next part of a body into memory that release gives back. It returns what is left of the body, nil if nothing is.
@@ -115,7 +168,10 @@ func (s *Store) release(buf []byte) {
 }
 
 // conditions are the headers of a condition.
-func conditions(cond lake.Condition) (ifNoneMatch, ifMatch *string) {
+func (s *Store) conditions(cond lake.Condition) (ifNoneMatch, ifMatch *string) {
+	if s.lookFirst.Load() {
+		return nil, nil // there are stores that refuse whatever has them
+	}
 	if cond.IfAbsent {
 		ifNoneMatch = aws.String("*")
 	}
@@ -126,27 +182,17 @@ func conditions(cond lake.Condition) (ifNoneMatch, ifMatch *string) {
 }
 
 // single puts what is in memory with one request.
-func (s *Store) single(ctx context.Context, key string, data []byte, cond lake.Condition) (lake.Object, error) {
-	id := rand.Text()
+func (s *Store) single(ctx context.Context, w write, data []byte) (lake.Object, error) {
 	in := &s3.PutObjectInput{
-		Bucket: &s.bucket, Key: s.key(key), ContentLength: aws.Int64(int64(len(data))), Metadata: map[string]string{writeKey: id},
+		Bucket: &s.bucket, Key: s.key(w.key), Body: bytes.NewReader(data), ContentLength: aws.Int64(int64(len(data))), Metadata: map[string]string{writeKey: w.id},
 	}
-	in.IfNoneMatch, in.IfMatch = conditions(cond)
-	var wait retry.Backoff
-	for {
-		in.Body = bytes.NewReader(data)
-		out, err := s.client.PutObject(ctx, in)
-		if err == nil {
-			return lake.Object{Key: key, Size: int64(len(data)), Version: aws.ToString(out.ETag), Modified: serverTime(out.ResultMetadata)}, nil
-		}
-		o, err := s.settle(ctx, key, id, cond, err)
-		if !errors.Is(err, errConflict) {
-			return o, err
-		}
-		if err := retry.Wait(ctx, wait.Next()); err != nil {
-			return lake.Object{}, err
-		}
+	in.IfNoneMatch, in.IfMatch = s.conditions(w.cond)
+	w.with.onPut(in)
+	out, err := s.client.PutObject(ctx, in)
+	if err != nil {
+		return s.settle(ctx, w, err)
 	}
+	return lake.Object{Key: w.key, Size: int64(len(data)), Version: aws.ToString(out.ETag), Modified: serverTime(out.ResultMetadata)}, nil
 }
 
 // errConflict means that a write at the same time kept the store from deciding: ask again.
@@ -154,33 +200,34 @@ var errConflict = errors.New("another write of the key is under way")
 
 // settle finds out what a refused write means. The SDK repeats a request whose answer was lost, and then it is our own object that is in
 // the way.
-func (s *Store) settle(ctx context.Context, key, id string, cond lake.Condition, err error) (lake.Object, error) {
+func (s *Store) settle(ctx context.Context, w write, err error) (lake.Object, error) {
 	status := statusOf(err)
-	absent := status == http.StatusNotFound && cond.IfVersion != "" && codeOf(err) != "NoSuchBucket"
+	absent := status == http.StatusNotFound && w.cond.IfVersion != "" && codeOf(err) != "NoSuchBucket"
 	conflict := status == http.StatusConflict
 	if status != http.StatusPreconditionFailed && !absent && !conflict {
 		return lake.Object{}, err
 	}
-	o, writer, herr := s.head(ctx, key)
+	o, writer, herr := s.head(ctx, w.key)
 	switch {
-	case herr == nil && writer == id:
+	case herr == nil && writer == w.id:
 		return o, nil
 	case herr != nil && statusOf(herr) != http.StatusNotFound:
 		return lake.Object{}, errors.Join(err, fmt.Errorf("finding out what is there: %w", herr))
-	case cond.IfAbsent && herr == nil:
+	case w.cond.IfAbsent && herr == nil:
 		return lake.Object{}, lake.ErrExists
-	case cond.IfVersion != "" && (herr != nil || o.Version != cond.IfVersion):
+	case w.cond.IfVersion != "" && (herr != nil || o.Version != w.cond.IfVersion):
 		return lake.Object{}, lake.ErrChanged
 	case conflict || status == http.StatusPreconditionFailed: // what refused us is gone again
-		return lake.Object{}, errConflict
+		return lake.Object{}, fmt.Errorf("%w: %w", errConflict, err)
 	}
 	return lake.Object{}, err
 }
 
 // parts puts a body of several parts, of which the first is in memory. The object appears when the upload is completed.
-func (s *Store) parts(ctx context.Context, key string, first []byte, more io.Reader, cond lake.Condition) (_ lake.Object, err error) {
-	id := rand.Text()
-	upload, err := s.client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: &s.bucket, Key: s.key(key), Metadata: map[string]string{writeKey: id}})
+func (s *Store) parts(ctx context.Context, w write, first []byte, more io.Reader) (_ lake.Object, err error) {
+	begin := &s3.CreateMultipartUploadInput{Bucket: &s.bucket, Key: s.key(w.key), Metadata: map[string]string{writeKey: w.id}}
+	w.with.onUpload(begin)
+	upload, err := s.client.CreateMultipartUpload(ctx, begin)
 	if err != nil {
 		s.release(first)
 		return lake.Object{}, fmt.Errorf("beginning an upload: %w", err)
@@ -189,32 +236,32 @@ func (s *Store) parts(ctx context.Context, key string, first []byte, more io.Rea
 		if err != nil { // parts of an upload that nobody completes cost money
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 			defer cancel()
-			_ = s.abort(ctx, s.prefix+key, upload.UploadId) // Sweep does it later
+			_ = s.abort(ctx, s.prefix+w.key, upload.UploadId) // Sweep does it later
 		}
 	}()
-	done, size, err := s.send(ctx, key, upload.UploadId, first, more)
+	done, size, err := s.send(ctx, w.key, upload.UploadId, first, more)
 	if err != nil {
 		return lake.Object{}, err
 	}
 	in := &s3.CompleteMultipartUploadInput{
-		Bucket: &s.bucket, Key: s.key(key), UploadId: upload.UploadId, MultipartUpload: &types.CompletedMultipartUpload{Parts: done},
+		Bucket: &s.bucket, Key: s.key(w.key), UploadId: upload.UploadId, MultipartUpload: &types.CompletedMultipartUpload{Parts: done},
 	}
-	in.IfNoneMatch, in.IfMatch = conditions(cond)
+	in.IfNoneMatch, in.IfMatch = s.conditions(w.cond)
 	out, err := s.client.CompleteMultipartUpload(ctx, in)
-	if err != nil {
-		if codeOf(err) == "NoSuchUpload" { // completed by a try whose answer was lost, maybe
-			if o, writer, herr := s.head(ctx, key); herr == nil && writer == id {
-				return o, nil
-			}
-			return lake.Object{}, err
+	switch {
+	case err == nil:
+		return lake.Object{Key: w.key, Size: size, Version: aws.ToString(out.ETag), Modified: serverTime(out.ResultMetadata)}, nil
+	case codeOf(err) == "NoSuchUpload": // completed by a try whose answer was lost, maybe
+		if o, writer, herr := s.head(ctx, w.key); herr == nil && writer == w.id {
+			return o, nil
 		}
-		o, err := s.settle(ctx, key, id, cond, err)
-		if errors.Is(err, errConflict) {
-			err = fmt.Errorf("completing the upload: %w", err)
-		}
-		return o, err
+		return lake.Object{}, err
 	}
-	return lake.Object{Key: key, Size: size, Version: aws.ToString(out.ETag), Modified: serverTime(out.ResultMetadata)}, nil
+	o, err := s.settle(ctx, w, err)
+	if err != nil {
+		err = fmt.Errorf("completing the upload: %w", err)
+	}
+	return o, err
 }
 
 // send sends the parts, some at a time, in memory that it gives back.
@@ -269,7 +316,7 @@ func (s *Store) abort(ctx context.Context, whole string, upload *string) error {
 }
 
 // probeParts is single by an upload of one part.
-func (s *Store) probeParts(ctx context.Context, key string, data []byte, cond lake.Condition) (lake.Object, error) {
+func (s *Store) probeParts(ctx context.Context, w write, data []byte) (lake.Object, error) {
 	buf := <-s.bodies
-	return s.parts(ctx, key, append(buf[:0], data...), nil, cond)
+	return s.parts(ctx, w, append(buf[:0], data...), nil)
 }

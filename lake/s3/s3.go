@@ -6,7 +6,7 @@
 // replaced by the same bytes may keep it. No goroutine outlives a call but those of http.Transport.
 //
 // Invariants:
-//  1. A conditional write carries If-None-Match or If-Match itself; nothing is looked up first.
+//  1. A conditional write carries If-None-Match or If-Match itself; nothing is looked up first, but in a store that is not trusted (LookFirst).
 //  2. A refusal that an own earlier try brought about, whose answer was lost, is told from another's by a number in the object's metadata.
 //  3. A connection on which nothing moves for a minute is given up.
 //  4. Memory is that of the parts on their way: at most bodies of partSize each.
@@ -18,11 +18,11 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -33,12 +33,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go/middleware"
 
+	"headwater/internal/stall"
 	"headwater/lake"
 )
 
 const (
-	// stall is how long a connection may give and take nothing.
-	stall = time.Minute
+	// patience is how long a connection may give and take nothing.
+	patience = time.Minute
 	// tries of a request, by the SDK, for what may pass: 5xx, throttling, broken connections.
 	tries = 5
 	// writeKey is the metadata that tells our write from another's.
@@ -50,61 +51,26 @@ type Store struct {
 	client *s3.Client
 	bucket string
 	prefix string // empty or with a slash at its end
+	given  given
 	bodies chan []byte
+	// lookFirst: conditions are checked by looking, and not by the store.
+	lookFirst atomic.Bool
 }
 
-var _ lake.Store = (*Store)(nil)
-
-// location is what a URL says.
-type location struct{ bucket, prefix, region, endpoint, profile string }
-
-// parseURL reads s3://bucket/prefix?region=eu-west-1&endpoint=http://127.0.0.1:7070&profile=ingest, all but the bucket optional: without a
-// region, the SDK's own ways to find one (AWS_REGION); with an endpoint, another store than Amazon's; profile is one of the shared
-// configuration files. Credentials are never in the URL: the SDK finds them in the environment, the profile or the machine's role.
-func parseURL(text string) (location, error) {
-	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "s3" || u.Host == "" || u.User != nil || u.Fragment != "" {
-		return location{}, fmt.Errorf("must be as s3://bucket/prefix?region=eu-west-1, got %q", text)
-	}
-	l := location{bucket: u.Host, prefix: strings.Trim(u.Path, "/")}
-	if l.prefix != "" {
-		if err := lake.CheckKey(l.prefix); err != nil {
-			return l, fmt.Errorf("has a prefix that cannot begin a key: %w", err)
-		}
-		l.prefix += "/"
-	}
-	into := map[string]*string{"region": &l.region, "endpoint": &l.endpoint, "profile": &l.profile}
-	for name, values := range u.Query() {
-		at, known := into[name]
-		if !known || len(values) != 1 || values[0] == "" {
-			return l, fmt.Errorf("takes region, endpoint and profile, each once and not empty, got %s=%s", name, strings.Join(values, ","))
-		}
-		*at = values[0]
-	}
-	if l.endpoint != "" {
-		e, err := url.Parse(l.endpoint)
-		if err != nil || e.Scheme != "http" && e.Scheme != "https" || e.Host == "" || e.User != nil {
-			return l, fmt.Errorf("has an endpoint that is no address as https://minio.example:9000: %q", l.endpoint)
-		}
-	}
-	return l, nil
-}
-
-// CheckURL says what is wrong with the URL of a store, without asking it.
-func CheckURL(text string) error {
-	_, err := parseURL(text)
-	return err
-}
+var (
+	_ lake.Store  = (*Store)(nil)
+	_ lake.Tagger = (*Store)(nil)
+)
 
 // Open makes a store of a URL, see CheckURL, and asks nobody: what is wrong there is the first call's error.
-func Open(ctx context.Context, text string) (*Store, error) { return open(ctx, text, stall) }
+func Open(ctx context.Context, text string) (*Store, error) { return open(ctx, text, patience) }
 
-func open(ctx context.Context, text string, stall time.Duration) (*Store, error) {
+func open(ctx context.Context, text string, patience time.Duration) (*Store, error) {
 	l, err := parseURL(text)
 	if err != nil {
 		return nil, fmt.Errorf("the lake's URL %w", err)
 	}
-	options := []func(*config.LoadOptions) error{config.WithHTTPClient(client(stall)), config.WithRetryMaxAttempts(tries)}
+	options := []func(*config.LoadOptions) error{config.WithHTTPClient(client(patience)), config.WithRetryMaxAttempts(tries)}
 	if l.region != "" {
 		options = append(options, config.WithRegion(l.region))
 	} else if l.endpoint != "" {
@@ -117,7 +83,7 @@ func open(ctx context.Context, text string, stall time.Duration) (*Store, error)
 	if err != nil {
 		return nil, fmt.Errorf("configuring S3: %w", err)
 	}
-	s := &Store{bucket: l.bucket, prefix: l.prefix, bodies: make(chan []byte, bodies)}
+	s := &Store{bucket: l.bucket, prefix: l.prefix, given: l.given, bodies: make(chan []byte, bodies)}
 	for range bodies {
 		s.bodies <- nil // allocated when it is first needed
 	}
@@ -132,38 +98,11 @@ func open(ctx context.Context, text string, stall time.Duration) (*Store, error)
 }
 
 // client gives up connections on which nothing moves.
-func client(stall time.Duration) *awshttp.BuildableClient {
+func client(patience time.Duration) *awshttp.BuildableClient {
 	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
-		dial := (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
-		t.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-			conn, err := dial(ctx, network, addr)
-			if err != nil {
-				return nil, err
-			}
-			return moving{conn, stall}, nil
-		}
+		t.DialContext = stall.Dial(patience)
 		t.MaxIdleConnsPerHost = 64
 	})
-}
-
-// moving is a connection of which each read and write has to move something before stall is over.
-type moving struct {
-	net.Conn
-	stall time.Duration
-}
-
-func (m moving) Read(p []byte) (int, error) {
-	if err := m.SetReadDeadline(time.Now().Add(m.stall)); err != nil {
-		return 0, err
-	}
-	return m.Conn.Read(p)
-}
-
-func (m moving) Write(p []byte) (int, error) {
-	if err := m.SetWriteDeadline(time.Now().Add(m.stall)); err != nil {
-		return 0, err
-	}
-	return m.Conn.Write(p)
 }
 
 func (s *Store) key(key string) *string { return aws.String(s.prefix + key) }
@@ -195,11 +134,11 @@ func (s *Store) head(ctx context.Context, key string) (lake.Object, string, erro
 func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[lake.Object, error] {
 	return func(yield func(lake.Object, error) bool) {
 		in := &s3.ListObjectsV2Input{
-			Bucket: &s.bucket, Prefix: aws.String(s.prefix + prefix),
+			Bucket: &s.bucket, Prefix: s.key(lake.Askable(prefix)),
 			EncodingType: types.EncodingTypeUrl, // XML cannot hold every key
 		}
 		if after != "" {
-			in.StartAfter = aws.String(s.prefix + after)
+			in.StartAfter = s.key(lake.Askable(after))
 		}
 		for pages := s3.NewListObjectsV2Paginator(s.client, in); pages.HasMorePages(); {
 			page, err := pages.NextPage(ctx)
@@ -216,8 +155,8 @@ func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[lake.O
 					}
 				}
 				key = strings.TrimPrefix(key, s.prefix)
-				if lake.CheckKey(key) != nil {
-					continue // no object of ours can have it: the folder that a console made, say
+				if lake.CheckKey(key) != nil || !strings.HasPrefix(key, prefix) || key <= after {
+					continue // what more was asked for; or no object of ours can have it: the folder that a console made, say
 				}
 				o := lake.Object{Key: key, Size: aws.ToInt64(entry.Size), Version: aws.ToString(entry.ETag), Modified: aws.ToTime(entry.LastModified)}
 				if !yield(o, nil) {
@@ -270,12 +209,19 @@ func (s *Store) sweep(ctx context.Context, age time.Duration) (int, error) {
 // lose or double data when two processes meet. It returns nil if the store can be trusted.
 func (s *Store) Probe(ctx context.Context) (err error) {
 	key := "_headwater/probe-" + rand.Text()
-	for _, put := range []func(context.Context, string, []byte, lake.Condition) (lake.Object, error){s.single, s.probeParts} {
-		if _, err := put(ctx, key, []byte("probe"), lake.Condition{IfAbsent: true}); err != nil {
+	for _, put := range []func(context.Context, write, []byte) (lake.Object, error){s.single, s.probeParts} {
+		try := func(body string, cond lake.Condition) error {
+			_, err := put(ctx, write{key: key, id: rand.Text(), cond: cond, with: s.given}, []byte(body))
+			if statusOf(err) == http.StatusNotImplemented {
+				return fmt.Errorf("%w (it answers %w)", ErrUnconditional, err)
+			}
+			return err
+		}
+		if err := try("probe", lake.Condition{IfAbsent: true}); err != nil {
 			return fail(ctx, "probing the store with object", key, err)
 		}
-		_, absent := put(ctx, key, []byte("other"), lake.Condition{IfAbsent: true})
-		_, version := put(ctx, key, []byte("other"), lake.Condition{IfVersion: `"00000000000000000000000000000000"`})
+		absent := try("other", lake.Condition{IfAbsent: true})
+		version := try("other", lake.Condition{IfVersion: `"00000000000000000000000000000000"`})
 		derr := s.Delete(ctx, key)
 		switch {
 		case derr != nil:
@@ -292,7 +238,7 @@ func (s *Store) Probe(ctx context.Context) (err error) {
 }
 
 // ErrUnconditional is returned by Probe for a store that overwrites where it was told not to.
-var ErrUnconditional = errors.New("the store does not keep to the conditions of writes: two writers would overwrite each other. Use a store that does (Amazon S3, MinIO, versitygw), or a folder")
+var ErrUnconditional = errors.New("the store does not keep to the conditions of writes: two writers would overwrite each other. Use a store that does (Amazon S3, MinIO, versitygw) or a folder; or write lake: {exactly_once: best_effort}, and have one process alone write to it (docs/lake.md)")
 
 // serverTime is when the store answered.
 func serverTime(meta middleware.Metadata) time.Time {

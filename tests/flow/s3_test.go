@@ -67,3 +67,48 @@ func TestS3(t *testing.T) {
 		t.Errorf("a stranger's run ended with %d: %s", r.Code, r.Stderr)
 	}
 }
+
+// TestBestEffort is a bucket that forgets the conditions of writes: refused, unless the file says that it may be so.
+func TestBestEffort(t *testing.T) {
+	server := fixture.NewS3(t)
+	door := server.WithoutConditions(t)
+	raw := strings.Replace(server.Bucket(t, "acme-raw"), server.Endpoint, door, 1)
+	lake := func(more string) string {
+		return orders + fmt.Sprintf("lake: {raw: %q, tables: %q%s}\n", raw, server.Bucket(t, "acme-lake"+fmt.Sprint(len(more))), more)
+	}
+	p := binary.New(t, binary.Build(t), lake(""))
+	p.Write(t, "in/0.ndjson", []byte("{\"n\":1}\n"))
+	for _, args := range [][]string{{"run", "--once"}, {"check", "--live"}} {
+		r := p.Run(t, fixture.S3Env, args[0], args[1:]...)
+		if said := r.Stdout + r.Stderr; r.Code == 0 || !strings.Contains(said, "lake.raw") || !strings.Contains(said, "exactly_once: best_effort") {
+			t.Errorf("%v ended with %d: %s", args, r.Code, said)
+		}
+	}
+	if found, err := filepath.Glob(filepath.Join(server.Dir, "acme-raw/[^.]*")); err != nil || len(found) != 0 {
+		t.Errorf("it has left %v, %v", found, err)
+	}
+
+	p = binary.New(t, p.Bin, lake(", exactly_once: best_effort"))
+	p.Write(t, "in/0.ndjson", []byte("{\"n\":1}\n"))
+	if out := p.Run(t, fixture.S3Env, "check", "--live").Must(t); !strings.Contains(out, "ok for one process alone") || !strings.Contains(out, "ok, it refuses what exists") {
+		t.Errorf("check said %s", out)
+	}
+	for i := range 2 {
+		p.Write(t, fmt.Sprintf("in/%d.ndjson", i), fmt.Appendf(nil, "{\"n\":%d}\n", i+1))
+		r := p.Run(t, fixture.S3Env, "run", "--once")
+		if r.Must(t); strings.Count(r.Stderr, "does not keep to the conditions") != 1 || !strings.Contains(r.Stderr, "lake.raw") {
+			t.Errorf("it does not warn of lake.raw, once: %s", r.Stderr)
+		}
+	}
+	if out := p.Run(t, fixture.S3Env, "query", "--format", "csv", "select count(*), sum(n) from db.orders").Must(t); !strings.HasSuffix(out, "\n2,3\n") {
+		t.Errorf("query said %q", out)
+	}
+	running := p.Start(t, fixture.S3Env, "run")
+	binary.Eventually(t, "a process that says how it is", func() bool {
+		return strings.Contains(p.Run(t, fixture.S3Env, "status").Stdout, "the store of lake.raw does not keep to the conditions")
+	})
+	if _, text := get(t, p, "/metrics"); measured(t, text, "headwater_lake_best_effort") != 1 {
+		t.Errorf("no metric says so:\n%s", text)
+	}
+	running.Kill(t)
+}
