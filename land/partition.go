@@ -56,7 +56,11 @@ type partition struct {
 	extractor extractor
 	folders   folders
 	limits    envelope.Limits
-	bare      bool // the records are documents without an envelope
+	bare      bool     // the records are documents without an envelope
+	byClock   bool     // Wallclock: what follows is for it
+	folder    string   // of every record that is not committed; empty for none yet
+	intent    intent   // in force in Kafka, or about to be
+	dirs      []string // noted with the commit at which landing began
 	line      []byte
 	document  []byte
 	wait      retry.Backoff // between one run and the next, after errors
@@ -80,6 +84,7 @@ func newPartition(s *session, tp topicPartition, from start) *partition {
 		limits:    envelope.DefaultLimits,
 		open:      map[string]*openObject{}, coverages: map[string]*coverage{},
 	}
+	p.byClock, p.intent, p.folder = s.byClock(tp.topic), from.intent, from.intent.Path
 	p.rotation = s.conf.rotation(p.folders.timed(), s.zone)
 	if p.bare = s.declared.Shapes[tp.topic].Bare; !p.bare {
 		p.limits.Depth++ // the limit is the item's, and the envelope is around it
@@ -137,6 +142,7 @@ func (p *partition) run(ctx context.Context) error {
 // landQueued lands what waits in the queue and rotates if the clock says so.
 func (p *partition) landQueued(ctx context.Context) (some bool, err error) {
 	records, freed, resume, err := p.queue.take()
+	p.extractor.read = time.Now() // one time for all that was fetched, as the connector has it
 	p.count(-freed)
 	if resume {
 		p.cl.ResumeFetchPartitions(p.set())
@@ -196,6 +202,12 @@ func (p *partition) land(ctx context.Context, r *kgo.Record) error {
 	path, millis, reason := p.read(r)
 	if path == "" {
 		return p.quarantine(ctx, r, reason)
+	}
+	var err error
+	if p.byClock {
+		if path, err = p.oneFolder(ctx, r.Offset, path); err != nil {
+			return err
+		}
 	}
 	c, err := p.covered(ctx, path)
 	if err != nil {
@@ -321,7 +333,12 @@ func (p *partition) write(path string, offset int64) error {
 		p.open[path] = o
 		p.objects = append(p.objects, o)
 	}
-	o.covers(offset, p.seq)
+	seq := p.seq
+	if p.byClock {
+		p.folder = path
+		seq = o.seq + 1 // no record of another folder lies between, and one run has room in every tail
+	}
+	o.covers(offset, seq)
 	o.bytes += int64(len(p.line))
 	return p.spool.add(o, p.line)
 }
@@ -329,6 +346,9 @@ func (p *partition) write(path string, offset int64) error {
 // rotate closes every open object, puts them into the store in order of opening, and commits. An object that is put and
 // not committed is found by whoever reads these records next.
 func (p *partition) rotate(ctx context.Context) error {
+	if err := p.announce(ctx); err != nil {
+		return err
+	}
 	for i, o := range p.objects {
 		if err := p.put(ctx, o); err != nil {
 			return err
@@ -411,6 +431,9 @@ func (p *partition) compare(ctx context.Context, key string, o *openObject) erro
 func (p *partition) commitOffset(ctx context.Context, offset int64, dirs []string) error {
 	noted := p.noteOf(p.topic, p.from.log)
 	noted.Dirs = dirs
+	if offset < p.intent.Next {
+		noted.Intent = &p.intent
+	}
 	note, err := json.Marshal(noted)
 	if err != nil {
 		return err
@@ -429,6 +452,9 @@ func (p *partition) commitOffset(ctx context.Context, offset int64, dirs []strin
 		return err
 	}
 	p.committed = offset
+	if offset >= p.intent.Next {
+		p.intent, p.folder = intent{}, ""
+	}
 	p.report(func(st *PartitionStatus) { st.Committed, st.Position, st.OpenObjects = offset, p.cut, len(p.objects) })
 	return nil
 }

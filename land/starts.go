@@ -26,6 +26,8 @@ type start struct {
 	fresh bool
 	// moved: another configuration noted the commit.
 	moved bool
+	// intent is what a writer was about to put, with Wallclock.
+	intent intent
 	// dirs are the topics.dirs in which other configurations may have left objects beyond the commit.
 	dirs []string
 	// err, if not nil, says why landing cannot begin: a person has to decide first, or Kafka to answer.
@@ -42,6 +44,8 @@ type commitNote struct {
 	Layout string `json:"layout"`
 	// Dirs are those of earlier configurations with objects beyond the offset, if there are any.
 	Dirs []string `json:"dirs,omitempty"`
+	// Intent is what is about to be put, with Wallclock.
+	Intent *intent `json:"intent,omitempty"`
 }
 
 // layout is a digest of what decides about a record's folder.
@@ -120,6 +124,9 @@ func (l *Lander) starts(ctx context.Context, cl *kgo.Client, wanted map[string][
 					from.committed = c.At
 				}
 				from.decide(topicPartition{topic, p}, l.noteOf(topic, from.log), c.Metadata, begin)
+				if l.byClock(topic) {
+					from.recall(l.noteOf(topic, from.log), c.Metadata)
+				}
 			}
 			all[topicPartition{topic, p}] = from
 		}
