@@ -24,6 +24,10 @@ import (
 // and read again, and what the other has written is then found.
 var errConflict = errors.New("another writer has landed the same records")
 
+// errThrownOut: others may have landed and committed since. The client does not always say so when it joins again: of the Kafka
+// partitions that it is given again it says nothing.
+var errThrownOut = errors.New("this member was thrown out of the group and has joined again")
+
 // errGaveUp: RunTo has an end, and what might pass by itself has not passed in onceTries tries.
 var errGaveUp = errors.New("giving up for now")
 
@@ -440,6 +444,9 @@ func (p *partition) commitOffset(ctx context.Context, offset int64, dirs []strin
 	}
 	text := string(note)
 	commitCtx := kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
+		if req.MemberID != p.from.member {
+			return errThrownOut
+		}
 		for i := range req.Topics {
 			for j := range req.Topics[i].Partitions {
 				req.Topics[i].Partitions[j].Metadata = &text
@@ -492,7 +499,7 @@ func (p *partition) insist(ctx context.Context, what string, try func() error) e
 			return ctx.Err()
 		}
 		// A time-out that is not ours is the store's own and may pass.
-		if errors.Is(err, errConflict) || retry.Classify(err) == retry.Permanent {
+		if errors.Is(err, errConflict) || errors.Is(err, errThrownOut) || retry.Classify(err) == retry.Permanent {
 			return err
 		}
 		p.blocked.Store(true)

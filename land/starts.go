@@ -19,6 +19,7 @@ import (
 // start is where the landing of one Kafka partition begins, and what Kafka says of it.
 type start struct {
 	log       string // the topic's id
+	member    string // this member's id in the group when Kafka was asked
 	offset    int64  // the first one to read
 	end       int64  // of the log, when this was asked
 	committed int64  // -1 if there is no commit
@@ -84,6 +85,7 @@ func (l *Lander) starts(ctx context.Context, cl *kgo.Client, wanted map[string][
 	for topic := range wanted {
 		topics = append(topics, topic)
 	}
+	member, _ := cl.GroupMetadata() // before the rest: what is true of it later may not be true of another
 	ids, err := kafka.TopicIDs(ctx, cl, topics...)
 	if err != nil {
 		return nil, err
@@ -107,7 +109,7 @@ func (l *Lander) starts(ctx context.Context, cl *kgo.Client, wanted map[string][
 	all := map[topicPartition]start{}
 	for topic, partitions := range wanted {
 		for _, p := range partitions {
-			from := start{log: ids[topic], committed: -1}
+			from := start{log: ids[topic], member: member, committed: -1}
 			begin, known := first[topic][p]
 			end, exists := ends[topic][p]
 			c, found := committed.Lookup(topic, p)

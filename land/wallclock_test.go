@@ -229,6 +229,7 @@ func TestWallclockFenced(t *testing.T) {
 	}))
 	<-held
 	r.kick("zombie")
+	time.Sleep(100 * time.Millisecond) // what it reads after it has joined again has another folder
 	close(release)
 	time.Sleep(100 * time.Millisecond)
 	stop()

@@ -254,6 +254,9 @@ func (f *file) validateStages() setting.Faults {
 	if zone := f.Land.Timezone; zone != "" && zone != f.Timezone && f.Serialize.Engine != serialize.NoEngine {
 		faults.Add([]string{"land", "timezone"}, "must be the pipeline's timezone (%s), whose days the tables have, or be left out, got %s", f.Timezone, zone)
 	}
+	if f.Land.ByClock() && f.Serialize.Engine != serialize.NoEngine {
+		faults.Add([]string{"land", "timestamp.extractor"}, "must be RecordField or Record, because a table has a record on the day of its own time, and Wallclock's folders are of the time it is read; with serialize: {engine: none} no tables are made, and folders are as you like")
+	}
 	if format := f.Land.Folders(); f.Serialize.Engine != serialize.NoEngine && format != daysFirst && !strings.HasPrefix(format, daysFirst+"/") {
 		key := "path.format"
 		if format != f.Land.PathFormat {
