@@ -68,6 +68,8 @@ type Config struct {
 	MaxMemory setting.Bytes `yaml:"max.memory"`
 	// MaxRecordBytes is the size above which a record goes to quarantine.
 	MaxRecordBytes setting.Bytes `yaml:"max.record.bytes"`
+	// Overrides are for some of the topics.
+	Overrides []Override `yaml:"overrides"`
 }
 
 // DefaultConfig is what holds where the file says nothing.
@@ -97,6 +99,7 @@ func DefaultConfig() Config {
 		FlushOnStop:              true,
 		MaxMemory:                128 << 20,
 		MaxRecordBytes:           64 << 20,
+		Overrides:                []Override{},
 	}
 }
 
@@ -108,6 +111,12 @@ const maxDir = 256
 
 // Validate reports everything that is wrong with c.
 func (c *Config) Validate() setting.Faults {
+	f := c.validate()
+	return append(f, c.validateOverrides(f)...)
+}
+
+// validate leaves out the overrides.
+func (c *Config) validate() setting.Faults {
 	var f setting.Faults
 	at := func(key, format string, args ...any) { f.Add([]string{key}, format, args...) }
 	if _, err := compileTopics(c.TopicsRegex); err != nil {

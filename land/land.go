@@ -28,7 +28,6 @@ import (
 	"maps"
 	"regexp"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -75,14 +74,12 @@ type Declared struct {
 
 // Lander lands topics. Its methods may be called from several goroutines, Run and RunTo one at a time.
 type Lander struct {
-	opts    Options
-	conf    Config
-	path    pathFormat
-	zone    *time.Location
-	field   []string
-	topics  *regexp.Regexp
-	layout  string
-	running sync.Mutex
+	opts     Options
+	conf     Config
+	zone     *time.Location
+	topics   *regexp.Regexp
+	settings []settings // of the overrides, and then of the others
+	running  sync.Mutex
 	// declared is what the session that runs was begun with; it changes between sessions alone.
 	declared Declared
 
@@ -122,17 +119,21 @@ func New(o Options) (*Lander, error) {
 			return nil, fmt.Errorf("loading land.timezone: %w", err)
 		}
 	}
-	format, _ := l.conf.timeFolders()
-	if l.path, err = parsePathFormat(format); err != nil {
-		return nil, fmt.Errorf("reading land.path.format: %w", err)
+	for i, conf := range append(l.conf.Overridden(), l.conf) {
+		s, err := newSettings(conf, l.zone)
+		if err != nil {
+			return nil, fmt.Errorf("reading land.path.format: %w", err)
+		}
+		if i < len(l.conf.Overrides) {
+			if s.topics, err = compileTopics(l.conf.Overrides[i].TopicsRegex); err != nil {
+				return nil, fmt.Errorf("reading land.overrides.%d.topics.regex: %w", i, err)
+			}
+		}
+		l.settings = append(l.settings, s)
 	}
 	if l.topics, err = compileTopics(l.conf.topicsExpr()); err != nil {
 		return nil, fmt.Errorf("reading land.topics.regex: %w", err)
 	}
-	if simpleName(l.conf.TimestampExtractor) == "RecordField" {
-		l.field = strings.Split(l.conf.TimestampField, ".")
-	}
-	l.layout = l.conf.layout(l.zone)
 	return l, nil
 }
 

@@ -42,6 +42,7 @@ var errLetGo = errors.New("the Kafka partition is let go of")
 type partition struct {
 	*session
 	topicPartition
+	conf     Config             // the topic's
 	cancel   context.CancelFunc // ends run without another write
 	letGo    chan struct{}      // closed: close and commit what is open, then end
 	done     chan struct{}      // closed when run has ended
@@ -80,7 +81,7 @@ type partition struct {
 
 func newPartition(s *session, tp topicPartition, from start) *partition {
 	p := &partition{
-		session: s, topicPartition: tp,
+		session: s, topicPartition: tp, conf: s.of(tp.topic).conf,
 		letGo: make(chan struct{}), done: make(chan struct{}), queue: queue{ready: make(chan struct{}, 1)},
 		from: from, end: -1, cut: from.offset, committed: from.committed,
 		extractor: s.extractorOf(tp.topic),
@@ -89,7 +90,7 @@ func newPartition(s *session, tp topicPartition, from start) *partition {
 		open:      map[string]*openObject{}, coverages: map[string]*coverage{},
 	}
 	p.byClock, p.intent, p.folder = s.byClock(tp.topic), from.intent, from.intent.Path
-	p.rotation = s.conf.rotation(p.folders.timed(), s.zone)
+	p.rotation = p.conf.rotation(p.folders.timed(), s.zone)
 	if p.bare = s.declared.Shapes[tp.topic].Bare; !p.bare {
 		p.limits.Depth++ // the limit is the item's, and the envelope is around it
 	}

@@ -70,9 +70,9 @@ func digest(all []string) string {
 func (l *Lander) layoutOf(topic string) string {
 	shape, declared := l.declared.Shapes[topic]
 	if !declared {
-		return l.layout
+		return l.of(topic).layout
 	}
-	return digest(append(shape.TimePath(), l.layout, string(shape.Unit)))
+	return digest(append(shape.TimePath(), l.of(topic).layout, string(shape.Unit)))
 }
 
 func (l *Lander) noteOf(topic, log string) commitNote {

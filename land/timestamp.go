@@ -32,7 +32,7 @@ type extractor struct {
 func (l *Lander) extractorOf(topic string) extractor {
 	shape, declared := l.declared.Shapes[topic]
 	if !declared {
-		return extractor{field: l.field, clock: l.byClock(topic), loc: l.zone}
+		return extractor{field: l.of(topic).field, clock: l.byClock(topic), loc: l.zone}
 	}
 	return extractor{field: shape.TimePath(), unit: shape.Unit, loc: l.zone}
 }

@@ -19,7 +19,7 @@ type intent struct {
 // they are read again.
 func (l *Lander) byClock(topic string) bool {
 	_, declared := l.declared.Shapes[topic]
-	return l.conf.ByClock() && !declared
+	return l.of(topic).conf.ByClock() && !declared
 }
 
 // recall takes over the intent that was noted with the commit. Where no writer with these settings has noted the commit, nothing
