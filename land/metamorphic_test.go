@@ -68,14 +68,15 @@ func landedRows(t *testing.T, seed uint64, random *rand.Rand) map[string]int {
 	clocked := random.IntN(3) == 0
 	layout := drawLayout(random, clocked)
 	t.Logf("by the clock: %v", clocked)
-	const rounds = 4
-	for round := range rounds {
-		produce(round, rounds)
+	const parts = 5
+	produce(0, parts)
+	r.land(layout) // a change of the layout is seen by the commit
+	for part := 1; part < parts; part++ {
+		produce(part, parts)
 		if random.IntN(3) == 0 {
 			layout = drawLayout(random, clocked)
 		}
-		replicas := 1 + random.IntN(3)
-		ends := r.replicas(random, layout, replicas)
+		ends := r.replicas(random, layout, 1+random.IntN(3))
 		time.Sleep(time.Duration(random.IntN(150)) * time.Millisecond)
 		if random.IntN(2) == 0 {
 			r.throwOut(random)
@@ -85,7 +86,7 @@ func landedRows(t *testing.T, seed uint64, random *rand.Rand) map[string]int {
 			end()
 		}
 	}
-	r.land(func(o *Options) { layout(o) })
+	r.land(layout)
 	return r.rows()
 }
 
