@@ -78,7 +78,7 @@ func landedRows(t *testing.T, seed uint64, random *rand.Rand) map[string]int {
 		}
 		ends := r.replicas(random, layout, 1+random.IntN(3))
 		time.Sleep(time.Duration(random.IntN(150)) * time.Millisecond)
-		if random.IntN(2) == 0 {
+		if random.IntN(5) == 0 { // it takes seconds until the member knows
 			r.throwOut(random)
 			time.Sleep(50 * time.Millisecond)
 		}

@@ -117,11 +117,11 @@ func configKeys(of any) (keys []string) {
 // setAll has every pointer of an override point to sevens.
 func setAll(o *Override) {
 	v := reflect.ValueOf(o).Elem()
-	for i := range v.NumField() {
-		if v.Field(i).Kind() != reflect.Pointer {
+	for _, field := range v.Fields() {
+		if field.Kind() != reflect.Pointer {
 			continue
 		}
-		at := reflect.New(v.Field(i).Type().Elem())
+		at := reflect.New(field.Type().Elem())
 		switch at.Elem().Kind() {
 		case reflect.String:
 			at.Elem().SetString("7")
@@ -130,7 +130,7 @@ func setAll(o *Override) {
 		default:
 			at.Elem().SetInt(7)
 		}
-		v.Field(i).Set(at)
+		field.Set(at)
 	}
 }
 
