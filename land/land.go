@@ -12,6 +12,9 @@
 //  4. What cannot be told from the data (another log under the same name, an object without a tail where one matters, a committed
 //     offset that the log does not have) stops that Kafka partition, and no other, until a person has decided.
 //  5. While an object is known that ends at an offset, no smaller one is committed.
+//  6. With Wallclock no object is put before Kafka has its folder, noted with the commit; until a commit is beyond what was noted, the
+//     records have that folder.
+//  7. Only the member of the group that asked where to begin commits: thrown out and joined again it is another one.
 //
 // Neighbours: kafka makes the client, lake keeps the objects and the quarantine; serialize reads the objects.
 //

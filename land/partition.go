@@ -446,7 +446,7 @@ func (p *partition) commitOffset(ctx context.Context, offset int64, dirs []strin
 	text := string(note)
 	commitCtx := kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
 		if req.MemberID != p.from.member {
-			return errThrownOut
+			return errThrownOut // Invariant 7
 		}
 		for i := range req.Topics {
 			for j := range req.Topics[i].Partitions {

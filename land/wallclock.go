@@ -47,7 +47,7 @@ func (s *start) recall(now commitNote, noted string) {
 // at a time: before one of another, they are closed and committed.
 func (p *partition) oneFolder(ctx context.Context, offset int64, now string) (string, error) {
 	if p.folder != "" && offset < max(p.intent.Next, p.hold) {
-		return p.folder, nil // nothing can be committed yet that would end the intent
+		return p.folder, nil // Invariant 6: nothing can be committed yet that would end the intent
 	}
 	if p.folder != "" && p.folder != now {
 		p.cut = offset // what lies between was deleted or never a record
@@ -64,7 +64,7 @@ func (p *partition) announce(ctx context.Context) error {
 	if !p.byClock || len(p.objects) == 0 || p.cut <= p.intent.Next {
 		return nil
 	}
-	crash.Point("land.before-intent")
+	crash.Point("land.before-intent") // Invariant 6
 	p.intent = intent{p.folder, p.cut}
 	if err := p.commitOffset(ctx, p.committed, p.dirs); err != nil {
 		return err
