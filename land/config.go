@@ -52,7 +52,7 @@ type Config struct {
 	Locale string `yaml:"locale"`
 	// Timezone is that of the folders and of the schedule; empty for the pipeline's.
 	Timezone string `yaml:"timezone"`
-	// TimestampExtractor is RecordField (a field of the record's value) or Record (Kafka's own timestamp).
+	// TimestampExtractor is RecordField (a field of the record's value), Record (Kafka's own timestamp) or Wallclock (when the record is read).
 	TimestampExtractor string `yaml:"timestamp.extractor"`
 	// TimestampField is the field for RecordField; dots lead into nested objects.
 	TimestampField string `yaml:"timestamp.field"`
@@ -72,6 +72,8 @@ type Config struct {
 	MaxMemory setting.Bytes `yaml:"max.memory"`
 	// MaxRecordBytes is the size above which a record goes to quarantine.
 	MaxRecordBytes setting.Bytes `yaml:"max.record.bytes"`
+	// Overrides are for some of the topics.
+	Overrides []Override `yaml:"overrides"`
 }
 
 // DefaultConfig is what holds where the file says nothing.
@@ -102,6 +104,7 @@ func DefaultConfig() Config {
 		FlushOnStop:              true,
 		MaxMemory:                128 << 20,
 		MaxRecordBytes:           64 << 20,
+		Overrides:                []Override{},
 	}
 }
 
@@ -113,6 +116,12 @@ const maxDir = 256
 
 // Validate reports everything that is wrong with c.
 func (c *Config) Validate() setting.Faults {
+	f := c.validate()
+	return append(f, c.validateOverrides(f)...)
+}
+
+// validate leaves out the overrides.
+func (c *Config) validate() setting.Faults {
 	var f setting.Faults
 	at := func(key, format string, args ...any) { f.Add([]string{key}, format, args...) }
 	if _, err := compileTopics(c.TopicsRegex); err != nil {
@@ -262,6 +271,15 @@ func (c *Config) timeFolders() (format string, millis int64) {
 	return c.PathFormat, c.PartitionDurationMs
 }
 
+// timed says that folders are made of times.
+func (c *Config) timed() bool {
+	class := simpleName(c.PartitionerClass)
+	return class != byPartition && class != byField
+}
+
+// ByClock says that a record's folder is of the time at which it is landed, and no fact of the record.
+func (c *Config) ByClock() bool { return simpleName(c.TimestampExtractor) == "Wallclock" && c.timed() }
+
 // Folders says what the folders of a topic are made of: a path.format, or the name of a partitioner that is not by time.
 func (c *Config) Folders() string {
 	switch class := simpleName(c.PartitionerClass); class {
@@ -294,11 +312,9 @@ func (c *Config) validateRest(at func(key, format string, args ...any)) {
 		}
 	}
 	switch simpleName(c.TimestampExtractor) {
-	case "RecordField", "Record":
-	case "Wallclock":
-		at("timestamp.extractor", "must be RecordField or Record; with Wallclock a record that is read again after a crash gets another time and would be landed twice")
+	case "RecordField", "Record", "Wallclock":
 	default:
-		at("timestamp.extractor", "must be RecordField or Record, got %q", c.TimestampExtractor)
+		at("timestamp.extractor", "must be RecordField, Record or Wallclock, got %q", c.TimestampExtractor)
 	}
 	for name := range strings.SplitSeq(c.TimestampField, ".") {
 		if name == "" && simpleName(c.TimestampExtractor) == "RecordField" {

@@ -58,7 +58,7 @@ func TestValidate(t *testing.T) {
 		{"partition.duration.ms", "at least 1", func(c *Config) { c.PartitionDurationMs = 0 }},
 		{"locale", "as en", func(c *Config) { c.Locale = "" }},
 		{"timezone", "Europe/Paris", func(c *Config) { c.Timezone = "Mars/Olympus" }},
-		{"timestamp.extractor", "twice", func(c *Config) { c.TimestampExtractor = "Wallclock" }},
+		{"timestamp.extractor", "Wallclock, got", func(c *Config) { c.TimestampExtractor = "Clock" }},
 		{"timestamp.extractor", "RecordField", func(c *Config) { c.TimestampExtractor = "Other" }},
 		{"timestamp.field", "dots", func(c *Config) { c.TimestampField = "a..b" }},
 		{"s3.compression.type", "gzip", func(c *Config) { c.CompressionType = "none" }},

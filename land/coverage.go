@@ -149,6 +149,7 @@ func (p *partition) surveyMoved(ctx context.Context) error {
 	if len(p.elsewhere.tails) > 0 {
 		dirs = p.from.dirs
 	}
+	p.dirs = dirs
 	slices.SortFunc(p.elsewhere.tails, func(a, b lake.Tail) int { return cmp.Compare(a.Next, b.Next) })
 	return p.commitOffset(ctx, p.cut, dirs)
 }

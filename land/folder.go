@@ -27,18 +27,19 @@ type folderField struct {
 }
 
 func (l *Lander) foldersOf(tp topicPartition) folders {
+	of := l.of(tp.topic)
 	f := folders{room: maxKey - len(lake.RawKeyPadded(l.conf.TopicsDir, tp.topic, "", tp.partition, 1, math.MaxInt64, l.conf.OffsetPadWidth)) - len("/")}
 	_, declared := l.declared.Shapes[tp.topic]
-	switch simpleName(l.conf.PartitionerClass) {
+	switch simpleName(of.conf.PartitionerClass) {
 	case byPartition:
 		f.fixed = fmt.Sprintf("partition=%d", tp.partition)
 	case byField:
-		for _, name := range l.conf.PartitionFieldName {
+		for _, name := range of.conf.PartitionFieldName {
 			f.fields = append(f.fields, folderField{name, strings.Split(name, ".")})
 		}
 	default:
-		_, duration := l.conf.timeFolders()
-		f.times = timeFolders{format: l.path, duration: duration, loc: l.zone, early: declared}
+		_, duration := of.conf.timeFolders()
+		f.times = timeFolders{format: of.path, duration: duration, loc: l.zone, early: declared}
 	}
 	return f
 }

@@ -37,17 +37,32 @@ type rig struct {
 
 	cluster *kfake.Cluster
 	refuse  atomic.Int64 // how many commits the broker still refuses
+	dial    []kgo.Opt
 }
 
 func newRig(t testing.TB, partitions int32, topics ...string) *rig {
 	t.Helper()
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(partitions, topics...),
-		kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}))
+	return newRigOn(t, nil, partitions, topics...)
+}
+
+// newRigOn has the network, inside a synctest bubble, in the place of the machine's; nil for that.
+func newRigOn(t testing.TB, network *kfake.VirtualNetwork, partitions int32, topics ...string) *rig {
+	t.Helper()
+	opts := []kfake.Opt{
+		kfake.NumBrokers(1), kfake.SeedTopics(partitions, topics...),
+		kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}),
+	}
+	var dial []kgo.Opt
+	if network != nil {
+		opts = append(opts, kfake.ListenFn(network.Listen), kfake.Ports(9092))
+		dial = append(dial, kgo.Dialer(network.DialContext))
+	}
+	cluster, err := kfake.NewCluster(opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Close)
-	r := &rig{t: t, cluster: cluster, config: kafka.DefaultConfig(), store: mem.New(), made: map[string]map[int32]int64{}}
+	r := &rig{t: t, cluster: cluster, config: kafka.DefaultConfig(), store: mem.New(), made: map[string]map[int32]int64{}, dial: dial}
 	r.config.Brokers = cluster.ListenAddrs()
 	r.connect()
 	for _, topic := range topics {
@@ -61,7 +76,7 @@ func newRig(t testing.TB, partitions int32, topics ...string) *rig {
 
 func (r *rig) connect() {
 	r.t.Helper()
-	cl, err := kafka.NewClient(r.config, kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	cl, err := kafka.NewClient(r.config, append(r.dial, kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -74,11 +89,19 @@ func (r *rig) produce(topic string, partition int32, values ...string) {
 	r.t.Helper()
 	var records []*kgo.Record
 	for _, v := range values {
-		record := &kgo.Record{Topic: topic, Partition: partition, Value: []byte(v), Timestamp: time.UnixMilli(1751700000000)}
+		record := &kgo.Record{Value: []byte(v), Timestamp: time.UnixMilli(1751700000000)}
 		if v == "" {
 			record.Value = nil
 		}
 		records = append(records, record)
+	}
+	r.produceRecords(topic, partition, records)
+}
+
+func (r *rig) produceRecords(topic string, partition int32, records []*kgo.Record) {
+	r.t.Helper()
+	for _, record := range records {
+		record.Topic, record.Partition = topic, partition
 	}
 	if err := r.cl.ProduceSync(context.Background(), records...).FirstErr(); err != nil {
 		r.t.Fatal(err)
@@ -86,7 +109,7 @@ func (r *rig) produce(topic string, partition int32, values ...string) {
 	if r.made[topic] == nil {
 		r.made[topic] = map[int32]int64{}
 	}
-	r.made[topic][partition] += int64(len(values))
+	r.made[topic][partition] += int64(len(records))
 }
 
 // at is a record whose text names it.
@@ -105,7 +128,10 @@ func (r *rig) lander(change func(*Options)) *Lander {
 		Spool: r.t.TempDir(), Logger: slog.New(slog.NewTextHandler(r.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	o.Config.RotateScheduleIntervalMs = -1 // a test that runs across a multiple of five minutes would see one object more
-	o.clientOptions = []kgo.Opt{kgo.MetadataMaxAge(500 * time.Millisecond)}
+	o.clientOptions = slices.Clone(r.dial)
+	if r.dial == nil { // in virtual time waiting costs nothing, and asking does
+		o.clientOptions = append(o.clientOptions, kgo.MetadataMaxAge(500*time.Millisecond))
+	}
 	if change != nil {
 		change(&o)
 	}

@@ -13,6 +13,9 @@
 //     offset that the log does not have, records that are gone before they were landed) stops that Kafka partition, and no other,
 //     until a person has decided. The decision is in the commit: Accept.
 //  5. While an object is known that ends at an offset, no smaller one is committed.
+//  6. With Wallclock no object is put before Kafka has its folder, noted with the commit; until a commit is beyond what was noted, the
+//     records have that folder.
+//  7. Only the member of the group that asked where to begin commits: thrown out and joined again it is another one.
 //
 // Neighbours: kafka makes the client, lake keeps the objects and the quarantine; serialize reads the objects.
 //
@@ -29,7 +32,6 @@ import (
 	"maps"
 	"regexp"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -76,14 +78,12 @@ type Declared struct {
 
 // Lander lands topics. Its methods may be called from several goroutines, Run and RunTo one at a time.
 type Lander struct {
-	opts    Options
-	conf    Config
-	path    pathFormat
-	zone    *time.Location
-	field   []string
-	topics  *regexp.Regexp
-	layout  string
-	running sync.Mutex
+	opts     Options
+	conf     Config
+	zone     *time.Location
+	topics   *regexp.Regexp
+	settings []settings // of the overrides, and then of the others
+	running  sync.Mutex
 	// declared is what the session that runs was begun with; it changes between sessions alone.
 	declared Declared
 
@@ -126,17 +126,21 @@ func New(o Options) (*Lander, error) {
 			return nil, fmt.Errorf("loading land.timezone: %w", err)
 		}
 	}
-	format, _ := l.conf.timeFolders()
-	if l.path, err = parsePathFormat(format); err != nil {
-		return nil, fmt.Errorf("reading land.path.format: %w", err)
+	for i, conf := range append(l.conf.Overridden(), l.conf) {
+		s, err := newSettings(conf, l.zone)
+		if err != nil {
+			return nil, fmt.Errorf("reading land.path.format: %w", err)
+		}
+		if i < len(l.conf.Overrides) {
+			if s.topics, err = compileTopics(l.conf.Overrides[i].TopicsRegex); err != nil {
+				return nil, fmt.Errorf("reading land.overrides.%d.topics.regex: %w", i, err)
+			}
+		}
+		l.settings = append(l.settings, s)
 	}
 	if l.topics, err = compileTopics(l.conf.topicsExpr()); err != nil {
 		return nil, fmt.Errorf("reading land.topics.regex: %w", err)
 	}
-	if simpleName(l.conf.TimestampExtractor) == "RecordField" {
-		l.field = strings.Split(l.conf.TimestampField, ".")
-	}
-	l.layout = l.conf.layout(l.zone)
 	return l, nil
 }
 

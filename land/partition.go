@@ -26,6 +26,10 @@ import (
 // and read again, and what the other has written is then found.
 var errConflict = errors.New("another writer has landed the same records")
 
+// errThrownOut: others may have landed and committed since. The client does not always say so when it joins again: of the Kafka
+// partitions that it is given again it says nothing.
+var errThrownOut = errors.New("this member was thrown out of the group and has joined again")
+
 // errGaveUp: RunTo has an end, and what might pass by itself has not passed in onceTries tries.
 var errGaveUp = errors.New("giving up for now")
 
@@ -40,6 +44,7 @@ var errLetGo = errors.New("the Kafka partition is let go of")
 type partition struct {
 	*session
 	topicPartition
+	conf     Config             // the topic's
 	cancel   context.CancelFunc // ends run without another write
 	letGo    chan struct{}      // closed: close and commit what is open, then end
 	done     chan struct{}      // closed when run has ended
@@ -58,8 +63,12 @@ type partition struct {
 	extractor extractor
 	folders   folders
 	scanner   *envelope.Scanner
-	bare      bool   // the records are documents without an envelope
-	line      []byte // the record that is landed, without a line feed; a part of it, the scanner's or wrapped
+	bare      bool     // the records are documents without an envelope
+	byClock   bool     // Wallclock: what follows is for it
+	folder    string   // of every record that is not committed; empty for none yet
+	intent    intent   // in force in Kafka, or about to be
+	dirs      []string // noted with the commit at which landing began
+	line      []byte   // the record that is landed, without a line feed; a part of it, the scanner's or wrapped
 	wrapped   []byte
 	wait      retry.Backoff // between one run and the next, after errors
 	fails     int           // runs that have ended with an error since the last commit
@@ -74,14 +83,15 @@ type partition struct {
 
 func newPartition(s *session, tp topicPartition, from start) *partition {
 	p := &partition{
-		session: s, topicPartition: tp,
+		session: s, topicPartition: tp, conf: s.of(tp.topic).conf,
 		letGo: make(chan struct{}), done: make(chan struct{}), queue: queue{ready: make(chan struct{}, 1)},
 		from: from, end: -1, cut: from.offset, committed: from.committed,
 		extractor: s.extractorOf(tp.topic),
 		folders:   s.foldersOf(tp),
 		open:      map[string]*openObject{}, coverages: map[string]*coverage{},
 	}
-	p.rotation = s.conf.rotation(p.folders.timed(), s.zone)
+	p.byClock, p.intent, p.folder = s.byClock(tp.topic), from.intent, from.intent.Path
+	p.rotation = p.conf.rotation(p.folders.timed(), s.zone)
 	limits := envelope.DefaultLimits
 	if p.bare = s.declared.Shapes[tp.topic].Bare; !p.bare {
 		limits.Depth++ // the limit is the item's, and the envelope is around it
@@ -143,6 +153,7 @@ func (p *partition) run(ctx context.Context) error {
 // landQueued lands what waits in the queue and rotates if the clock says so.
 func (p *partition) landQueued(ctx context.Context) (some bool, err error) {
 	records, freed, resume, err := p.queue.take()
+	p.extractor.read = time.Now() // one time for all that was fetched, as the connector has it
 	p.count(-freed)
 	if resume {
 		p.cl.ResumeFetchPartitions(p.set())
@@ -209,6 +220,12 @@ func (p *partition) land(ctx context.Context, r *kgo.Record) error {
 	path, millis, reason := p.read(r)
 	if path == "" {
 		return p.quarantine(ctx, r, reason)
+	}
+	var err error
+	if p.byClock {
+		if path, err = p.oneFolder(ctx, r.Offset, path); err != nil {
+			return err
+		}
 	}
 	c, err := p.covered(ctx, path)
 	if err != nil {
@@ -333,7 +350,12 @@ func (p *partition) write(path string, offset int64) error {
 		p.open[path] = o
 		p.objects = append(p.objects, o)
 	}
-	o.covers(offset, p.seq)
+	seq := p.seq
+	if p.byClock {
+		p.folder = path
+		seq = o.seq + 1 // no record of another folder lies between, and one run has room in every tail
+	}
+	o.covers(offset, seq)
 	o.bytes += int64(len(p.line) + 1)
 	return p.spool.add(o, p.line)
 }
@@ -341,6 +363,9 @@ func (p *partition) write(path string, offset int64) error {
 // rotate closes every open object, puts them into the store in order of opening, and commits. An object that is put and
 // not committed is found by whoever reads these records next.
 func (p *partition) rotate(ctx context.Context) error {
+	if err := p.announce(ctx); err != nil {
+		return err
+	}
 	for i, o := range p.objects {
 		if err := p.put(ctx, o); err != nil {
 			return err
@@ -438,12 +463,18 @@ func (p *partition) commitOffset(ctx context.Context, offset int64, dirs []strin
 	if p.from.generation > 1 {
 		noted.Generation = p.from.generation
 	}
+	if offset < p.intent.Next {
+		noted.Intent = &p.intent
+	}
 	note, err := json.Marshal(noted)
 	if err != nil {
 		return err
 	}
 	text := string(note)
 	commitCtx := kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
+		if req.MemberID != p.from.member {
+			return errThrownOut // Invariant 7
+		}
 		for i := range req.Topics {
 			for j := range req.Topics[i].Partitions {
 				req.Topics[i].Partitions[j].Metadata = &text
@@ -456,6 +487,9 @@ func (p *partition) commitOffset(ctx context.Context, offset int64, dirs []strin
 		return err
 	}
 	p.committed = offset
+	if offset >= p.intent.Next {
+		p.intent, p.folder = intent{}, ""
+	}
 	p.report(func(st *PartitionStatus) { st.Committed, st.Position, st.OpenObjects = offset, p.cut, len(p.objects) })
 	return nil
 }
@@ -493,7 +527,7 @@ func (p *partition) insist(ctx context.Context, what string, try func() error) e
 			return ctx.Err()
 		}
 		// A time-out that is not ours is the store's own and may pass.
-		if errors.Is(err, errConflict) || retry.Classify(err) == retry.Permanent {
+		if errors.Is(err, errConflict) || errors.Is(err, errThrownOut) || retry.Classify(err) == retry.Permanent {
 			return err
 		}
 		p.blocked.Store(true)

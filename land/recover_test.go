@@ -292,8 +292,12 @@ func TestKilled(t *testing.T) {
 	}
 	t.Parallel()
 	points := []string{"land.after-spool", "land.before-put", "land.after-put", "land.before-commit", "land.after-commit"}
-	for i := range 2 * len(points) {
-		point, layout := points[i/2], []string{"by-day", "by-field"}[i%2]
+	died := [][2]string{{"land.before-intent", "by-clock"}, {"land.after-intent", "by-clock"}}
+	for _, point := range points {
+		died = append(died, [2]string{point, "by-day"}, [2]string{point, "by-field"}, [2]string{point, "by-clock"})
+	}
+	for _, d := range died {
+		point, layout := d[0], d[1]
 		t.Run(point+" "+layout, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, 1, "a_raw")
@@ -341,10 +345,13 @@ func TestMain(m *testing.M) {
 // asChild lets a process take the place of the killed one at once, without waiting until the group has missed it.
 var asChild = []kgo.Opt{kgo.InstanceID("child")}
 
-// laidOut has the folders of a layout: two, by day, or many, whose records take turns.
+// laidOut has the folders of a layout: two, by day; many, whose records take turns; or another one every few moments.
 func laidOut(o *Options, layout string) {
-	if layout == "by-field" {
+	switch layout {
+	case "by-field":
 		o.Config.PartitionerClass, o.Config.PartitionFieldName = byField, []string{"ingestion_timestamp", "raw_data"}
+	case "by-clock":
+		byWallclock(o)
 	}
 }
 

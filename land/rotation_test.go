@@ -144,21 +144,26 @@ func TestNextScheduled(t *testing.T) {
 		{"Europe/Berlin", "2026-03-29T21:00:00Z", "1h", "2026-03-29T22:00:00Z"},
 		{"Europe/Berlin", "2026-03-29T20:59:59Z", "7h", "2026-03-29T22:00:00Z"},
 	} {
-		loc, err := loadZone(tt.zone)
-		if err != nil {
-			t.Fatal(err)
-		}
-		now, err := time.Parse(time.RFC3339, tt.at)
-		if err != nil {
-			t.Fatal(err)
-		}
-		period, err := time.ParseDuration(tt.period)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := nextScheduled(now, period, loc).UTC().Format(time.RFC3339); got != tt.want {
-			t.Errorf("%s in %s, every %s: %s, want %s", tt.at, tt.zone, tt.period, got, tt.want)
-		}
+		wantNext(t, tt.zone, tt.at, tt.period, tt.want)
+	}
+}
+
+func wantNext(t *testing.T, zone, at, period, want string) {
+	t.Helper()
+	loc, err := loadZone(zone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, err := time.Parse(time.RFC3339, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	every, err := time.ParseDuration(period)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := nextScheduled(now, every, loc).UTC().Format(time.RFC3339); got != want {
+		t.Errorf("%s in %s, every %s: %s, want %s", at, zone, period, got, want)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 // start is where the landing of one Kafka partition begins, and what Kafka says of it.
 type start struct {
 	log       string // the topic's id
+	member    string // this member's id in the group when Kafka was asked
 	offset    int64  // the first one to read
 	end       int64  // of the log, when this was asked
 	committed int64  // -1 if there is no commit
@@ -25,6 +26,8 @@ type start struct {
 	fresh bool
 	// moved: another configuration noted the commit.
 	moved bool
+	// intent is what a writer was about to put, with Wallclock.
+	intent intent
 	// dirs are the topics.dirs in which other configurations may have left objects beyond the commit.
 	dirs []string
 	// err, if not nil, says why landing cannot begin: a person has to decide first, or Kafka to answer.
@@ -53,6 +56,8 @@ type commitNote struct {
 	Generation int `json:"generation,omitempty"`
 	// Dirs are those of earlier configurations with objects beyond the offset, if there are any.
 	Dirs []string `json:"dirs,omitempty"`
+	// Intent is what is about to be put, with Wallclock.
+	Intent *intent `json:"intent,omitempty"`
 }
 
 // layout is a digest of what decides about a record's folder.
@@ -76,9 +81,9 @@ func digest(all []string) string {
 func (l *Lander) layoutOf(topic string) string {
 	shape, declared := l.declared.Shapes[topic]
 	if !declared {
-		return l.layout
+		return l.of(topic).layout
 	}
-	return digest(append(shape.TimePath(), l.layout, string(shape.Unit)))
+	return digest(append(shape.TimePath(), l.of(topic).layout, string(shape.Unit)))
 }
 
 func (l *Lander) noteOf(topic, log string) commitNote {
@@ -91,6 +96,7 @@ func (l *Lander) starts(ctx context.Context, cl *kgo.Client, wanted map[string][
 	for topic := range wanted {
 		topics = append(topics, topic)
 	}
+	member, _ := cl.GroupMetadata() // before the rest: what is true of it later may not be true of another
 	ids, err := kafka.TopicIDs(ctx, cl, topics...)
 	if err != nil {
 		return nil, err
@@ -114,7 +120,7 @@ func (l *Lander) starts(ctx context.Context, cl *kgo.Client, wanted map[string][
 	all := map[topicPartition]start{}
 	for topic, partitions := range wanted {
 		for _, p := range partitions {
-			from := start{log: ids[topic], committed: -1}
+			from := start{log: ids[topic], member: member, committed: -1}
 			begin, known := first[topic][p]
 			end, exists := ends[topic][p]
 			c, found := committed.Lookup(topic, p)
@@ -131,6 +137,9 @@ func (l *Lander) starts(ctx context.Context, cl *kgo.Client, wanted map[string][
 					from.committed = c.At
 				}
 				from.decide(topicPartition{topic, p}, l.noteOf(topic, from.log), c.Metadata, begin, l.conf.OnLostRecords)
+				if l.byClock(topic) {
+					from.recall(l.noteOf(topic, from.log), c.Metadata)
+				}
 			}
 			all[topicPartition{topic, p}] = from
 		}

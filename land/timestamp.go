@@ -22,6 +22,8 @@ var (
 // extractor finds a record's time.
 type extractor struct {
 	field []string      // path in the value; nil for Kafka's own timestamp
+	clock bool          // Wallclock: it is read
+	read  time.Time     // when the record was read
 	unit  envelope.Unit // what the field must be; empty for all that parseTime reads
 	loc   *time.Location
 }
@@ -30,13 +32,16 @@ type extractor struct {
 func (l *Lander) extractorOf(topic string) extractor {
 	shape, declared := l.declared.Shapes[topic]
 	if !declared {
-		return extractor{field: l.field, loc: l.zone}
+		return extractor{field: l.of(topic).field, clock: l.byClock(topic), loc: l.zone}
 	}
 	return extractor{field: shape.TimePath(), unit: shape.Unit, loc: l.zone}
 }
 
 // millis is the record's time in milliseconds since 1970; raw is the value at e.field, nil where there is none. An error is a reason for quarantine, with no data in it.
 func (e *extractor) millis(raw []byte, kafka time.Time) (int64, error) {
+	if e.clock {
+		return e.read.UnixMilli(), nil
+	}
 	millis := kafka.UnixMilli()
 	if e.field == nil && millis == noTimestamp {
 		return 0, errors.New("the record has no timestamp in Kafka")

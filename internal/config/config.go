@@ -271,12 +271,12 @@ func (f *file) validateStages() setting.Faults {
 	if f.Land.ObjectTagging && !strings.HasPrefix(f.Lake.Raw, "s3://") {
 		faults.Add([]string{"land", "s3.object.tagging"}, "goes with lake.raw: \"s3://bucket\": other stores have no tags, and what an object covers stands in its last bytes anyway")
 	}
-	if format := f.Land.Folders(); f.Serialize.Engine != serialize.NoEngine && format != daysFirst && !strings.HasPrefix(format, daysFirst+"/") {
-		key := "path.format"
-		if format != f.Land.PathFormat {
-			key = "partitioner.class"
+	f.validateDays(&faults, f.Land, "land")
+	for i, conf := range f.Land.Overridden() {
+		if conf.Folders() == f.Land.Folders() && conf.ByClock() == f.Land.ByClock() {
+			continue // it is said of land itself
 		}
-		faults.Add([]string{"land", key}, "must give folders that begin with %s, because serialize looks for the days there, got %s; with serialize: {engine: none} no tables are made, and folders are as you like", daysFirst, format)
+		f.validateDays(&faults, conf, "land", "overrides", strconv.Itoa(i))
 	}
 	if tls := f.Kafka.TLS; tls != nil {
 		for _, path := range []*string{&tls.CA, &tls.Cert, &tls.Key} {
@@ -286,6 +286,23 @@ func (f *file) validateStages() setting.Faults {
 		}
 	}
 	return faults
+}
+
+// validateDays checks that serialize can make tables of the topics that conf, which is at path, is for.
+func (f *file) validateDays(faults *setting.Faults, conf land.Config, path ...string) {
+	if f.Serialize.Engine == serialize.NoEngine {
+		return
+	}
+	if conf.ByClock() {
+		faults.Add(under(path, "timestamp.extractor"), "must be RecordField or Record, because a table has a record on the day of its own time, and Wallclock's folders are of the time it is read; with serialize: {engine: none} no tables are made, and folders are as you like")
+	}
+	if format := conf.Folders(); format != daysFirst && !strings.HasPrefix(format, daysFirst+"/") {
+		key := "path.format"
+		if format != conf.PathFormat {
+			key = "partitioner.class"
+		}
+		faults.Add(under(path, key), "must give folders that begin with %s, because serialize looks for the days there, got %s; with serialize: {engine: none} no tables are made, and folders are as you like", daysFirst, format)
+	}
 }
 
 // localFolder makes a folder or a file:// URL absolute, or says why it cannot.

@@ -50,6 +50,7 @@ func TestSchema(t *testing.T) {
 		"example, all keys":     regexp.MustCompile(`(?m)^( *)#(\S)`).ReplaceAllString(string(example), "$1$2"),
 		"least":                 "database: d\nsources: {}\n",
 		"nothing but variables": "database: ${D}\nmin_free: ${M}\nembedded: \"${E}\"\nquery: {threads: \"${T}\", memory: 1GiB}\ncollect: {drain: \"${X}\"}\nsources:\n",
+		"overrides":             "database: d\nland: {overrides: [{topics.regex: a.*, flush.size: 10, flush.bytes: 1MiB, timestamp.field: a.b}]}\nsources: {}\n",
 		"empty sections":        "database: d\nkafka:\nlake:\nsources:\n",
 	}
 	files, err := filepath.Glob("../../examples/*/pipeline.yaml")

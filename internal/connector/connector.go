@@ -337,14 +337,11 @@ func (c *conversion) checkLand() {
 	for range 2 { // a value that was reset may be at odds with another
 		for _, fault := range c.land.Validate() {
 			key, why := fault.Path[0], fault.Text
-			if !c.named(key) && key != "timestamp.extractor" {
+			if !c.named(key) {
 				why = "is missing: the connector does not start without it"
 			}
 			refuse(key, why)
-			switch key {
-			case "timestamp.extractor":
-				c.land.TimestampExtractor = "Record" // nearest to the wall clock
-			case "partition.field.name":
+			if key == "partition.field.name" {
 				c.land.PartitionerClass = leastDemanding
 			}
 		}
@@ -412,6 +409,9 @@ func (c *conversion) checkPartitioner() {
 	}
 	if c.land.Timezone == "" {
 		c.judge("timezone", land.Refused, "is missing: the connector does not start without it")
+	}
+	if c.land.ByClock() {
+		c.judge("timestamp.extractor", land.Better, "a record that is read again lands in the folder it was about to land in, and objects are closed when the clock gives another folder")
 	}
 	if simple(c.land.TimestampExtractor) != "RecordField" {
 		leave("it goes with RecordField", "timestamp.field")

@@ -30,6 +30,8 @@ var Points = []string{
 	"lake.after-temp",          // a temporary file is whole, the object does not exist
 	"lake.after-link",          // the object has its name, its folder is not synced
 	"land.after-spool",         // records are buffered on disk, no object exists
+	"land.before-intent",       // with Wallclock: a rotation has begun, and nothing of it is noted
+	"land.after-intent",        // what is about to be put is noted with the committed offset
 	"land.before-put",          // a rotation has begun
 	"land.after-put",           // an object of a rotation exists, others of it may not, nothing is committed
 	"land.before-commit",       // every object of a rotation exists

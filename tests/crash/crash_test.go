@@ -52,6 +52,8 @@ type world struct {
 	env    []string
 	// late, if it is set, is what a line has besides, by its number.
 	late func(n int) string
+	// untabled: nothing but raw objects is made.
+	untabled bool
 	// unregistered says in what the metastore differs from the files.
 	unregistered func(*testing.T) string
 	// meanwhile, if it is set, is called before each kill, and settle before the last run.
@@ -153,6 +155,9 @@ func (w *world) problemsOf(t *testing.T, sources ...string) []string {
 		large[n] = 1
 	}
 	report("collect's quarantine", large, kept.numbers)
+	if w.untabled {
+		return problems
+	}
 	report("the raw table", ordinary, w.sql(t, union("select raw_data.n from db.%s_raw")))
 	report("the flat table", ordinary, w.sql(t, union("select n from db.%s")))
 	if w.env != nil {
@@ -260,7 +265,11 @@ func TestEveryPoint(t *testing.T) {
 		for _, pass := range []string{"", ":2"} {
 			t.Run(point+pass, func(t *testing.T) {
 				t.Parallel()
-				newWorld(t, bin, pipeline).dieAt(t, point+pass)
+				w := newWorld(t, bin, pipeline)
+				if strings.HasSuffix(point, "-intent") {
+					w = wallclock(t, bin)
+				}
+				w.dieAt(t, point+pass)
 			})
 		}
 	}
@@ -323,6 +332,26 @@ func TestRandomKills(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	w := newWorld(t, binary.Build(t), pipeline+"serialize: {every: 200ms}\n")
 	w.survive(t, random, kills)
+}
+
+// wallclock is a pipeline whose folders are of the time at which records are landed, another every tenth of a second.
+func wallclock(t *testing.T, bin string) *world {
+	w := newWorld(t, bin, strings.Replace(pipeline, "\nland:\n", `
+serialize: {engine: none}
+land:
+  timestamp.extractor: Wallclock
+  path.format: "'at'=HHmmssSSS"
+  partition.duration.ms: 100
+`, 1))
+	w.untabled = true
+	return w
+}
+
+// TestWallclockKilled kills a pipeline whose records have another folder when they are read again.
+func TestWallclockKilled(t *testing.T) {
+	t.Parallel()
+	kills, seed := drawn(t, 6, 2)
+	wallclock(t, binary.Build(t)).survive(t, rand.New(rand.NewPCG(seed, 0)), kills)
 }
 
 // survive has a pipeline run and killed again and again, and then looks for what arrived meanwhile.

@@ -108,6 +108,16 @@ var mutants = []mutant{
 		pkg: "tests/crash", test: "TestZombie$", says: "is 0 times in the raw objects",
 	},
 	{
+		name: "a folder of the clock that was announced is not kept", file: "land/wallclock.go",
+		old: "s.intent = *note.Intent", replacement: "_ = note.Intent",
+		pkg: "land", test: "TestWallclockZombie$", says: "FAIL",
+	},
+	{
+		name: "a member that was thrown out of the group goes on", file: "land/partition.go",
+		old: "if req.MemberID != p.from.member {", replacement: "if false {",
+		pkg: "land", test: "TestWallclockFenced$", says: "FAIL",
+	},
+	{
 		name: "a table partition is replaced whoever was there", file: "table/publish.go",
 		old: "cond = lake.Condition{IfVersion: p.Seen.Object.Version}", replacement: "cond = lake.Condition{}",
 		pkg: "table", test: "TestPublishRefusesAnOutdatedWriter$|TestRacingPublishers$", says: "FAIL",
