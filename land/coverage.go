@@ -91,6 +91,10 @@ func (p *partition) survey(ctx context.Context) error {
 	if len(p.from.dirs) > 0 {
 		return p.surveyMoved(ctx)
 	}
+	if p.from.committed < 0 {
+		// With the note of this configuration, before anything is put under it: another one that comes after it knows where to look.
+		return p.commitOffset(ctx, p.cut, nil)
+	}
 	return nil
 }
 

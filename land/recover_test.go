@@ -414,6 +414,19 @@ func TestStoppedIsNotCommitted(t *testing.T) {
 	}
 }
 
+// TestMovedBeforeTheFirstCommit: the same of the very first rotation.
+func TestMovedBeforeTheFirstCommit(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1, "a_raw")
+	r.produceMany("a_raw", 0, 20)
+	store := lakefault.New(r.store, lakefault.Rule{Op: lakefault.Put, Nth: 1, When: lakefault.After, Delay: lakefault.Hang})
+	stop := r.start(r.lander(func(o *Options) { o.Config.FlushSize, o.Store, o.Config.FlushOnStop = 20, store, false }))
+	eventually(t, "the first object exists", func() bool { return store.Fired() > 0 })
+	stop()
+	r.land(func(o *Options) { hourly(o); o.Config.FlushSize, o.Config.TopicsDir = 3, "topics/new" })
+	r.exactlyOnce()
+}
+
 // TestMovedTwice: a rotation of one configuration is cut short, then one of another, which then goes on.
 func TestMovedTwice(t *testing.T) {
 	t.Parallel()

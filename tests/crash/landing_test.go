@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -31,7 +32,21 @@ import (
 func TestLandingKilled(t *testing.T) {
 	t.Parallel()
 	kills, seed := drawn(t, 12, 2)
-	w := newLanding(t, binary.Build(t), fixture.NewS3(t), seed)
+	bin := binary.Build(t)
+	for n, store := range []struct {
+		name string
+		open func(testing.TB) fixture.S3
+	}{{"versitygw", fixture.NewS3}, {"MinIO", fixture.NewMinIO}} {
+		if os.Getenv("HEADWATER_KILLS") == "" && int(seed/2)%2 != n {
+			continue // one of them
+		}
+		t.Run(store.name, func(t *testing.T) { landKilled(t, bin, store.open(t), kills, seed) })
+	}
+}
+
+func landKilled(t *testing.T, bin string, store fixture.S3, kills int, seed uint64) {
+	t.Helper()
+	w := newLanding(t, bin, store, seed)
 	w.survive(t, kills)
 	w.verify(t)
 	for _, what := range []string{"killed", "killed at a point", "zombies", "brokers", "layouts"} {
