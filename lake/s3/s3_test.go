@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -133,6 +134,25 @@ func takesGiven(t *testing.T, location string) {
 		}
 		if diff := cmp.Diff(map[string]string{"team": "big data", "a+b": "c/d", "startOffset": "7"}, tags); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", key, diff)
+		}
+	}
+}
+
+// TestSweep: what a killed process has begun to upload is given up when it is old enough.
+func TestSweep(t *testing.T) {
+	s, err := Open(t.Context(), fixture.NewS3(t).Bucket(t, "lake"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.client.CreateMultipartUpload(t.Context(), &s3.CreateMultipartUploadInput{Bucket: &s.bucket, Key: s.key("topics/t/half.json.gz")}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []struct {
+		age   time.Duration
+		given int
+	}{{24 * time.Hour, 0}, {0, 1}, {0, 0}} {
+		if n, err := s.sweep(t.Context(), want.age); n != want.given || err != nil {
+			t.Errorf("older than %s: %d, %v, want %d", want.age, n, err, want.given)
 		}
 	}
 }
