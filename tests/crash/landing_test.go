@@ -31,7 +31,7 @@ import (
 // offset of each Kafka partition is then in one object or in quarantine, once.
 func TestLandingKilled(t *testing.T) {
 	t.Parallel()
-	kills, seed := drawn(t, 12, 2)
+	kills, seed := drawn(t, 12, 3)
 	bin := binary.Build(t)
 	for n, store := range []struct {
 		name string
