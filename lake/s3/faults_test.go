@@ -288,6 +288,10 @@ func TestProbe(t *testing.T) {
 	for o, err := range s.List(t.Context(), "", "") {
 		t.Errorf("the probe left %v, %v", o, err)
 	}
+	disturbed := failing(method("PUT"), 3, 409, "ConditionalRequestConflict")
+	if s, _ := behind(t, &disturbed, nil); s.Probe(t.Context()) != nil {
+		t.Error("another write at the same time has the store refused")
+	}
 	// A store that says yes to everything.
 	deaf := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)

@@ -211,7 +211,11 @@ func (s *Store) Probe(ctx context.Context) (err error) {
 	key := "_headwater/probe-" + rand.Text()
 	for _, put := range []func(context.Context, write, []byte) (lake.Object, error){s.single, s.probeParts} {
 		try := func(body string, cond lake.Condition) error {
-			_, err := put(ctx, write{key: key, id: rand.Text(), cond: cond, with: s.given}, []byte(body))
+			w := write{key: key, id: rand.Text(), cond: cond, with: s.given}
+			_, err := put(ctx, w, []byte(body))
+			for n := 1; errors.Is(err, errConflict) && n < tries; n++ {
+				_, err = put(ctx, w, []byte(body))
+			}
 			if statusOf(err) == http.StatusNotImplemented {
 				return fmt.Errorf("%w (it answers %w)", ErrUnconditional, err)
 			}
