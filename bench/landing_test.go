@@ -3,19 +3,24 @@ package bench
 import (
 	"bytes"
 	"compress/gzip"
-	"context"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"text/tabwriter"
+	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"headwater/kafka"
+	"headwater/land"
+	"headwater/tests/binary"
 	"headwater/tests/interop/fixture"
 )
 
@@ -33,12 +38,12 @@ func TestLanding(t *testing.T) {
 		t.Skip("set HEADWATER_BENCH to small, medium or full: make bench SCALE=small")
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "flush.size\tlevel\trecords\tCPU s\trecords per CPU s\tpeak MB\tobjects\tMB\tof zlib's")
+	fmt.Fprintln(w, "flush.size\tlevel\trecords\tCPU s\trecords per CPU s\town MB\tpeak MB\tobjects\tMB\tof zlib's")
 	l, sizes := measureLanding(t, int(allTrades*scale), 3)
 	for _, c := range landings {
 		part := landingPart(c.flush, c.level)
 		used, size := l.least[part], sizes[part]
-		fmt.Fprintf(w, "%d\t%d\t%d\t%.2f\t%.0f\t%d\t%d\t%.1f\t%.3f\n", c.flush, c.level, used.records, used.cpu.Seconds(), used.perSecond(), used.memory>>20,
+		fmt.Fprintf(w, "%d\t%d\t%d\t%.2f\t%.0f\t%d\t%d\t%d\t%.1f\t%.3f\n", c.flush, c.level, used.records, used.cpu.Seconds(), used.perSecond(), size.own>>20, used.memory>>20,
 			size.objects, float64(size.bytes)/1e6, float64(size.bytes)/float64(sizes["zlib"].bytes))
 	}
 	fmt.Printf("%s, %s/%s, %d processors\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
@@ -52,30 +57,82 @@ func TestFewLanded(t *testing.T) { measureLanding(t, 3000, 1) }
 
 func landingPart(flush, level int) string { return fmt.Sprintf("land-%d-%d", flush, level) }
 
-// landed is what lies in a bucket.
-type landed struct{ objects, bytes int64 }
+// landed is what lies in a bucket, and the memory that a process took to bring it there, without its program.
+type landed struct{ objects, bytes, own int64 }
 
-func measureLanding(t *testing.T, records, runs int) (*lab, map[string]landed) {
+// measureLanding has headwater land bring the records of an Apache Kafka into a bucket, with each of the settings.
+func measureLanding(t *testing.T, records, runs int) (*lab, map[string]*landed) {
 	t.Helper()
-	fixture.SetAWS()
-	store := fixture.NewS3(t)
-	l := &lab{t: t, dir: t.TempDir(), data: dataset{name: "trades"}, records: records, least: map[string]usage{}, profiles: os.Getenv("HEADWATER_BENCH_PROFILES")}
-	sizes := map[string]landed{"zlib": zlibSize(t, records)}
-	broker := l.fresh("kafka")
-	l.withBroker(broker, task{Role: "trades", Topic: "trades_raw"})
+	broker, store := fixture.Kafka(t), fixture.NewS3(t)
+	l := &lab{t: t, records: records, least: map[string]usage{}}
+	sizes := map[string]*landed{"zlib": zlibSize(t, records)}
+	for _, c := range landings {
+		sizes[landingPart(c.flush, c.level)] = &landed{}
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker.Addr), kgo.DefaultProduceTopic(tradesTopic), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ProducerBatchCompression(kgo.GzipCompression())) // as sources produce them
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	produceTrades(t, client, records)
+	bin := binary.Build(t)
 	for run := range runs {
 		for _, c := range landings {
 			part := landingPart(c.flush, c.level)
 			name := fmt.Sprint(part, "-", run)
-			l.withBroker(broker, task{Role: "land", Part: part, Topic: "trades_raw", Group: name, Out: l.fresh("landed"), Store: store.Bucket(t, name), Flush: c.flush, Level: c.level})
+			p := binary.New(t, bin, fmt.Sprintf("database: db\nkafka: {brokers: [%q]}\nlake: {raw: %q, tables: tables}\nlisten: {http: \"127.0.0.1:0\"}\nsources: {}\nserialize: {engine: none}\n"+
+				"land: {flush.size: %d, s3.compression.level: %d}\n", broker.Addr, store.Bucket(t, name), c.flush, c.level))
+			u, own := landAll(t, p, client, records)
+			l.note(part, u)
+			before := sizes[part].own
 			sizes[part] = sizeOf(t, filepath.Join(store.Dir, name))
+			sizes[part].own = max(before, own)
 		}
 	}
 	return l, sizes
 }
 
-func sizeOf(t *testing.T, dir string) (all landed) {
+const tradesTopic = "trades_raw"
+
+// landAll runs a pipeline that lands all records.
+func landAll(t *testing.T, p binary.Pipeline, client *kgo.Client, records int) (u usage, own int64) {
 	t.Helper()
+	admin := kadm.NewClient(client)
+	_, _ = admin.DeleteGroup(t.Context(), land.DefaultGroup) // which there may be none of
+	proc := p.Start(t, fixture.S3Env, "run", "--once")
+	peak := make(chan int64)
+	go func() { peak <- peakOwn(proc.Cmd.Process.Pid) }()
+	proc.Wait(t, 5*time.Minute).Must(t)
+	offsets, err := admin.FetchOffsets(t.Context(), land.DefaultGroup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := int64(0)
+	offsets.Each(func(o kadm.OffsetResponse) { n += o.At })
+	if n != int64(records) {
+		t.Fatalf("%d records of %d are committed", n, records)
+	}
+	return used(proc.Cmd.ProcessState, int64(records)), <-peak
+}
+
+// peakOwn is the most memory that a process has, until it ends, without the pages of its program's file.
+func peakOwn(pid int) (bytes int64) {
+	for {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		_, after, running := strings.Cut(string(status), "RssAnon:")
+		if err != nil || !running {
+			return bytes
+		}
+		kb, _ := strconv.ParseInt(strings.Fields(after)[0], 10, 64)
+		bytes = max(bytes, kb<<10)
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func sizeOf(t *testing.T, dir string) *landed {
+	t.Helper()
+	all := &landed{}
 	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -92,7 +149,7 @@ func sizeOf(t *testing.T, dir string) (all landed) {
 }
 
 // zlibSize is how large the records are by Go's own gzip at the level that it and the connector's zlib have as their default: 6 of zlib. The two differ by a hundredth.
-func zlibSize(t *testing.T, records int) landed {
+func zlibSize(t *testing.T, records int) *landed {
 	t.Helper()
 	var out bytes.Buffer
 	z := gzip.NewWriter(&out)
@@ -107,7 +164,7 @@ func zlibSize(t *testing.T, records int) landed {
 	if err := z.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return landed{1, int64(out.Len())}
+	return &landed{objects: 1, bytes: int64(out.Len())}
 }
 
 // trade appends the i-th record.
@@ -115,36 +172,29 @@ func trade(to []byte, random *rand.Rand, i int) []byte {
 	symbols := [...]string{"AAPL", "AMZN", "AVGO", "GOOG", "META", "MSFT", "NVDA", "TSLA"}
 	return fmt.Appendf(to, `{"raw_data":{"id":%d,"symbol":%q,"price":%d.%02d,"volume":%d,"venue":"XNAS","condition":"regular"},`+
 		`"metadata":{"thread_id":%d,"host_name":"collector-7f9c4d8b6c-x2x9z","process_start_time":"2026-11-22T08:00:00.000Z"},"ingestion_timestamp":%d}`,
-		i, symbols[random.IntN(len(symbols))], 100+random.IntN(100), random.IntN(100), 1+random.IntN(2500), i%4, 1_795_000_000_000+i)
+		i, symbols[random.IntN(len(symbols))], 100+random.IntN(100), random.IntN(100), 1+random.IntN(2500), i%4, 1_795_000_000_000+i/10)
 }
 
-// doTrades has all records in the topic, in batches that gzip compresses, as sources produce them.
-func doTrades(ctx context.Context, t task) (int64, error) {
-	if err := t.ensureTopic(ctx); err != nil {
-		return 0, err
+// produceTrades has all records in a topic of four Kafka partitions.
+func produceTrades(t *testing.T, client *kgo.Client, records int) {
+	t.Helper()
+	if _, err := kadm.NewClient(client).CreateTopic(t.Context(), parts, 1, nil, tradesTopic); err != nil {
+		t.Fatal(err)
 	}
-	cl, err := kgo.NewClient(kgo.SeedBrokers(t.Broker), kgo.DefaultProduceTopic(t.Topic), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerBatchCompression(kgo.GzipCompression()))
-	if err != nil {
-		return 0, err
-	}
-	defer cl.Close()
 	random := rand.New(rand.NewPCG(11, 11))
-	for i := range t.Records {
+	var failed atomic.Pointer[error]
+	for i := range records {
 		r := &kgo.Record{Value: trade(nil, random, i), Partition: int32(i / 1000 % parts)}
-		cl.Produce(ctx, r, func(_ *kgo.Record, err error) {
+		client.Produce(t.Context(), r, func(_ *kgo.Record, err error) {
 			if err != nil {
-				fmt.Fprintln(os.Stderr, err)
+				failed.Store(&err)
 			}
 		})
 	}
-	if err := cl.Flush(ctx); err != nil {
-		return 0, err
+	if err := client.Flush(t.Context()); err != nil {
+		t.Fatal(err)
 	}
-	ends, err := kafka.EndOffsets(ctx, cl, t.Topic)
-	n := int64(0)
-	for _, end := range ends[t.Topic] {
-		n += end
+	if err := failed.Load(); err != nil {
+		t.Fatal(*err)
 	}
-	return n, err
 }

@@ -25,7 +25,6 @@ import (
 	"headwater/kafka/embedded"
 	"headwater/lake"
 	lakefile "headwater/lake/file"
-	lakes3 "headwater/lake/s3"
 	"headwater/land"
 	"headwater/serialize"
 	"headwater/table"
@@ -42,10 +41,6 @@ type task struct {
 	Records int
 	// In and Out are folders or files.
 	In, Out string
-	// Store is where land's objects go, empty for a folder in Out. Group is land's consumer group, empty for its own; Flush is its flush.size, zero for
-	// its default, at which Level counts for nothing.
-	Store, Group string
-	Flush, Level int
 	// Broker is host:port, Topic what is written or read there; Addr is where a source is served.
 	Broker, Topic, Addr string
 	// Profile is where a CPU profile goes, empty for none.
@@ -55,7 +50,7 @@ type task struct {
 // roles do a task and give the number of records that it brought to its end.
 var roles = map[string]func(context.Context, task) (int64, error){
 	"generate": doGenerate, "broker": doBroker, "collect": doCollect, "producer": doProducer, "land": doLand,
-	"trades": doTrades, "text": doText, "source": doSource, "gzip-go": doGzip, "serialize": doSerialize,
+	"text": doText, "source": doSource, "gzip-go": doGzip, "serialize": doSerialize,
 }
 
 // child is the whole life of a child process: it prints the number of records.
@@ -199,27 +194,10 @@ func doProducer(ctx context.Context, t task) (int64, error) {
 	return sent.Load(), nil
 }
 
-// closing is a store that has to be closed.
-type closing interface {
-	lake.Store
-	io.Closer
-}
-
-func (t task) openStore(ctx context.Context) (closing, error) {
-	if t.Store != "" {
-		return lakes3.Open(ctx, t.Store)
-	}
-	return lakefile.Open(filepath.Join(t.Out, "raw"))
-}
-
 func doLand(ctx context.Context, t task) (int64, error) {
-	store, err := t.openStore(ctx)
+	store, err := lakefile.Open(filepath.Join(t.Out, "raw"))
 	if err != nil {
 		return 0, err
-	}
-	config := land.DefaultConfig()
-	if t.Flush > 0 {
-		config.FlushSize, config.CompressionLevel = t.Flush, t.Level
 	}
 	spool := filepath.Join(t.Out, "spool")
 	if err := os.MkdirAll(spool, 0o750); err != nil {
@@ -231,7 +209,7 @@ func doLand(ctx context.Context, t task) (int64, error) {
 	}
 	defer cl.Close()
 	l, err := land.New(land.Options{
-		Config: config, Kafka: t.kafka(), Group: t.Group, Declared: land.Declared{Topics: []string{t.Topic}}, Store: store,
+		Config: land.DefaultConfig(), Kafka: t.kafka(), Declared: land.Declared{Topics: []string{t.Topic}}, Store: store,
 		Quarantine: lake.Quarantine{Store: store}, Spool: spool, Logger: warnings(),
 	})
 	if err != nil {

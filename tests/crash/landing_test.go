@@ -159,6 +159,10 @@ func (w *landing) survive(t *testing.T, kills int) {
 		case round == 3 || round > 3 && round%60 == 0:
 			w.outlive(t, name)
 		case round == 6 || round > 6 && round%40 == 0:
+			for name := range w.procs { // a process that finds no broker at its start ends
+				binary.Eventually(t, "a start", func() bool { w.alive(t, name); return strings.Contains(w.procs[name].Stderr(), "answering HTTP") })
+			}
+			time.Sleep(time.Second)
 			w.broker.Kill()
 			w.broker.Start()
 			w.counts["brokers"]++
