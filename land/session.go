@@ -34,6 +34,8 @@ type session struct {
 	ends    map[string]map[int32]int64 // RunTo's; nil for Run
 	writers sync.WaitGroup
 	room    chan struct{} // there may be room in the queues again
+	sending chan struct{} // holds one element while a dead letter is sent
+	sent    bool          // the last one was; the sender's
 
 	mu       sync.Mutex // guards what follows
 	parts    map[topicPartition]*partition
@@ -54,6 +56,9 @@ func (s *session) clientOptions(work context.Context) []kgo.Opt {
 			return s.assigned(ctx, work, fetched)
 		}),
 		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, gone map[string][]int32) { s.drain(s.take(gone)) }),
+		// For dead letters, as Connect sends them: at least once, without the right to write idempotently, and none is waited for that cannot be given up.
+		kgo.DisableIdempotentWrite(),
+		kgo.ProducerLinger(0),
 		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, gone map[string][]int32) { s.abandon(s.take(gone)) }),
 	)
 	return append(opts, s.opts.clientOptions...)
