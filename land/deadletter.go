@@ -102,7 +102,9 @@ func (s *session) send(ctx context.Context, letter *kgo.Record) error {
 		}
 	}
 	err := s.cl.ProduceSync(ctx, letter).FirstErr()
-	s.sent = err == nil // it may be that the topic was deleted
+	if s.sent = err == nil; !s.sent {
+		s.cl.PurgeTopicsFromProducing(letter.Topic) // of a topic that was deleted and made anew the client keeps the old id otherwise
+	}
 	return err
 }
 
