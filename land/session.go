@@ -56,7 +56,8 @@ func (s *session) clientOptions(work context.Context) []kgo.Opt {
 			return s.assigned(ctx, work, fetched)
 		}),
 		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, gone map[string][]int32) { s.drain(s.take(gone)) }),
-		// For dead letters, as Connect sends them: at least once, without the right to write idempotently, and none is waited for that cannot be given up.
+		// For dead letters, which are sent at least once: an idempotent producer would not give one up that may be on its way, and a stop would
+		// wait for the broker.
 		kgo.DisableIdempotentWrite(),
 		kgo.ProducerLinger(0),
 		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, gone map[string][]int32) { s.abandon(s.take(gone)) }),
