@@ -162,7 +162,9 @@ func (c *Config) validate() setting.Faults {
 
 var topicName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,249}$`)
 
-func validTopic(name string) bool { return topicName.MatchString(name) && strings.Trim(name, ".") != "" }
+func validTopic(name string) bool {
+	return topicName.MatchString(name) && strings.Trim(name, ".") != ""
+}
 
 func (c *Config) validateNames(at func(key, format string, args ...any)) {
 	for _, topic := range c.Topics {

@@ -23,9 +23,9 @@ const deadLetterTopic = "errors.deadletterqueue.topic.name"
 const sendTime = 10 * time.Second
 
 // deadLetter sends a record that is in quarantine to the topic of dead letters too, if there is one. It comes back when Kafka has it, so
-// that nothing behind it is committed before; whoever reads the record again after a crash sends it again.
+// that nothing behind it is committed before. Who reads the record again after a crash, or is given its Kafka partition, sends it again.
 func (p *partition) deadLetter(ctx context.Context, r *kgo.Record, reason string) error {
-	if p.conf.DeadLetterTopic == "" {
+	if p.conf.DeadLetterTopic == "" || r.Offset < p.sentTo {
 		return nil
 	}
 	var refused error
@@ -36,8 +36,11 @@ func (p *partition) deadLetter(ctx context.Context, r *kgo.Record, reason string
 		}
 		return err
 	})
-	if err != nil || refused == nil {
+	if err != nil {
 		return err
+	}
+	if p.sentTo = r.Offset + 1; refused == nil {
+		return nil
 	}
 	p.report(func(st *PartitionStatus) { st.NoDeadLetter++ })
 	p.opts.Logger.Warn("a record is in quarantine alone: the topic of dead letters does not take it", "topic", p.topic, "partition", p.partition, "offset", r.Offset,

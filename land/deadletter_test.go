@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -50,15 +51,22 @@ func (r *rig) letters() (all []string) {
 			}
 			fetches.EachRecord(func(record *kgo.Record) {
 				read = record.Offset + 1
-				line := fmt.Sprintf("%q %q %d", record.Key, record.Value, record.Timestamp.UnixMilli())
+				line := fmt.Sprintf("%s %s %d", quoted(record.Key), quoted(record.Value), record.Timestamp.UnixMilli())
 				for _, h := range record.Headers {
-					line += fmt.Sprintf(" %s=%q", h.Key, h.Value)
+					line += " " + h.Key + "=" + quoted(h.Value)
 				}
 				all = append(all, line)
 			})
 		}
 	}
 	return all
+}
+
+func quoted(data []byte) string {
+	if data == nil {
+		return "null"
+	}
+	return fmt.Sprintf("%q", data)
 }
 
 // inQuarantine is how many records are there.
@@ -92,8 +100,8 @@ func TestDeadLetters(t *testing.T) {
 			t.Errorf("a record without a time has %d, %v: %s", now, err, got)
 		}
 		want := []string{
-			`"k\xff" "{" 1751700000001 h="\xff" __connect.errors.topic="earlier" none=""`,
-			`"k" "" 1751700000002`,
+			`"k\xff" "{" 1751700000001 h="\xff" __connect.errors.topic="earlier" none=null`,
+			`"k" null 1751700000002`,
 			fmt.Sprintf(`"" "{\"a\":1}" %d`, now),
 		}
 		if headers {
@@ -132,11 +140,33 @@ func TestDeadLettersAgain(t *testing.T) {
 		t.Fatalf("%d dead letters, committed %d", got, r.committed("a_raw", 0))
 	}
 	stop()
-	for range 2 {
+	for range 2 { // what is committed is not
 		r.land(withLetters)
 		if got := len(r.letters()); got != 4 || r.inQuarantine() != 2 || r.committed("a_raw", 0) != 2 {
 			t.Errorf("%d dead letters, %d in quarantine, committed %d", got, r.inQuarantine(), r.committed("a_raw", 0))
 		}
+	}
+}
+
+// TestDeadLettersOfOneProcess: a Kafka partition that is begun again after errors has its dead letters sent once.
+func TestDeadLettersOfOneProcess(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1, "a_raw")
+	l := r.lander(func(o *Options) { withLetters(o); o.Config.FlushSize = 2 })
+	defer r.start(l)()
+	eventually(t, "landing has begun", func() bool { return len(l.Status().Partitions) > 0 })
+	if err := os.Remove(l.opts.Spool); err != nil {
+		t.Fatal(err)
+	}
+	good := at("good", "2026-07-05T10:00:00")
+	r.produce("a_raw", 0, "{", good, good)
+	eventually(t, "it is read three times", func() bool { return l.statusOf(topicPartition{"a_raw", 0}).Quarantined >= 3 })
+	if err := os.Mkdir(l.opts.Spool, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it lands", func() bool { return r.committed("a_raw", 0) == 3 })
+	if got := r.letters(); len(got) != 1 {
+		t.Errorf("dead letters: %q", got)
 	}
 }
 
@@ -158,7 +188,9 @@ func TestDeadLetterRefused(t *testing.T) {
 	l := r.lander(func(o *Options) { withLetters(o); o.Config.FlushSize = 1 })
 	defer r.start(l)()
 	tp := topicPartition{"a_raw", 0}
-	eventually(t, "it is said", func() bool { return strings.Contains(l.statusOf(tp).LastError, "topic dlq: TOPIC_AUTHORIZATION_FAILED") })
+	eventually(t, "it is said", func() bool {
+		return strings.Contains(l.statusOf(tp).LastError, "topic dlq: TOPIC_AUTHORIZATION_FAILED")
+	})
 	eventually(t, "it is sent", func() bool { return r.committed("a_raw", 0) == 1 && r.committed("a_raw", 1) == 1 })
 	if got := len(r.letters()); got != 1 || r.inQuarantine() != 1 || refused.Load() >= 0 {
 		t.Errorf("%d dead letters, %d in quarantine, %d refusals left", got, r.inQuarantine(), refused.Load())

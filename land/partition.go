@@ -72,6 +72,7 @@ type partition struct {
 	wrapped   []byte
 	wait      retry.Backoff // between one run and the next, after errors
 	fails     int           // runs that have ended with an error since the last commit
+	sentTo    int64         // of the records below it the dead letters are sent
 
 	objects []*openObject // in order of opening; some may be closed, but are not put yet
 	open    map[string]*openObject

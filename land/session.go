@@ -113,6 +113,9 @@ func (s *session) begin(work context.Context, tp topicPartition, from start, aft
 	p.cancel = cancel
 	if after != nil {
 		p.wait, p.fails = after.wait, after.fails
+		if after.from.log == from.log { // or else the store that fails all night, say, would have them sent with each try
+			p.sentTo = after.sentTo
+		}
 	}
 	if s.ends != nil {
 		p.end = s.ends[tp.topic][tp.partition]
