@@ -5,8 +5,8 @@
 // offsets they cover; what is no JSON or has no time goes to quarantine, and to the topic of dead letters if there is one. Documents that come bare get an envelope. Rules and commit protocol: docs/format/rotation.md.
 //
 // Invariants:
-//  1. An offset is committed only when every record below it is in an object or in quarantine, and then in the topic of dead letters if
-//     there is one that takes it.
+//  1. An offset is committed only when every record below it is in an object, or in quarantine and, if there is a topic of dead letters that takes it, there
+//     too.
 //  2. Objects are created, never replaced. Where one exists already, its tail says which records it has, and these are skipped;
 //     if it is not what was about to be written, everything that is not committed is forgotten and read again.
 //  3. An open object never spans a range of offsets that an object of its path covers: it is closed there.

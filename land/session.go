@@ -113,7 +113,7 @@ func (s *session) begin(work context.Context, tp topicPartition, from start, aft
 	p.cancel = cancel
 	if after != nil {
 		p.wait, p.fails = after.wait, after.fails
-		if after.from.log == from.log { // or else the store that fails all night, say, would have them sent with each try
+		if after.from.log == from.log { // a disk that is full all night would have them sent with each try
 			p.sentTo = after.sentTo
 		}
 	}
