@@ -51,11 +51,12 @@ func (r *rig) letters() (all []string) {
 			}
 			fetches.EachRecord(func(record *kgo.Record) {
 				read = record.Offset + 1
-				line := fmt.Sprintf("%s %s %d", quoted(record.Key), quoted(record.Value), record.Timestamp.UnixMilli())
+				var line strings.Builder
+				fmt.Fprintf(&line, "%s %s %d", quoted(record.Key), quoted(record.Value), record.Timestamp.UnixMilli())
 				for _, h := range record.Headers {
-					line += " " + h.Key + "=" + quoted(h.Value)
+					line.WriteString(" " + h.Key + "=" + quoted(h.Value))
 				}
-				all = append(all, line)
+				all = append(all, line.String())
 			})
 		}
 	}
