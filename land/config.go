@@ -3,6 +3,7 @@ package land
 import (
 	"compress/gzip"
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -58,6 +59,12 @@ type Config struct {
 	TimestampField string `yaml:"timestamp.field"`
 	// BehaviorOnNullValues is ignore, which has them in quarantine, or fail, which stops their Kafka partition.
 	BehaviorOnNullValues string `yaml:"behavior.on.null.values"`
+	// DeadLetterTopic is where records that go to quarantine are sent as well; empty for nowhere.
+	DeadLetterTopic string `yaml:"errors.deadletterqueue.topic.name"`
+	// DeadLetterReplication is the replication factor of DeadLetterTopic if it has to be made; -1 for the broker's default.
+	DeadLetterReplication int `yaml:"errors.deadletterqueue.topic.replication.factor"`
+	// DeadLetterHeaders adds Connect's headers, which say where a dead letter comes from and why.
+	DeadLetterHeaders bool `yaml:"errors.deadletterqueue.context.headers.enable"`
 	// OnLostRecords is what becomes of a Kafka partition whose records were deleted from Kafka before they were landed: stop or continue.
 	OnLostRecords string `yaml:"on.lost.records"`
 	// CompressionType is gzip.
@@ -98,6 +105,7 @@ func DefaultConfig() Config {
 		TimestampExtractor:       "RecordField",
 		TimestampField:           "ingestion_timestamp",
 		BehaviorOnNullValues:     "ignore",
+		DeadLetterReplication:    3,
 		OnLostRecords:            "stop",
 		CompressionType:          "gzip",
 		CompressionLevel:         -1,
@@ -145,6 +153,7 @@ func (c *Config) validate() setting.Faults {
 		}
 	}
 	c.validateNames(at)
+	c.validateDeadLetters(at)
 	c.validateLimits(at)
 	c.validateFolders(at)
 	c.validateRest(at)
@@ -153,9 +162,13 @@ func (c *Config) validate() setting.Faults {
 
 var topicName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,249}$`)
 
+func validTopic(name string) bool {
+	return topicName.MatchString(name) && strings.Trim(name, ".") != ""
+}
+
 func (c *Config) validateNames(at func(key, format string, args ...any)) {
 	for _, topic := range c.Topics {
-		if !topicName.MatchString(topic) || strings.Trim(topic, ".") == "" {
+		if !validTopic(topic) {
 			at("topics", "must be names of topics, each of letters, digits, '.', '_' and '-', got %q", topic)
 		}
 	}
@@ -184,6 +197,21 @@ func (c *Config) validateNames(at func(key, format string, args ...any)) {
 		at("behavior.on.null.values", "must be ignore or fail; write has no object to write to, because keys are not stored: ignored records are whole in quarantine, with their keys")
 	default:
 		at("behavior.on.null.values", "must be ignore, which has them in quarantine, or fail, got %q", c.BehaviorOnNullValues)
+	}
+}
+
+func (c *Config) validateDeadLetters(at func(key, format string, args ...any)) {
+	if topic := c.DeadLetterTopic; topic != "" {
+		landed, err := compileTopics(c.topicsExpr())
+		switch {
+		case !validTopic(topic):
+			at(deadLetterTopic, "must be the name of a topic, of letters, digits, '.', '_' and '-', got %q", topic)
+		case err == nil && landed.MatchString(topic):
+			at(deadLetterTopic, "must be none of the topics that land, or its records would come into it again, got %s, which topics or topics.regex (%s) names", topic, c.topicsExpr())
+		}
+	}
+	if n := c.DeadLetterReplication; n < 1 && n != -1 || n > math.MaxInt16 {
+		at("errors.deadletterqueue.topic.replication.factor", "must be at least 1, or -1 for the broker's default, got %d", n)
 	}
 }
 

@@ -51,6 +51,11 @@ func TestValidate(t *testing.T) {
 		{"filename.offset.zero.pad.width", "19", func(c *Config) { c.OffsetPadWidth = 20 }},
 		{"behavior.on.null.values", "keys are not stored", func(c *Config) { c.BehaviorOnNullValues = "write" }},
 		{"behavior.on.null.values", "or fail", func(c *Config) { c.BehaviorOnNullValues = "drop" }},
+		{"errors.deadletterqueue.topic.name", "name of a topic", func(c *Config) { c.DeadLetterTopic = "a b" }},
+		{"errors.deadletterqueue.topic.name", "none of the topics that land", func(c *Config) { c.DeadLetterTopic = "dlq_raw" }},
+		{"errors.deadletterqueue.topic.name", "none of the topics that land", func(c *Config) { c.DeadLetterTopic, c.Topics = "a.b", []string{"c", "a.b"} }},
+		{"errors.deadletterqueue.topic.replication.factor", "at least 1", func(c *Config) { c.DeadLetterReplication = 0 }},
+		{"errors.deadletterqueue.topic.replication.factor", "got 32768", func(c *Config) { c.DeadLetterReplication = 32768 }},
 		{"flush.bytes", "no limit", func(c *Config) { c.FlushBytes = -1 }},
 		{"idle.flush.ms", "never", func(c *Config) { c.IdleFlushMs = -2 }},
 		{"partitioner.max.open.files", "no limit", func(c *Config) { c.MaxOpenFiles = 0 }},
@@ -90,6 +95,7 @@ func TestValidate(t *testing.T) {
 		},
 		func(c *Config) { c.PartitionerClass, c.PartitionDurationMs = "HourlyPartitioner", 3_600_000 },
 		func(c *Config) { c.Topics = []string{"a", "b"} },
+		func(c *Config) { c.Topics, c.DeadLetterTopic, c.DeadLetterReplication = []string{"a"}, "b_raw", -1 },
 		func(c *Config) { c.FormatClass, c.OffsetPadWidth = "io.confluent.connect.s3.format.json.JsonFormat", 0 },
 		func(c *Config) {
 			c.BehaviorOnNullValues, c.FlushBytes, c.IdleFlushMs, c.MaxOpenFiles = "fail", 1, -1, 1

@@ -35,6 +35,7 @@ type behaviour struct {
 const (
 	noSchemas = "not here: records have no schemas"
 	inLake    = "the record is whole in the lake's quarantine, with the reason, and holds nothing up"
+	inBoth    = "the record is a dead letter where there is a topic of them, at least once, and in any case whole in the lake's quarantine, exactly once"
 )
 
 // behaviours are numbered as they were found; 37 is none.
@@ -135,10 +136,10 @@ var behaviours = []behaviour{
 	)},
 	{26, "an object's tags cannot be set: it stays without, or the task ends", "tags are part of the put, which is tried until it succeeds", checkTagged},
 	{27, "a null key or no headers, where they are stored", "not here: " + keysNotStored, nil},
-	{28, "a record without a folder is a dead letter, once", inLake, quarantines(
+	{28, "a record without a folder is a dead letter, once", inBoth, reports(
 		byClass(byField, 3, "int"), with(4, func(i int) string { return []string{`"int":1`, `"int":{}`, `"int":1`, `"int":1`}[i] }), "int=1/t+12+0000000000=0 2 3", 1,
 	)},
-	{29, "a value that does not fit its schema is a dead letter, and the objects are not disturbed", noSchemas + ". The same holds of what is no JSON", quarantines(
+	{29, "a value that does not fit its schema is a dead letter, and the objects are not disturbed", noSchemas + ". Of what is no JSON, " + inBoth, reports(
 		byClass(byPartition, 3), append(append(plain(3), &kgo.Record{Value: []byte("{")}), plain(6)[3:]...), "partition=12/t+12+0000000000=0 1 2; partition=12/t+12+0000000004=3 4 5", 1,
 	)},
 	{30, "keys and headers are objects beside the values", "not here: " + keysNotStored, nil},
@@ -178,7 +179,7 @@ var behaviours = []behaviour{
 			t.Errorf("committed %d", got)
 		}
 	}},
-	{36, "null values are left out and reported, with behavior.on.null.values ignore", inLake, quarantines(
+	{36, "null values are left out and reported, with behavior.on.null.values ignore", inBoth, reports(
 		byClass(byPartition, 3), append(plain(6), nulls(2)...), "partition=12/t+12+0000000000=0 1 2; partition=12/t+12+0000000003=3 4 5", 2,
 	)},
 	{38, "the store fails once, before or after it has the object: the object is there in the end", "", func(t *testing.T) {
@@ -427,6 +428,20 @@ func quarantines(set func(*Options), records []*kgo.Record, want string, quarant
 		r.wantFiles(want)
 		if s := l.statusOf(topicPartition{"t", 12}); s.Quarantined != quarantined {
 			t.Errorf("%d records are in quarantine, want %d", s.Quarantined, quarantined)
+		}
+	}
+}
+
+// reports is quarantines with a topic of dead letters, which has as many.
+func reports(set func(*Options), records []*kgo.Record, want string, quarantined int64) func(*testing.T) {
+	return func(t *testing.T) {
+		t.Helper()
+		r := newRig(t, 13, "t")
+		r.produceRecords("t", 12, records)
+		l := r.landOpen(func(o *Options) { set(o); withLetters(o) })
+		r.wantFiles(want)
+		if s, letters := l.statusOf(topicPartition{"t", 12}), r.letters(); s.Quarantined != quarantined || int64(len(letters)) != quarantined {
+			t.Errorf("%d records are in quarantine, want %d, and %d are dead letters", s.Quarantined, quarantined, len(letters))
 		}
 	}
 }

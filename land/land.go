@@ -2,10 +2,11 @@
 //
 // What enters: the topics that topics.regex or Declared names. What leaves: gzip objects of JSON lines, named by topic, folder
 // of the record's time, Kafka partition and first offset, as the Kafka Connect S3 sink names them, with a tail that says which
-// offsets they cover; what is no JSON or has no time goes to quarantine. Documents that come bare get an envelope. Rules and commit protocol: docs/format/rotation.md.
+// offsets they cover; what is no JSON or has no time goes to quarantine, and to the topic of dead letters if there is one. Documents that come bare get an envelope. Rules and commit protocol: docs/format/rotation.md.
 //
 // Invariants:
-//  1. An offset is committed only when every record below it is in an object or in quarantine.
+//  1. An offset is committed only when every record below it is in an object, or in quarantine and, if there is a topic of dead letters that takes it, there
+//     too.
 //  2. Objects are created, never replaced. Where one exists already, its tail says which records it has, and these are skipped;
 //     if it is not what was about to be written, everything that is not committed is forgotten and read again.
 //  3. An open object never spans a range of offsets that an object of its path covers: it is closed there.
@@ -138,6 +139,11 @@ func New(o Options) (*Lander, error) {
 		}
 		l.settings = append(l.settings, s)
 	}
+	for _, topic := range o.Topics {
+		if err := l.notItself(topic); err != nil {
+			return nil, err
+		}
+	}
 	if l.topics, err = compileTopics(l.conf.topicsExpr()); err != nil {
 		return nil, fmt.Errorf("reading land.topics.regex: %w", err)
 	}
@@ -228,7 +234,7 @@ func (l *Lander) run(ctx context.Context, ends map[string]map[int32]int64, flush
 	if err != nil {
 		return err
 	}
-	s := &session{Lander: l, spool: spool, parts: map[topicPartition]*partition{}, ends: ends, room: make(chan struct{}, 1), ready: make(chan struct{})}
+	s := &session{Lander: l, spool: spool, parts: map[topicPartition]*partition{}, ends: ends, room: make(chan struct{}, 1), sending: make(chan struct{}, 1), ready: make(chan struct{})}
 	// The writers outlive ctx: they close their objects after it has ended.
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()

@@ -35,7 +35,8 @@ type Override struct {
 func (o *Override) Unknown(key string) string {
 	switch key {
 	case "topics", "topics.dir", "format.class", "directory.delim", "file.delim", "filename.offset.zero.pad.width", "locale", "timezone",
-		"s3.compression.type", "s3.compression.level", "s3.object.tagging", "on.lost.records", "flush.on.stop", "max.memory", "overrides":
+		"s3.compression.type", "s3.compression.level", "s3.object.tagging", "on.lost.records", "flush.on.stop",
+		deadLetterTopic, "errors.deadletterqueue.topic.replication.factor", "errors.deadletterqueue.context.headers.enable", "max.memory", "overrides":
 		return "is of all topics together: write it under land itself"
 	}
 	return (&Config{}).Unknown(key)

@@ -72,6 +72,7 @@ type partition struct {
 	wrapped   []byte
 	wait      retry.Backoff // between one run and the next, after errors
 	fails     int           // runs that have ended with an error since the last commit
+	sentTo    int64         // of the records below it the dead letters are sent
 
 	objects []*openObject // in order of opening; some may be closed, but are not put yet
 	open    map[string]*openObject
@@ -118,8 +119,8 @@ func (p *partition) stopped() bool { return p.statusOf(p.topicPartition).Stopped
 // An error forgets everything that is not committed.
 func (p *partition) run(ctx context.Context) error {
 	defer p.forget()
-	if p.from.err != nil {
-		return p.from.err
+	if err := cmp.Or(p.notItself(p.topic), p.from.err); err != nil {
+		return err
 	}
 	if lost := p.from.lost(); lost != "" {
 		p.opts.Logger.Error("records were deleted from Kafka before they were landed; landing goes on behind them (on.lost.records)", "topic", p.topic, "partition", p.partition, "lost", lost)
@@ -274,6 +275,9 @@ func (p *partition) failNull(ctx context.Context, r *kgo.Record) error {
 		"Write ignore, which has such records in quarantine, or see to it that none are produced and set the offset of group %s to %d", p.topic, p.partition, r.Offset, p.opts.Group, r.Offset+1))
 }
 
+// noJSON begins the reasons of records that are none.
+const noJSON = "no JSON"
+
 // read makes p.line from a record's value and finds its folder and time. A reason sends the record to quarantine, unless it
 // landed while max.record.bytes was larger, which its folder can tell. The time is 0 where neither folder nor envelope needs one.
 func (p *partition) read(r *kgo.Record) (path string, millis int64, reason string) {
@@ -290,9 +294,9 @@ func (p *partition) read(r *kgo.Record) (path string, millis int64, reason strin
 	line, field, err := p.scanner.Scan(r.Value)
 	if err != nil {
 		if syntax, ok := errors.AsType[*envelope.SyntaxError](err); ok {
-			return "", 0, cmp.Or(reason, "no JSON: "+syntax.Reason)
+			return "", 0, cmp.Or(reason, noJSON+": "+syntax.Reason)
 		}
-		return "", 0, cmp.Or(reason, "no JSON")
+		return "", 0, cmp.Or(reason, noJSON)
 	}
 	if p.folders.timed() || p.bare {
 		if millis, err = p.extractor.millis(field, r.Timestamp); err != nil {
@@ -336,6 +340,9 @@ func (p *partition) quarantine(ctx context.Context, r *kgo.Record, reason string
 		return p.opts.Quarantine.Create(ctx, "land", p.opts.Source(r.Topic), day.In(p.zone).Format(time.DateOnly), id, lake.Entries(entry))
 	})
 	if err != nil {
+		return err
+	}
+	if err := p.deadLetter(ctx, r, reason); err != nil {
 		return err
 	}
 	p.report(func(st *PartitionStatus) { st.Quarantined++ })

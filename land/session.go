@@ -34,6 +34,8 @@ type session struct {
 	ends    map[string]map[int32]int64 // RunTo's; nil for Run
 	writers sync.WaitGroup
 	room    chan struct{} // there may be room in the queues again
+	sending chan struct{} // holds one element while a dead letter is sent
+	sent    bool          // the last one was; the sender's
 
 	mu       sync.Mutex // guards what follows
 	parts    map[topicPartition]*partition
@@ -54,6 +56,10 @@ func (s *session) clientOptions(work context.Context) []kgo.Opt {
 			return s.assigned(ctx, work, fetched)
 		}),
 		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, gone map[string][]int32) { s.drain(s.take(gone)) }),
+		// For dead letters, which are sent at least once: an idempotent producer would not give one up that may be on its way, and a stop would
+		// wait for the broker.
+		kgo.DisableIdempotentWrite(),
+		kgo.ProducerLinger(0),
 		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, gone map[string][]int32) { s.abandon(s.take(gone)) }),
 	)
 	return append(opts, s.opts.clientOptions...)
@@ -107,6 +113,9 @@ func (s *session) begin(work context.Context, tp topicPartition, from start, aft
 	p.cancel = cancel
 	if after != nil {
 		p.wait, p.fails = after.wait, after.fails
+		if after.from.log == from.log { // a disk that is full all night would have them sent with each try
+			p.sentTo = after.sentTo
+		}
 	}
 	if s.ends != nil {
 		p.end = s.ends[tp.topic][tp.partition]

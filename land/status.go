@@ -32,6 +32,8 @@ type PartitionStatus struct {
 	Objects, Records, Bytes int64
 	// Quarantined counts records that went there; Skipped those that an object had already.
 	Quarantined, Skipped int64
+	// NoDeadLetter counts those of Quarantined that the topic of dead letters does not take.
+	NoDeadLetter int64
 	// LostFrom to LostTo, which is excluded, are the offsets whose records were deleted from Kafka before they were landed. LostTo is 0 if there are none.
 	LostFrom, LostTo int64
 	// Stopped: a person has to do what LastError says, and start again.

@@ -208,6 +208,9 @@ func (f *file) collisions(faults *setting.Faults) {
 		}
 		// Kafka refuses topics that differ only in '.' and '_', because their metrics would have one name.
 		check(topics, s, "topic", s.Topic, strings.ReplaceAll(s.Topic, ".", "_"))
+		if s.Topic == f.Land.DeadLetterTopic {
+			faults.Add([]string{"sources", s.Name}, "has the topic %s, which is land.errors.deadletterqueue.topic.name, and topics of sources land: its records would come into it again. Give dead letters another topic", s.Topic)
+		}
 		check(tables, s, "table", s.RawTable.Table, s.RawTable.Table)
 		check(tables, s, "table", s.FlatTable.Table, s.FlatTable.Table)
 		if s.HTTPPath != "" {

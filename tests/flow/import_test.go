@@ -25,7 +25,8 @@ const connector = `{"name":"clicks-s3","config":{"connector.class":"io.confluent
 "value.converter":"org.apache.kafka.connect.json.JsonConverter","value.converter.schemas.enable":"false",
 "s3.bucket.name":"lake","s3.compression.type":"gzip","format.class":"io.confluent.connect.s3.format.json.JsonFormat","flush.size":"4",
 "partitioner.class":"io.confluent.connect.storage.partitioner.FieldPartitioner","partition.field.name":"user.country",
-"behavior.on.null.values":"ignore"}}`
+"behavior.on.null.values":"ignore","errors.tolerance":"all","errors.deadletterqueue.topic.name":"dlq-clicks",
+"errors.deadletterqueue.topic.replication.factor":"1","errors.deadletterqueue.context.headers.enable":"true"}}`
 
 // TestImportTakesOver has a pipeline made of a connector's configuration go on where the connector has stopped: not before a person has said where
 // that is, and then without a record lost, doubled or changed.
@@ -141,6 +142,7 @@ func TestImportTakesOver(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(p.Dir, strings.Replace(of("FR", 4), "raw/", "raw/_superseded/", 1))); err != nil {
 		t.Error(err)
 	}
+	checkDeadLetter(t, p, env, cl, broker.Addr)
 	leave := joined(t, broker.Addr, group)
 	if got := p.Run(t, env, "land release", "--to-group", group); got.Code != 2 || !strings.Contains(got.Stderr, "has members") {
 		t.Errorf("with a member in the connector's group it ended with %d: %s", got.Code, got.Stderr)
@@ -151,14 +153,54 @@ func TestImportTakesOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if at, _ := theirs.Lookup("clicks", 0); at.At != 11 || at.Metadata != "" {
-		t.Errorf("the connector goes on at %+v, want 11", at)
+	if at, _ := theirs.Lookup("clicks", 0); at.At != 12 || at.Metadata != "" {
+		t.Errorf("the connector goes on at %+v, want 12", at)
 	}
 	// A start by mistake finds out from the objects what has landed.
 	before = landedLines(t, p)
 	p.Run(t, env, "run", "--once").Must(t)
 	if diff := cmp.Diff(before, landedLines(t, p)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// checkDeadLetter has a record that is no JSON go where the connector's dead letters went.
+func checkDeadLetter(t *testing.T, p binary.Pipeline, env []string, cl *kgo.Client, broker string) {
+	t.Helper()
+	bad := &kgo.Record{Key: []byte("k"), Value: []byte("{"), Headers: []kgo.RecordHeader{{Key: "h", Value: []byte("1")}}}
+	if err := cl.ProduceSync(t.Context(), bad).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // what is committed is not sent again
+		p.Run(t, env, "run", "--once").Must(t)
+	}
+	letters, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.ConsumeTopics("dlq-clicks"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer letters.Close()
+	fetches := letters.PollFetches(t.Context())
+	if err := fetches.Err(); err != nil || fetches.NumRecords() != 1 {
+		t.Fatalf("%d dead letters: %v", fetches.NumRecords(), err)
+	}
+	got := fetches.Records()[0]
+	headers := map[string]string{}
+	for _, h := range got.Headers {
+		headers[strings.TrimPrefix(h.Key, "__connect.errors.")] = string(h.Value)
+	}
+	want := map[string]string{
+		"h": "1", "topic": "clicks", "partition": "0", "offset": "11", "connector.name": "headwater-land", "task.id": "0", "stage": "VALUE_CONVERTER", "class.name": "org.apache.kafka.connect.json.JsonConverter",
+		"exception.class.name": "org.apache.kafka.connect.errors.DataException", "exception.message": "no JSON: unexpected-end",
+	}
+	if diff := cmp.Diff(want, headers); diff != "" {
+		t.Error(diff)
+	}
+	if string(got.Key) != "k" || string(got.Value) != "{" || !got.Timestamp.Equal(bad.Timestamp) {
+		t.Errorf("it is %s: %s of %s, want that of %s", got.Key, got.Value, got.Timestamp, bad.Timestamp)
+	}
+	kept, err := filepath.Glob(filepath.Join(p.Dir, "raw", "_quarantine", "land", "clicks", "*", "clicks+0+0000000011.json.gz"))
+	if err != nil || len(kept) != 1 {
+		t.Errorf("in quarantine: %q, %v", kept, err)
 	}
 }
 
