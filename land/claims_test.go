@@ -25,7 +25,7 @@ func TestClaims(t *testing.T) {
 			continue
 		}
 		claims++
-		for _, shown := range strings.Split(cells[3], ", ") {
+		for shown := range strings.SplitSeq(cells[3], ", ") {
 			dir, test, _ := strings.Cut(strings.TrimSpace(shown), " ")
 			files, err := filepath.Glob(filepath.Join("..", dir, "*_test.go"))
 			if err != nil {

@@ -240,11 +240,12 @@ func (w *landing) verify(t *testing.T) {
 		return behind
 	}
 	binary.EventuallyOr(t, "all records being committed", func() bool { return len(committed()) == 0 }, func() string {
-		said := fmt.Sprintln(committed())
+		var said strings.Builder
+		said.WriteString(fmt.Sprintln(committed()))
 		for name, proc := range w.procs {
-			said += name + ": " + proc.Stderr() + "\n"
+			said.WriteString(name + ": " + proc.Stderr() + "\n")
 		}
-		return said
+		return said.String()
 	})
 	for name, proc := range w.procs {
 		if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
