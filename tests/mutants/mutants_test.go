@@ -104,7 +104,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "an object is put whoever was there", file: "land/partition.go",
-		old: "lake.Condition{IfAbsent: true})", replacement: "lake.Condition{})",
+		old: "cond := lake.Condition{IfAbsent: true}", replacement: "cond := lake.Condition{}",
 		pkg: "tests/crash", test: "TestZombie$", says: "is 0 times in the raw objects",
 	},
 	{
