@@ -85,7 +85,7 @@ func checkFile(t *testing.T, data []byte) {
 	if mixed == 0 {
 		t.Error("no chunk has dictionary and plain pages, so the test misses its point")
 	}
-	if by := f.MetaData().GetCreatedBy(); by != createdBy {
+	if by := f.MetaData().GetCreatedBy(); by != "headwater version 1" {
 		t.Error(by)
 	}
 }
