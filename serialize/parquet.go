@@ -2,6 +2,7 @@ package serialize
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -94,7 +95,9 @@ func (e *encoder) each(ctx context.Context, do func(c *encoded, s *parquet.Scrat
 					return err
 				}
 				c := e.columns[at]
-				if err := do(c, &e.scratch[i]); err != nil {
+				if err := do(c, &e.scratch[i]); errors.Is(err, parquet.ErrPage) {
+					return dataError("column %s: %w; let record_bytes be less, so that such records go to quarantine", c.name, err)
+				} else if err != nil {
 					return fmt.Errorf("writing column %s: %w", c.name, err)
 				}
 			}

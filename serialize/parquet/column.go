@@ -3,8 +3,10 @@ package parquet
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/klauspost/compress/s2"
 	"github.com/parquet-go/parquet-go/encoding/thrift"
@@ -24,6 +26,9 @@ const (
 	// dictionaryBytes is the size at which a dictionary takes no more values.
 	dictionaryBytes = 1 << 20
 )
+
+// ErrPage is returned for a batch whose values in one column are too large. Trying again gives the same error.
+var ErrPage = errors.New("the values of few rows are more than the 2 GiB that a Parquet page can have")
 
 // Values are a column's levels and values of a number of whole rows.
 type Values struct {
@@ -208,12 +213,14 @@ func (c *Column) addBools(list []bool) {
 func (c *Column) addLongs(list []int64, plain bool) {
 	c.values += len(list)
 	if plain {
+		c.plain = slices.Grow(c.plain, 8*len(list))
 		for _, v := range list {
 			c.bounds.long(v)
 			c.plain = binary.LittleEndian.AppendUint64(c.plain, uint64(v))
 		}
 		return
 	}
+	c.numbers = slices.Grow(c.numbers, len(list))
 	for _, v := range list {
 		i, isNew := c.dictionary.number(uint64(v))
 		if isNew {
@@ -226,12 +233,14 @@ func (c *Column) addLongs(list []int64, plain bool) {
 func (c *Column) addDoubles(list []float64, plain bool) {
 	c.values += len(list)
 	if plain {
+		c.plain = slices.Grow(c.plain, 8*len(list))
 		for _, v := range list {
 			c.bounds.double(v)
 			c.plain = binary.LittleEndian.AppendUint64(c.plain, math.Float64bits(v))
 		}
 		return
 	}
+	c.numbers = slices.Grow(c.numbers, len(list))
 	for _, v := range list {
 		i, isNew := c.dictionary.number(math.Float64bits(v))
 		if isNew {
@@ -373,13 +382,13 @@ func (c *Column) count(t format.PageType, e format.Encoding) {
 // the other, and the sum of their lengths before them, are the compressed form of the texts one after the other.
 func (s *Scratch) compress(data []byte) ([]byte, error) {
 	if len(data) > math.MaxInt32 {
-		return nil, fmt.Errorf("%d bytes of it in few rows are more than a Parquet page can have", len(data))
+		return nil, fmt.Errorf("%w: %d bytes", ErrPage, len(data))
 	}
 	most := s2.MaxEncodedLen(len(data))
 	if cap(s.compressed) < most {
 		s.compressed = make([]byte, most)
 	}
-	out := s2.EncodeSnappy(s.compressed[:most], data)
+	out := s2.EncodeSnappyBetter(s.compressed[:most], data)
 	_, n := binary.Uvarint(out)
 	return out[n:], nil
 }
@@ -395,7 +404,7 @@ func (k *Chunk) addPage(pages *[][]byte, header format.PageHeader, levels, body 
 	before := binary.PutUvarint(length[:], uint64(size))
 	stored := before + len(compressed) + len(body)
 	if size > math.MaxInt32 || stored > math.MaxInt32 {
-		return fmt.Errorf("%d bytes of it in few rows are more than a Parquet page can have", size)
+		return fmt.Errorf("%w: %d bytes", ErrPage, size)
 	}
 	header.UncompressedPageSize, header.CompressedPageSize = int32(size), int32(stored)
 	head, err := thrift.Marshal(new(thrift.CompactProtocol), header)
