@@ -309,9 +309,9 @@ func number(kind schema.Kind, text []byte, l *leaf) bool {
 		l.Longs = append(l.Longs, n)
 		return ok
 	case schema.Double:
-		f, err := strconv.ParseFloat(string(text), 64)
+		f, ok := parseDouble(text)
 		l.Doubles = append(l.Doubles, f)
-		return err == nil
+		return ok
 	case schema.Decimal:
 		l.Data = appendDecimal(l.Data, text)
 		return true
@@ -340,6 +340,37 @@ func parseLong(text []byte) (int64, bool) {
 		n = -n
 	}
 	return n, true
+}
+
+// powers of ten that a double holds exactly.
+var powers = [...]float64{
+	1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
+}
+
+// parseDouble reads a number. Digits that make an integer below 2^53, over a power of ten that a double holds, are one division of
+// exact numbers, which rounds as it should; everything else is left to the library.
+func parseDouble(text []byte) (float64, bool) {
+	d := text
+	if d[0] == '-' {
+		d = d[1:]
+	}
+	var n uint64
+	point := len(d)
+	for i, c := range d {
+		if c == '.' {
+			point = i + 1
+		} else if c -= '0'; c <= 9 && len(d) <= 16 {
+			n = n*10 + uint64(c)
+		} else {
+			f, err := strconv.ParseFloat(string(text), 64)
+			return f, err == nil
+		}
+	}
+	f := float64(n) / powers[len(d)-point]
+	if len(d) < len(text) {
+		f = -f
+	}
+	return f, true
 }
 
 // appendDecimal appends an integer of at most 38 digits, for which 127 bits are enough.

@@ -91,7 +91,7 @@ var theirs = map[string][]string{
 	"google.golang.org/api":                   {"collect/pubsub"},
 	"google.golang.org/genproto":              {"collect/pubsub"},
 	"google.golang.org/grpc":                  {"collect/pubsub"},
-	"github.com/apache/arrow-go":              {"serialize", "serialize/parquet", "table", "table/tabletest"},
+	"github.com/apache/arrow-go":              {"table/tabletest"},
 	"github.com/apache/thrift":                {"table/hive", "table/hivefault", "table/metastore"},
 	"github.com/aws":                          {"collect/sqs", "lake/s3"},
 	"github.com/beltran/gohive":               {"table/hive", "table/metastore"},
