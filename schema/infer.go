@@ -181,7 +181,7 @@ func SeenOfNumber(text []byte) Seen {
 }
 
 func seenOfFraction(text []byte) Seen {
-	if len(text) < 300 && !bytes.ContainsAny(text, "eE") {
+	if len(text) < 300 && bytes.IndexByte(text, 'e') < 0 && bytes.IndexByte(text, 'E') < 0 {
 		return SeenFraction
 	}
 	f, err := strconv.ParseFloat(string(text), 64)

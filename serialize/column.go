@@ -347,8 +347,8 @@ var powers = [...]float64{
 	1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 }
 
-// parseDouble reads a number. Digits that make an integer below 2^53, over a power of ten that a double holds, are one division of
-// exact numbers, which rounds as it should; everything else is left to the library.
+// parseDouble reads a number. Fifteen digits with a point among them are one division of two numbers that doubles hold exactly, which
+// rounds as it should, and sixteen without one are a conversion; everything else is left to the library.
 func parseDouble(text []byte) (float64, bool) {
 	d := text
 	if d[0] == '-' {

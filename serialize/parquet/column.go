@@ -25,6 +25,8 @@ const (
 	pageLevels = 1 << 20
 	// dictionaryBytes is the size at which a dictionary takes no more values.
 	dictionaryBytes = 1 << 20
+	// kept is how much room is kept for another use; what a giant record took is not.
+	kept = 16 << 20
 )
 
 // ErrPage is returned for a batch whose values in one column are too large. Trying again gives the same error.
@@ -135,11 +137,19 @@ func (c *Column) begin() {
 }
 
 func (c *Column) beginPage() {
-	c.levels, c.values, c.plain, c.numbers = 0, 0, c.plain[:0], c.numbers[:0]
+	c.levels, c.values, c.plain, c.numbers = 0, 0, emptied(c.plain), emptied(c.numbers)
 	c.repeating.reset(widthOf(int(c.rep)))
 	for _, k := range c.chunks {
 		k.defining.reset(widthOf(int(k.leaf.Def)))
 	}
+}
+
+// emptied is list without elements, and without its room if that is too much to keep.
+func emptied[E any](list []E) []E {
+	if cap(list) > kept {
+		return nil
+	}
+	return list[:0]
 }
 
 // Reset begins a row group.
@@ -291,8 +301,7 @@ func (c *Column) decide() {
 			c.plain = append(c.plain, d.plain(i)...)
 		}
 	}
-	c.numbers = c.numbers[:0]
-	d.reset()
+	c.numbers, c.dictionary = c.numbers[:0], nil // which many columns could not keep without need
 }
 
 // End completes the chunks.
@@ -384,11 +393,8 @@ func (s *Scratch) compress(data []byte) ([]byte, error) {
 	if len(data) > math.MaxInt32 {
 		return nil, fmt.Errorf("%w: %d bytes", ErrPage, len(data))
 	}
-	most := s2.MaxEncodedLen(len(data))
-	if cap(s.compressed) < most {
-		s.compressed = make([]byte, most)
-	}
-	out := s2.EncodeSnappyBetter(s.compressed[:most], data)
+	s.compressed = slices.Grow(emptied(s.compressed), s2.MaxEncodedLen(len(data)))
+	out := s2.EncodeSnappyBetter(s.compressed[:cap(s.compressed)], data)
 	_, n := binary.Uvarint(out)
 	return out[n:], nil
 }

@@ -30,8 +30,11 @@ func newDictionary() *dictionary {
 }
 
 func (d *dictionary) reset() {
+	if len(d.slots) > kept/8 {
+		d.slots = make([]uint64, firstSlots)
+	}
 	clear(d.slots)
-	d.n, d.keys, d.data, d.starts = 0, d.keys[:0], d.data[:0], d.starts[:0]
+	d.n, d.keys, d.data, d.starts = 0, d.keys[:0], emptied(d.data), d.starts[:0]
 }
 
 // size is that of the dictionary page.
@@ -109,7 +112,7 @@ func (d *dictionary) take(at, tag uint64) uint32 {
 
 func (d *dictionary) grow() {
 	old := d.slots
-	d.slots = make([]uint64, 4*len(old))
+	d.slots = make([]uint64, 2*len(old))
 	mask := uint64(len(d.slots) - 1)
 	for _, s := range old {
 		if s == 0 {
