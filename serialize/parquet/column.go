@@ -25,6 +25,9 @@ const (
 	pageLevels = 1 << 20
 	// dictionaryBytes is the size at which a dictionary takes no more values.
 	dictionaryBytes = 1 << 20
+	// plainDictionary is what Spark's files call dictionary pages and those that refer to them, where pages are of version 1. The format's
+	// newer names, for the same bytes, are not known to every reader of such files.
+	plainDictionary format.Encoding = 2
 	// kept is how much room is kept for another use; what a giant record took is not.
 	kept = 16 << 20
 )
@@ -330,7 +333,7 @@ func (c *Column) endPage(s *Scratch) error {
 		s.numbers.reset(width)
 		s.numbers.out = append(s.numbers.out, byte(width))
 		s.numbers.numbers(c.numbers)
-		values, encoding = s.numbers.end(), format.PlainDictionary
+		values, encoding = s.numbers.end(), plainDictionary
 	}
 	body, err := s.compress(values)
 	if err != nil {
@@ -367,13 +370,13 @@ func (c *Column) endDictionary(s *Scratch) error {
 	}
 	body = append([]byte(nil), body...)
 	header := format.PageHeader{Type: format.DictionaryPage}
-	header.DictionaryPageHeader = thrift.New(format.DictionaryPageHeader{NumValues: int32(c.dictionary.n), Encoding: format.PlainDictionary})
+	header.DictionaryPageHeader = thrift.New(format.DictionaryPageHeader{NumValues: int32(c.dictionary.n), Encoding: plainDictionary})
 	for _, k := range c.chunks {
 		if err := k.addPage(&k.dictionary, header, nil, body, len(values), s); err != nil {
 			return err
 		}
 	}
-	c.count(format.DictionaryPage, format.PlainDictionary)
+	c.count(format.DictionaryPage, plainDictionary)
 	return nil
 }
 
@@ -430,7 +433,7 @@ func (k *Chunk) describe(c *Column) {
 	m.Type, _ = physical(c.kind)
 	for _, s := range c.stats {
 		if s.PageType == format.DictionaryPage {
-			m.Encoding = append(m.Encoding, format.PlainDictionary)
+			m.Encoding = append(m.Encoding, plainDictionary)
 		}
 	}
 	m.Encoding = append(m.Encoding, format.Plain, format.RLE)
