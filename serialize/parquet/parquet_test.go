@@ -3,6 +3,7 @@ package parquet
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -521,8 +522,15 @@ func TestMisfit(t *testing.T) {
 	if err := f.RowGroup(1, nil); err == nil {
 		t.Error("a row group without its chunk was taken")
 	}
-	if _, err := s.compress(make([]byte, math.MaxInt32+1)); err == nil {
-		t.Error("a page of 2 GiB was taken")
+	if _, err := s.compress(make([]byte, math.MaxInt32+1)); !errors.Is(err, ErrPage) {
+		t.Error("a page of 2 GiB was taken", err)
+	}
+	if err := new(Chunk).addPage(nil, format.PageHeader{}, make([]byte, 8), nil, math.MaxInt32-7, &s); !errors.Is(err, ErrPage) {
+		t.Error("a page was taken that has 2 GiB with its levels", err)
+	}
+	f.meta.RowGroups = make([]format.RowGroup, 1<<15)
+	if err := f.RowGroup(1, []*Chunk{{}}); err == nil {
+		t.Error("more row groups were taken than can be numbered")
 	}
 	deep := leafOf(schema.Long)
 	for range 130 {
@@ -531,6 +539,44 @@ func TestMisfit(t *testing.T) {
 	for _, typ := range []schema.Type{object("c", leafOf(schema.Undecided)), object("c", deep)} {
 		if _, err := NewFile(&out, typ); err == nil {
 			t.Errorf("%d levels were taken", len(fmt.Sprint(typ)))
+		}
+	}
+}
+
+// full is a writer that has room for some bytes.
+type full struct{ room int }
+
+var errFull = errors.New("no room")
+
+func (w *full) Write(p []byte) (int, error) {
+	n := min(len(p), w.room)
+	w.room -= n
+	if n < len(p) {
+		return n, errFull
+	}
+	return n, nil
+}
+
+// TestFailedWrites: wherever a write fails, it is told.
+func TestFailedWrites(t *testing.T) {
+	typ := object("c", leafOf(schema.String))
+	rows := flat(schema.String, 1, "a", "a", "b", "b")
+	size := len(fileOf(t, typ, []*Values{rows}))
+	for room := range size {
+		f, err := NewFile(&full{room}, typ)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := NewColumn(Place{Leaf: f.Leaves()[0]})
+		var s Scratch
+		if err := errors.Join(c.Add(rows, &s), c.End(&s)); err != nil {
+			t.Fatal(err)
+		}
+		if err = f.RowGroup(4, c.Chunks()); err == nil {
+			err = f.Close([][2]string{{"k", "v"}})
+		}
+		if !errors.Is(err, errFull) {
+			t.Fatalf("with room for %d bytes of %d: %v", room, size, err)
 		}
 	}
 }
