@@ -153,8 +153,10 @@ func SeenOfNumber(text []byte) Seen {
 	if len(digits) > 0 && digits[0] == '-' {
 		digits = digits[1:]
 	}
-	if bytes.ContainsAny(digits, ".eE") {
-		return seenOfFraction(text)
+	for _, c := range digits {
+		if c-'0' > 9 { // a point or an exponent
+			return seenOfFraction(text)
+		}
 	}
 	switch {
 	case len(digits) <= 15: // below 2^53
@@ -179,7 +181,7 @@ func SeenOfNumber(text []byte) Seen {
 }
 
 func seenOfFraction(text []byte) Seen {
-	if len(text) < 300 && !bytes.ContainsAny(text, "eE") {
+	if len(text) < 300 && bytes.IndexByte(text, 'e') < 0 && bytes.IndexByte(text, 'E') < 0 {
 		return SeenFraction
 	}
 	f, err := strconv.ParseFloat(string(text), 64)

@@ -1,25 +1,22 @@
 package serialize
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/bits"
 	"strconv"
 
-	"github.com/apache/arrow-go/v18/parquet"
-
 	"headwater/schema"
+	"headwater/serialize/parquet"
 )
-
-// decimalWidth is the size of a decimal(38,0): a 128-bit two's complement integer, big-endian.
-const decimalWidth = 16
 
 // column is a place of the documents that the table has something of, as a node of the tree that a record is walked
 // along. def is the definition level of a value there (one less is a null); for a List, def+1 is that of an element's place
 // and rep the repetition level of every element but the first.
 type column struct {
 	kind     schema.Kind
-	def, rep int16
+	def, rep uint8
 	// names and fields are a Struct's, by the names in the data; elem is a List's.
 	names  names
 	fields []*column
@@ -36,7 +33,7 @@ type leafInfo struct {
 	// nested: repetition levels are written.
 	nested bool
 	// above is how many structs the leaf, or its outermost list, lies in, without the document itself.
-	above int16
+	above uint8
 }
 
 // newColumn makes the tree of the type of documents, in which the document itself is always there.
@@ -47,7 +44,7 @@ func newColumn(t schema.Type) (*column, []leafInfo) {
 	return root, leaves
 }
 
-func (c *column) grow(t schema.Type, rep, above int16, leaves *[]leafInfo) {
+func (c *column) grow(t schema.Type, rep, above uint8, leaves *[]leafInfo) {
 	c.kind, c.rep, c.from = t.Kind, rep, len(*leaves)
 	switch t.Kind {
 	case schema.Struct:
@@ -71,20 +68,12 @@ func (c *column) grow(t schema.Type, rep, above int16, leaves *[]leafInfo) {
 }
 
 // leaf holds the values and levels of one leaf for the records of a batch.
-type leaf struct {
-	def, rep []int16
-	longs    []int64
-	doubles  []float64
-	bools    []bool
-	// data has strings, which end at ends, or decimals of decimalWidth bytes.
-	data []byte
-	ends []int
-}
+type leaf struct{ parquet.Values }
 
-func (l *leaf) level(def, rep int16, nested bool) {
-	l.def = append(l.def, def)
+func (l *leaf) level(def, rep uint8, nested bool) {
+	l.Def = append(l.Def, def)
 	if nested {
-		l.rep = append(l.rep, rep)
+		l.Rep = append(l.Rep, rep)
 	}
 }
 
@@ -98,32 +87,9 @@ type batch struct {
 
 func (b *batch) clear() {
 	for i := range b.leaves {
-		l := &b.leaves[i]
-		*l = leaf{
-			def: l.def[:0], rep: l.rep[:0], longs: l.longs[:0], doubles: l.doubles[:0],
-			bools: l.bools[:0], data: l.data[:0], ends: l.ends[:0],
-		}
+		b.leaves[i].Clear()
 	}
 	b.rows, b.bytes, b.levels = 0, 0, 0
-}
-
-// strings are the leaf's values as the Parquet writer takes them.
-func (l *leaf) strings() []parquet.ByteArray {
-	out := make([]parquet.ByteArray, len(l.ends))
-	from := 0
-	for i, end := range l.ends {
-		out[i] = l.data[from:end:end]
-		from = end
-	}
-	return out
-}
-
-func (l *leaf) decimals() []parquet.FixedLenByteArray {
-	out := make([]parquet.FixedLenByteArray, len(l.data)/decimalWidth)
-	for i := range out {
-		out[i] = l.data[i*decimalWidth:][:decimalWidth]
-	}
-	return out
 }
 
 // shredder walks records along the tree of columns.
@@ -150,7 +116,7 @@ type columnFrame struct {
 	// met is how many of an object's fields have had a value; before is the last of them.
 	met, before int32
 	// rep is the repetition level of the next value: of a list, the list's own after the first element.
-	rep int16
+	rep uint8
 	// empty: no element of the list has been met.
 	empty bool
 }
@@ -202,7 +168,7 @@ func (w *shredder) ingested(t token) bool {
 	at, ok := w.micros(t, &w.scan)
 	l := &w.out.leaves[len(w.leaves)-1]
 	l.level(1, 0, false)
-	l.longs = append(l.longs, at)
+	l.Longs = append(l.Longs, at)
 	w.out.levels++
 	return ok
 }
@@ -212,7 +178,7 @@ func (w *shredder) misfit(t token) error {
 		w.scan.pos, t, w.scan.reason)
 }
 
-func (w *shredder) open(c *column, rep int16) {
+func (w *shredder) open(c *column, rep uint8) {
 	w.objects++
 	w.frames = append(w.frames, columnFrame{col: c, object: w.objects, before: -1, rep: rep, empty: true})
 }
@@ -248,7 +214,7 @@ func (w *shredder) pass() bool {
 }
 
 // place is where the value that has just begun belongs.
-func (w *shredder) place() (*column, int16) {
+func (w *shredder) place() (*column, uint8) {
 	f := &w.frames[len(w.frames)-1]
 	if f.col.kind == schema.Struct {
 		return f.col.fields[f.before], f.rep
@@ -276,7 +242,7 @@ func (w *shredder) close() {
 }
 
 // fill says of all leaves below c that there is no value.
-func (w *shredder) fill(c *column, def, rep int16) {
+func (w *shredder) fill(c *column, def, rep uint8) {
 	w.out.levels += c.to - c.from
 	for i := c.from; i < c.to; i++ {
 		w.out.leaves[i].level(def, rep, w.leaves[i].nested)
@@ -284,7 +250,7 @@ func (w *shredder) fill(c *column, def, rep int16) {
 }
 
 // value puts the value that begins with t into the column c; false if c is of another kind.
-func (w *shredder) value(t token, c *column, rep int16) bool {
+func (w *shredder) value(t token, c *column, rep uint8) bool {
 	if t == tokenNull {
 		w.fill(c, c.def-1, rep)
 		return true
@@ -300,7 +266,7 @@ func (w *shredder) value(t token, c *column, rep int16) bool {
 	case schema.String:
 		return w.text(t, l)
 	case schema.Boolean:
-		l.bools = append(l.bools, t == tokenTrue)
+		l.Bools = append(l.Bools, t == tokenTrue)
 		return t == tokenTrue || t == tokenFalse
 	}
 	if t != tokenNumber {
@@ -312,25 +278,27 @@ func (w *shredder) value(t token, c *column, rep int16) bool {
 // text appends a JSON string's characters, or any other value's own text.
 func (w *shredder) text(t token, l *leaf) bool {
 	s := &w.scan
+	at := len(l.Data)
+	l.Data = append(l.Data, 0, 0, 0, 0) // the length
 	switch t {
 	case tokenString:
 		if s.escaped {
 			var lone int
-			l.data, lone = unescape(l.data, s.bytes())
+			l.Data, lone = unescape(l.Data, s.bytes())
 			w.lone += int64(lone)
 		} else {
-			l.data = append(l.data, s.bytes()...)
+			l.Data = append(l.Data, s.bytes()...)
 		}
 	case tokenObject, tokenArray:
 		start := s.start
 		if !s.skip() {
 			return false
 		}
-		l.data = compact(l.data, s.data[start:s.pos])
+		l.Data = compact(l.Data, s.data[start:s.pos])
 	default:
-		l.data = append(l.data, s.bytes()...)
+		l.Data = append(l.Data, s.bytes()...)
 	}
-	l.ends = append(l.ends, len(l.data))
+	binary.LittleEndian.PutUint32(l.Data[at:], uint32(len(l.Data)-at-4))
 	return true
 }
 
@@ -338,14 +306,14 @@ func number(kind schema.Kind, text []byte, l *leaf) bool {
 	switch kind {
 	case schema.Long:
 		n, ok := parseLong(text)
-		l.longs = append(l.longs, n)
+		l.Longs = append(l.Longs, n)
 		return ok
 	case schema.Double:
-		f, err := strconv.ParseFloat(string(text), 64)
-		l.doubles = append(l.doubles, f)
-		return err == nil
+		f, ok := parseDouble(text)
+		l.Doubles = append(l.Doubles, f)
+		return ok
 	case schema.Decimal:
-		l.data = appendDecimal(l.data, text)
+		l.Data = appendDecimal(l.Data, text)
 		return true
 	}
 	return false
@@ -372,6 +340,37 @@ func parseLong(text []byte) (int64, bool) {
 		n = -n
 	}
 	return n, true
+}
+
+// powers of ten that a double holds exactly.
+var powers = [...]float64{
+	1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
+}
+
+// parseDouble reads a number. Fifteen digits with a point among them are one division of two numbers that doubles hold exactly, which
+// rounds as it should, and sixteen without one are a conversion; everything else is left to the library.
+func parseDouble(text []byte) (float64, bool) {
+	d := text
+	if d[0] == '-' {
+		d = d[1:]
+	}
+	var n uint64
+	point := len(d)
+	for i, c := range d {
+		if c == '.' {
+			point = i + 1
+		} else if c -= '0'; c <= 9 && len(d) <= 16 {
+			n = n*10 + uint64(c)
+		} else {
+			f, err := strconv.ParseFloat(string(text), 64)
+			return f, err == nil
+		}
+	}
+	f := float64(n) / powers[len(d)-point]
+	if len(d) < len(text) {
+		f = -f
+	}
+	return f, true
 }
 
 // appendDecimal appends an integer of at most 38 digits, for which 127 bits are enough.

@@ -26,7 +26,7 @@ type Config struct {
 	RecordBytes setting.Bytes `yaml:"record_bytes"`
 	// MaxColumns is how many columns a table may have; a day that needs more is refused.
 	MaxColumns int `yaml:"max_columns"`
-	// Workers is how many goroutines read, and as many encode each table; 0 means one for each processor.
+	// Workers is how many goroutines read, and as many encode; 0 means one for each processor.
 	Workers int `yaml:"workers"`
 }
 

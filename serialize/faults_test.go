@@ -17,6 +17,7 @@ import (
 
 	"headwater/internal/retry"
 	"headwater/lake"
+	"headwater/serialize/parquet"
 	"headwater/table"
 )
 
@@ -368,5 +369,14 @@ func TestColumnsNestToALimit(t *testing.T) {
 	check(t, w, []string{doc})
 	if n := depthOf(w.footer(t, w.job.Raw).Schema); n > 52 {
 		t.Errorf("the type is %d deep", n)
+	}
+}
+
+// TestPageTooLarge: rows that no page can have are a matter of the data, and the error says what to do.
+func TestPageTooLarge(t *testing.T) {
+	e := &encoder{columns: []*encoded{{name: "raw_data.list"}}, scratch: make([]parquet.Scratch, 2)}
+	err := e.each(t.Context(), func(*encoded, *parquet.Scratch) error { return fmt.Errorf("%w: 3 bytes", parquet.ErrPage) })
+	if !errors.Is(err, ErrData) || !strings.Contains(err.Error(), "raw_data.list") || !strings.Contains(err.Error(), "record_bytes") {
+		t.Error(err)
 	}
 }

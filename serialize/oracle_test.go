@@ -2,6 +2,7 @@ package serialize
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"math/big"
@@ -16,6 +17,7 @@ import (
 
 	"headwater/envelope"
 	"headwater/schema"
+	"headwater/serialize/parquet"
 )
 
 // expect is what a column of type t must hold of a JSON text, by encoding/json.
@@ -316,26 +318,31 @@ func depthOf(t schema.Type) int {
 
 // reader gives a batch's leaf to the assembler without a file between.
 func (l *leaf) reader(info leafInfo) leafReader {
-	r := leafReader{def: l.def, rep: l.rep}
-	if !info.nested {
-		r.rep = make([]int16, len(l.def))
-	}
-	for _, v := range l.longs {
-		r.values = append(r.values, v)
-	}
-	for _, v := range l.doubles {
-		r.values = append(r.values, v)
-	}
-	for _, v := range l.bools {
-		r.values = append(r.values, v)
-	}
-	for _, v := range l.strings() {
-		r.values = append(r.values, string(v))
-	}
-	if info.kind == schema.Decimal {
-		for _, v := range l.decimals() {
-			r.values = append(r.values, decimalText(v))
+	r := leafReader{def: make([]int16, len(l.Def)), rep: make([]int16, len(l.Def))}
+	for i, d := range l.Def {
+		r.def[i] = int16(d)
+		if info.nested {
+			r.rep[i] = int16(l.Rep[i])
 		}
+	}
+	for _, v := range l.Longs {
+		r.values = append(r.values, v)
+	}
+	for _, v := range l.Doubles {
+		r.values = append(r.values, v)
+	}
+	for _, v := range l.Bools {
+		r.values = append(r.values, v)
+	}
+	for data := l.Data; len(data) > 0; {
+		if info.kind == schema.Decimal {
+			r.values = append(r.values, decimalText(data[:parquet.DecimalWidth]))
+			data = data[parquet.DecimalWidth:]
+			continue
+		}
+		n := 4 + binary.LittleEndian.Uint32(data)
+		r.values = append(r.values, string(data[4:n]))
+		data = data[n:]
 	}
 	return r
 }

@@ -2,257 +2,150 @@ package serialize
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
-	"math"
-	"slices"
 	"strings"
+	"sync/atomic"
 
-	"github.com/apache/arrow-go/v18/parquet"
-	"github.com/apache/arrow-go/v18/parquet/compress"
-	"github.com/apache/arrow-go/v18/parquet/file"
-	pqschema "github.com/apache/arrow-go/v18/parquet/schema"
 	"golang.org/x/sync/errgroup"
 
-	"headwater/schema"
+	"headwater/serialize/parquet"
 )
-
-// createdBy is fixed, so that equal input gives equal bytes whatever library or release wrote them.
-const createdBy = "headwater version 1"
 
 // source says where a column of a file gets its values: from a leaf of the batch, whose definition levels are less
 // by above in this file.
 type source struct {
 	leaf  int
-	above int16
+	above uint8
 	// micros makes a timestamp of a Long in milliseconds.
 	micros bool
 }
 
-// parquetFile writes one table partition's file. Its columns are encoded side by side; the bytes do not depend on how.
-type parquetFile struct {
-	to       io.Writer
-	root     *pqschema.GroupNode
-	w        *file.Writer // nil until the first batch
-	group    file.BufferedRowGroupWriter
-	sources  []source
+// encoded is a column of the files, or of one of them: what they have in common is encoded once.
+type encoded struct {
+	*parquet.Column
+	source source
+	places []parquet.Place
+	name   string
+}
+
+// encoder encodes batches for all files that are to be written. The bytes do not depend on how many workers do it.
+type encoder struct {
+	outputs []*output
+	columns []*encoded
+	// chunks has the columns' chunks by file, in the order of the file's columns.
+	chunks   [][]*parquet.Chunk
 	perGroup int64
 	inGroup  int64
 	rows     int64
+	scratch  []parquet.Scratch
 }
 
-// newParquetFile makes a file of the type t, whose leaves are fed by sources, in order.
-func newParquetFile(w io.Writer, t schema.Type, sources []source, groupBytes int64) (*parquetFile, error) {
-	fields, err := parquetFields(t.Fields)
-	if err != nil {
-		return nil, err
+func newEncoder(outputs []*output, workers int, groupBytes int64) (*encoder, error) {
+	e := &encoder{outputs: outputs, perGroup: groupBytes, scratch: make([]parquet.Scratch, workers)}
+	type key struct {
+		leaf   int
+		micros bool
 	}
-	root, err := pqschema.NewGroupNode("spark_schema", parquet.Repetitions.Required, fields, -1)
-	if err != nil {
-		return nil, fmt.Errorf("making the Parquet schema: %w", err)
-	}
-	if n := pqschema.NewSchema(root).NumColumns(); n != len(sources) {
-		return nil, fmt.Errorf("the Parquet schema has %d leaves for %d columns", n, len(sources))
-	}
-	return &parquetFile{to: struct{ io.Writer }{w}, root: root, sources: sources, perGroup: groupBytes}, nil
-}
-
-// begin begins the file, whose first batch is b, nil for a file without rows.
-func (p *parquetFile) begin(b *batch) error {
-	options := []parquet.WriterProperty{
-		parquet.WithVersion(parquet.V1_0),
-		parquet.WithDataPageVersion(parquet.DataPageV1),
-		parquet.WithCompression(compress.Codecs.Snappy),
-		parquet.WithDictionaryDefault(true),
-		parquet.WithCreatedBy(createdBy),
-		parquet.WithRootName("spark_schema"),
-		parquet.WithRootRepetition(parquet.Repetitions.Required),
-		// One call of WriteBatch is one step: its end is a row's end, so that no row lies in two pages.
-		parquet.WithBatchSize(1 << 40),
-	}
-	leaves := pqschema.NewSchema(p.root)
-	for i, source := range p.sources {
-		if b != nil && b.leaves[source.leaf].distinct() {
-			options = append(options, parquet.WithDictionaryPath(leaves.Column(i).ColumnPath(), false))
+	known := map[key]*encoded{}
+	for _, o := range outputs {
+		leaves := o.file.Leaves()
+		if len(leaves) != len(o.sources) {
+			return nil, fmt.Errorf("the Parquet schema of %s has %d leaves for %d columns", o.name, len(leaves), len(o.sources))
+		}
+		for i, s := range o.sources {
+			k := key{s.leaf, s.micros}
+			c := known[k]
+			if c == nil {
+				c = &encoded{source: s, name: strings.Join(leaves[i].Path, ".")}
+				known[k] = c
+				e.columns = append(e.columns, c)
+			}
+			c.places = append(c.places, parquet.Place{Leaf: leaves[i], Above: s.above})
 		}
 	}
-	var err error
-	if p.w, err = file.NewParquetWriterWithError(p.to, p.root, file.WithWriterProps(parquet.NewWriterProperties(options...))); err != nil {
-		return fmt.Errorf("beginning the Parquet file: %w", err)
+	for _, c := range e.columns {
+		c.Column = parquet.NewColumn(c.places...)
 	}
-	return nil
+	next := map[*encoded]int{}
+	for _, o := range outputs {
+		var chunks []*parquet.Chunk
+		for _, s := range o.sources {
+			c := known[key{s.leaf, s.micros}]
+			chunks = append(chunks, c.Chunks()[next[c]])
+			next[c]++
+		}
+		e.chunks = append(e.chunks, chunks)
+	}
+	return e, nil
 }
 
-// sampled is how many values decide whether a dictionary is begun.
-const sampled = 4096
-
-// distinct says that most values differ from all others, so that a dictionary would cost more than it saves: hashing them is most of what
-// writing such a column takes. It is decided by values of the first batch, from all over it.
-func (l *leaf) distinct() bool {
-	switch {
-	case len(l.longs) > 0:
-		return mostlyDistinct(len(l.longs), func(i int) int64 { return l.longs[i] })
-	case len(l.doubles) > 0:
-		return mostlyDistinct(len(l.doubles), func(i int) uint64 { return math.Float64bits(l.doubles[i]) })
-	case len(l.ends) > 0:
-		return mostlyDistinct(len(l.ends), func(i int) string {
-			if i == 0 {
-				return string(l.data[:l.ends[0]])
+// each calls do for every column, by several goroutines, which have ended when it returns.
+func (e *encoder) each(ctx context.Context, do func(c *encoded, s *parquet.Scratch) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	var next atomic.Int64
+	for i := range e.scratch {
+		g.Go(func() error {
+			for {
+				at := int(next.Add(1)) - 1
+				if at >= len(e.columns) {
+					return nil
+				}
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				c := e.columns[at]
+				if err := do(c, &e.scratch[i]); errors.Is(err, parquet.ErrPage) {
+					return dataError("column %s: %w; let record_bytes be less, so that such records go to quarantine", c.name, err)
+				} else if err != nil {
+					return fmt.Errorf("writing column %s: %w", c.name, err)
+				}
 			}
-			return string(l.data[l.ends[i-1]:l.ends[i]])
 		})
 	}
-	return mostlyDistinct(len(l.data)/decimalWidth, func(i int) string { return string(l.data[i*decimalWidth:][:decimalWidth]) })
+	return g.Wait()
 }
 
-func mostlyDistinct[T comparable](n int, value func(i int) T) bool {
-	step := max(1, n/sampled)
-	met := map[T]struct{}{}
-	for i := 0; i < n; i += step {
-		met[value(i)] = struct{}{}
-	}
-	return len(met)*step*2 > n
-}
-
-// parquetFields are Spark's spelling of the fields, all of them optional.
-func parquetFields(fields []schema.Field) (out pqschema.FieldList, err error) {
-	for _, f := range fields {
-		n, err := parquetNode(f.Name, f.Type)
-		if err != nil {
-			return nil, fmt.Errorf("making the Parquet column %q: %w", f.Name, err)
-		}
-		out = append(out, n)
-	}
-	return out, nil
-}
-
-func parquetNode(name string, t schema.Type) (pqschema.Node, error) {
-	optional := parquet.Repetitions.Optional
-	leaf := func(logical pqschema.LogicalType, physical parquet.Type, width int) (pqschema.Node, error) {
-		return pqschema.NewPrimitiveNodeLogical(name, optional, logical, physical, width, -1)
-	}
-	switch t.Kind {
-	case schema.Boolean:
-		return leaf(nil, parquet.Types.Boolean, -1)
-	case schema.Long:
-		return leaf(nil, parquet.Types.Int64, -1)
-	case schema.Double:
-		return leaf(nil, parquet.Types.Double, -1)
-	case schema.Decimal:
-		return leaf(pqschema.NewDecimalLogicalType(38, 0), parquet.Types.FixedLenByteArray, decimalWidth)
-	case schema.String:
-		return leaf(pqschema.StringLogicalType{}, parquet.Types.ByteArray, -1)
-	case schema.Timestamp:
-		return leaf(pqschema.NewTimestampLogicalTypeForce(true, pqschema.TimeUnitMicros), parquet.Types.Int64, -1)
-	case schema.List:
-		elem, err := parquetNode("element", *t.Elem)
-		if err != nil {
-			return nil, err
-		}
-		list, err := pqschema.NewGroupNode("list", parquet.Repetitions.Repeated, pqschema.FieldList{elem}, -1)
-		if err != nil {
-			return nil, err
-		}
-		return pqschema.NewGroupNodeLogical(name, optional, pqschema.FieldList{list}, pqschema.NewListLogicalType(), -1)
-	case schema.Struct:
-		fields, err := parquetFields(t.Fields)
-		if err != nil {
-			return nil, err
-		}
-		return pqschema.NewGroupNode(name, optional, fields, -1)
-	}
-	return nil, fmt.Errorf("kind %d has no Parquet type", t.Kind)
-}
-
-// add writes a batch. It may read b from several goroutines, at most workers, which have ended when it returns.
-func (p *parquetFile) add(ctx context.Context, b *batch, workers int) error {
+// add encodes a batch.
+func (e *encoder) add(ctx context.Context, b *batch) error {
 	if b.rows == 0 {
 		return nil
 	}
-	if p.w == nil {
-		if err := p.begin(b); err != nil {
+	if e.inGroup >= e.perGroup {
+		if err := e.endGroup(ctx); err != nil {
 			return err
 		}
 	}
-	if p.group == nil || p.inGroup >= p.perGroup {
-		group, err := p.w.AppendBufferedRowGroupChecked()
-		if err != nil {
-			return fmt.Errorf("beginning a row group: %w", err)
+	err := e.each(ctx, func(c *encoded, s *parquet.Scratch) error {
+		values := b.leaves[c.source.leaf].Values
+		if c.source.micros {
+			values.Longs = micros(values.Longs)
 		}
-		p.group, p.inGroup = group, 0
-	}
-	g, gctx := errgroup.WithContext(ctx)
-	share := (len(p.sources) + workers - 1) / workers
-	for from := 0; from < len(p.sources); from += share {
-		g.Go(func() error {
-			for i := from; i < min(from+share, len(p.sources)); i++ {
-				if err := gctx.Err(); err != nil {
-					return err
-				}
-				if err := p.write(i, b); err != nil {
-					return fmt.Errorf("writing column %s: %w", p.w.Schema.Column(i).Path(), err)
-				}
-			}
-			return nil
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	p.inGroup += int64(b.bytes)
-	p.rows += int64(b.rows)
-	return nil
-}
-
-func (p *parquetFile) write(i int, b *batch) error {
-	w, err := p.group.Column(i)
-	if err != nil {
-		return err
-	}
-	src := p.sources[i]
-	l := &b.leaves[src.leaf]
-	def := lower(l.def, src.above)
-	var wrote int64
-	var values int
-	switch w := w.(type) {
-	case *file.Int64ColumnChunkWriter:
-		longs := l.longs
-		if src.micros {
-			longs = micros(longs)
-		}
-		values = len(longs)
-		wrote, err = w.WriteBatch(longs, def, l.rep)
-	case *file.Float64ColumnChunkWriter:
-		values = len(l.doubles)
-		wrote, err = w.WriteBatch(l.doubles, def, l.rep)
-	case *file.BooleanColumnChunkWriter:
-		values = len(l.bools)
-		wrote, err = w.WriteBatch(l.bools, def, l.rep)
-	case *file.ByteArrayColumnChunkWriter:
-		values = len(l.ends)
-		wrote, err = w.WriteBatch(l.strings(), def, l.rep)
-	case *file.FixedLenByteArrayColumnChunkWriter:
-		values = len(l.data) / decimalWidth
-		wrote, err = w.WriteBatch(l.decimals(), def, l.rep)
-	default:
-		return fmt.Errorf("no values for a column of type %s", w.Type())
-	}
-	if err == nil && wrote != int64(values) {
-		err = fmt.Errorf("%d places for %d values", wrote, values)
-	}
+		return c.Add(&values, s)
+	})
+	e.inGroup += int64(b.bytes)
+	e.rows += int64(b.rows)
 	return err
 }
 
-// lower takes the levels of structs that a flat table does not have away from definition levels.
-func lower(levels []int16, above int16) []int16 {
-	if above == 0 {
-		return levels
+// endGroup writes the row group, if it has rows.
+func (e *encoder) endGroup(ctx context.Context) error {
+	if e.rows == 0 {
+		return nil
 	}
-	out := make([]int16, len(levels))
-	for i, level := range levels {
-		out[i] = max(0, level-above)
+	if err := e.each(ctx, func(c *encoded, s *parquet.Scratch) error { return c.End(s) }); err != nil {
+		return err
 	}
-	return out
+	for i, o := range e.outputs {
+		if err := o.file.RowGroup(e.rows, e.chunks[i]); err != nil {
+			return fmt.Errorf("writing a row group of %s: %w", o.name, err)
+		}
+	}
+	for _, c := range e.columns {
+		c.Reset()
+	}
+	e.inGroup, e.rows = 0, 0
+	return nil
 }
 
 func micros(millis []int64) []int64 {
@@ -261,49 +154,4 @@ func micros(millis []int64) []int64 {
 		out[i] = ms * 1000
 	}
 	return out
-}
-
-// close writes the footer with the given metadata. It closes no file beneath.
-func (p *parquetFile) close(metadata [][2]string) error {
-	if p.w == nil {
-		if err := p.begin(nil); err != nil {
-			return err
-		}
-	}
-	if p.group != nil {
-		if err := p.group.Close(); err != nil {
-			return fmt.Errorf("ending the last row group: %w", err)
-		}
-	}
-	for _, kv := range metadata {
-		if err := p.w.AppendKeyValueMetadata(kv[0], kv[1]); err != nil {
-			return fmt.Errorf("adding metadata %s: %w", kv[0], err)
-		}
-	}
-	if err := p.settle(); err != nil {
-		return err
-	}
-	if err := p.w.Close(); err != nil {
-		return fmt.Errorf("writing the Parquet footer: %w", err)
-	}
-	return nil
-}
-
-// settle puts the page statistics of column chunks in order: the library takes them from a map, and a chunk that has
-// both dictionary and plain pages would otherwise be described in another order at each run.
-func (p *parquetFile) settle() error {
-	meta, err := p.w.FileMetadata()
-	if err != nil {
-		return fmt.Errorf("reading the Parquet metadata back: %w", err)
-	}
-	for _, group := range meta.RowGroups {
-		for _, chunk := range group.Columns {
-			sortByText(chunk.MetaData.EncodingStats)
-		}
-	}
-	return nil
-}
-
-func sortByText[E fmt.Stringer](list []E) {
-	slices.SortFunc(list, func(a, b E) int { return strings.Compare(a.String(), b.String()) })
 }

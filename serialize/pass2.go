@@ -13,6 +13,7 @@ import (
 
 	"headwater/envelope"
 	"headwater/schema"
+	"headwater/serialize/parquet"
 	"headwater/table"
 )
 
@@ -30,6 +31,10 @@ const (
 // order of the objects, while the next are being cut.
 func (r *run) write(ctx context.Context, s *scanned) (lone int64, err error) {
 	outputs, err := r.begin()
+	if err != nil {
+		return 0, err
+	}
+	e, err := newEncoder(outputs, r.Config.workers(), int64(r.Config.RowGroupBytes))
 	if err != nil {
 		return 0, err
 	}
@@ -56,12 +61,12 @@ func (r *run) write(ctx context.Context, s *scanned) (lone int64, err error) {
 			}
 		})
 	}
-	g.Go(func() error { return r.drain(gctx, outputs, queues, free) })
+	g.Go(func() error { return e.drain(gctx, queues, free) })
 	if err := g.Wait(); err != nil {
 		return 0, err
 	}
 	for _, o := range outputs {
-		if n := o.file.rows; n != s.rows {
+		if n := o.file.Rows(); n != s.rows {
 			return 0, fmt.Errorf("%d rows of %s were written, but there are %d records to write; nothing is published", n, o.name, s.rows)
 		}
 		if err := o.file.finish(o.footer.Metadata()); err != nil {
@@ -80,7 +85,7 @@ func (r *run) begin() (outputs []*output, err error) {
 		if o.upToDate() && !r.job.Full {
 			continue
 		}
-		if o.file, err = newTempParquet(r.Temp, o, int64(r.Config.RowGroupBytes)); err != nil {
+		if o.file, err = newTempParquet(r.Temp, o); err != nil {
 			r.discard()
 			return nil, fmt.Errorf("beginning the file of %s: %w", o.name, err)
 		}
@@ -89,8 +94,8 @@ func (r *run) begin() (outputs []*output, err error) {
 	return outputs, nil
 }
 
-// drain writes the batches in order.
-func (r *run) drain(ctx context.Context, outputs []*output, queues []chan *batch, free chan *batch) error {
+// drain encodes the batches in order.
+func (e *encoder) drain(ctx context.Context, queues []chan *batch, free chan *batch) error {
 	for _, queue := range queues {
 		for {
 			b, err := receive(ctx, queue)
@@ -100,17 +105,13 @@ func (r *run) drain(ctx context.Context, outputs []*output, queues []chan *batch
 			if b == nil {
 				break
 			}
-			g, gctx := errgroup.WithContext(ctx)
-			for _, o := range outputs {
-				g.Go(func() error { return o.file.add(gctx, b, r.Config.workers()) })
-			}
-			if err := g.Wait(); err != nil {
+			if err := e.add(ctx, b); err != nil {
 				return err
 			}
 			recycle(b, free)
 		}
 	}
-	return nil
+	return e.endGroup(ctx)
 }
 
 func (b *batch) full() bool {
@@ -203,12 +204,12 @@ func send(ctx context.Context, queue chan<- *batch, b *batch) error {
 
 // tempParquet is a Parquet file that has no name, so that nothing is left of it when the process dies.
 type tempParquet struct {
-	*parquetFile
+	*parquet.File
 	f      *os.File
 	buffer *bufio.Writer
 }
 
-func newTempParquet(dir string, o *output, groupBytes int64) (*tempParquet, error) {
+func newTempParquet(dir string, o *output) (*tempParquet, error) {
 	f, err := os.CreateTemp(dir, "headwater-serialize-*")
 	if err != nil {
 		return nil, err
@@ -218,8 +219,7 @@ func newTempParquet(dir string, o *output, groupBytes int64) (*tempParquet, erro
 		return nil, err
 	}
 	t := &tempParquet{f: f, buffer: bufio.NewWriterSize(f, 1<<20)}
-	t.parquetFile, err = newParquetFile(t.buffer, o.footer.Schema, o.sources, groupBytes)
-	if err != nil {
+	if t.File, err = parquet.NewFile(t.buffer, o.footer.Schema); err != nil {
 		f.Close()
 		return nil, err
 	}
@@ -227,7 +227,7 @@ func newTempParquet(dir string, o *output, groupBytes int64) (*tempParquet, erro
 }
 
 func (t *tempParquet) finish(metadata [][2]string) error {
-	if err := t.close(metadata); err != nil {
+	if err := t.File.Close(metadata); err != nil {
 		return err
 	}
 	return t.buffer.Flush()

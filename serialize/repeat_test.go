@@ -65,6 +65,24 @@ func TestDeterminism(t *testing.T) {
 	}
 }
 
+// TestFlatAlone: the flat table's file is the same whether the raw one is written beside it or not.
+func TestFlatAlone(t *testing.T) {
+	w := newWorld(t)
+	w.Config.RowGroupBytes = 1 << 20
+	w.put(t, ticks(9_000, 1, 8)...)
+	w.run(t)
+	want := w.file(t, w.job.Flat)
+	for _, separator := range []string{"__", "_"} {
+		w.Config.Flat.Separator = separator
+		if r := w.run(t); r.Raw.Written || !r.Flat.Written {
+			t.Fatalf("%+v", r)
+		}
+	}
+	if !bytes.Equal(want, w.file(t, w.job.Flat)) {
+		t.Error("without the raw table another file was made")
+	}
+}
+
 // checkFile looks at what the pages and row groups are like.
 func checkFile(t *testing.T, data []byte) {
 	t.Helper()
@@ -85,7 +103,7 @@ func checkFile(t *testing.T, data []byte) {
 	if mixed == 0 {
 		t.Error("no chunk has dictionary and plain pages, so the test misses its point")
 	}
-	if by := f.MetaData().GetCreatedBy(); by != createdBy {
+	if by := f.MetaData().GetCreatedBy(); by != "headwater version 1" {
 		t.Error(by)
 	}
 }

@@ -2,6 +2,8 @@ package serialize
 
 import (
 	"bytes"
+	"encoding/binary"
+	"math/bits"
 	"unicode/utf8"
 
 	"headwater/envelope"
@@ -245,12 +247,27 @@ var plain = func() (t [256]bool) {
 	return t
 }()
 
+// plainBytes is how many of the eight bytes in x come before the first that is not plain: of each byte, the uppermost bit of the sum
+// below is set if it is not. A borrow may set more, but only after a byte that is rightly marked.
+func plainBytes(x uint64) int {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	quote, backslash := x^ones*'"', x^ones*'\\'
+	odd := ((x - ones*' ') | (quote - ones) | (backslash - ones) | x) & tops
+	return bits.TrailingZeros64(odd) / 8
+}
+
 // text reads a string from its opening quote.
 func (s *scanner) text() bool {
 	d, i := s.data, s.pos+1
 	s.start, s.escaped = i, false
 	high := false
 	for {
+		for i+8 <= len(d) {
+			n := plainBytes(binary.LittleEndian.Uint64(d[i:]))
+			if i += n; n < 8 {
+				break
+			}
+		}
 		for i < len(d) && plain[d[i]] {
 			i++
 		}
@@ -264,7 +281,8 @@ func (s *scanner) text() bool {
 			return s.checkText(high)
 		case c >= utf8.RuneSelf:
 			high = true
-			i++
+			for i++; i < len(d) && d[i] >= utf8.RuneSelf; i++ {
+			}
 		case c == '\\':
 			s.escaped = true
 			n := escape(d[i:])

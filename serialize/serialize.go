@@ -14,8 +14,8 @@
 //  6. Nothing recurses on the depth of a document; only types recurse, which are at most schema.DeepestColumn deep and a
 //     little, and evidence, which is as deep as the limit of a document.
 //
-// Goroutines: Run starts at most Config.Workers that read objects and as many for each table that encode columns; all have ended when
-// it returns.
+// Goroutines: Run starts at most Config.Workers that read objects, as many that encode columns, and one that writes; all have ended when it
+// returns.
 package serialize
 
 import (

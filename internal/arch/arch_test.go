@@ -64,7 +64,9 @@ var ours = map[string][]string{
 	"kafka/embedded": {"internal/setting"},
 
 	"land":      {"envelope", "internal/crash", "internal/retry", "internal/setting", "kafka", "lake"},
-	"serialize": {"envelope", "internal/crash", "internal/retry", "internal/schedule", "internal/setting", "lake", "schema", "table"},
+	"serialize": {"envelope", "internal/crash", "internal/retry", "internal/schedule", "internal/setting", "lake", "schema", "serialize/parquet", "table"},
+	// The encoder knows bytes alone.
+	"serialize/parquet": {"schema"},
 
 	"table":           {"internal/crash", "internal/retry", "lake", "schema"},
 	"table/dir":       {"internal/retry", "lake", "schema", "table"},
@@ -92,7 +94,7 @@ var theirs = map[string][]string{
 	"google.golang.org/api":                   {"collect/pubsub", "lake/gcs"},
 	"google.golang.org/genproto":              {"collect/pubsub"},
 	"google.golang.org/grpc":                  {"collect/pubsub"},
-	"github.com/apache/arrow-go":              {"serialize", "table", "table/tabletest"},
+	"github.com/apache/arrow-go":              {"table/tabletest"},
 	"github.com/apache/thrift":                {"table/hive", "table/hivefault", "table/metastore"},
 	"github.com/Azure":                        {"lake/azure", "tests/interop/fixture"},
 	"github.com/aws":                          {"collect/sqs", "lake/s3"},
@@ -102,7 +104,8 @@ var theirs = map[string][]string{
 	"github.com/google/go-cmp":                {"collect/collecttest", "lake/laketest", "table/tabletest", "tests/binary"},
 	"github.com/gorilla/websocket":            {"collect/websocket", "internal/demo", "tests/interop/fixture"},
 	"github.com/jlaffaye/ftp":                 {"collect/ftp"},
-	"github.com/klauspost/compress":           {"collect/file", "lake", "land", "serialize"},
+	"github.com/klauspost/compress":           {"collect/file", "lake", "land", "serialize", "serialize/parquet"},
+	"github.com/parquet-go/parquet-go":        {"serialize/parquet"},
 	"github.com/pkg/sftp":                     {"collect/sftp"},
 	"github.com/prometheus":                   {"internal/metrics"},
 	"github.com/rabbitmq/amqp091-go":          {"collect/amqp"},

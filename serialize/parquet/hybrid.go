@@ -1,0 +1,127 @@
+package parquet
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+const (
+	// groupLen is how many values a bit-packed group has, and the shortest run worth a header of its own.
+	groupLen = 8
+	// packedGroups is how many groups one header of a byte can tell of.
+	packedGroups = 63
+	// longestRun keeps a run's header within 32 bits.
+	longestRun = 1 << 30
+)
+
+// hybrid encodes small numbers in Parquet's RLE/bit-packing hybrid: runs of eight or more as such, all else packed by eight. It is fed
+// bit by bit, so that the levels of a column without values take a few bytes and not one each.
+type hybrid struct {
+	width int // of a value, in bits; at least 1
+	out   []byte
+	// value and run are the run under way, whose end is not known.
+	value uint32
+	run   int
+	// group has what is settled but fills no group; header is the place in out of the packed groups' header, -1 if none is open.
+	group  [groupLen]uint32
+	filled int
+	header int
+}
+
+// widthOf is how many bits numbers up to most take.
+func widthOf(most int) int { return max(1, bits.Len(uint(most))) }
+
+func (h *hybrid) reset(width int) { *h = hybrid{width: width, out: h.out[:0], header: -1} }
+
+// levels adds each of list less by less, but not below 0.
+func (h *hybrid) levels(list []uint8, less uint8) {
+	for len(list) > 0 {
+		n := sameLevels(list)
+		h.repeat(uint32(max(list[0], less)-less), n)
+		list = list[n:]
+	}
+}
+
+// sameLevels is how many levels at the beginning are the same.
+func sameLevels(list []uint8) int {
+	n, all := 1, uint64(list[0])*0x0101010101010101
+	for n+8 <= len(list) {
+		if x := binary.LittleEndian.Uint64(list[n:]) ^ all; x != 0 {
+			return n + bits.TrailingZeros64(x)/8
+		}
+		n += 8
+	}
+	for n < len(list) && list[n] == list[0] {
+		n++
+	}
+	return n
+}
+
+func (h *hybrid) numbers(list []uint32) {
+	for i := 0; i < len(list); {
+		from := i
+		for i++; i < len(list) && list[i] == list[from]; i++ {
+		}
+		h.repeat(list[from], i-from)
+	}
+}
+
+func (h *hybrid) repeat(value uint32, n int) {
+	if value != h.value || h.run == 0 {
+		h.settle()
+		h.value = value
+	}
+	h.run += n
+}
+
+// settle writes the run, whose end is known.
+func (h *hybrid) settle() {
+	n := h.run
+	h.run = 0
+	for ; n > 0 && h.filled > 0; n-- {
+		h.pack(h.value)
+	}
+	for n >= groupLen {
+		part := min(n, longestRun)
+		n -= part
+		h.header = -1
+		h.out = binary.AppendUvarint(h.out, uint64(part)<<1)
+		for shift := 0; shift < h.width; shift += 8 {
+			h.out = append(h.out, byte(h.value>>shift))
+		}
+	}
+	for ; n > 0; n-- {
+		h.pack(h.value)
+	}
+}
+
+func (h *hybrid) pack(value uint32) {
+	h.group[h.filled] = value
+	if h.filled++; h.filled < groupLen {
+		return
+	}
+	h.filled = 0
+	if h.header < 0 || h.out[h.header]>>1 == packedGroups {
+		h.header = len(h.out)
+		h.out = append(h.out, 1)
+	}
+	h.out[h.header] += 1 << 1
+	var acc uint64
+	held := 0
+	for _, v := range h.group {
+		acc |= uint64(v) << held
+		for held += h.width; held >= 8; held -= 8 {
+			h.out = append(h.out, byte(acc))
+			acc >>= 8
+		}
+	}
+}
+
+// end is everything that was added. The last group may have zeros after it, of which the page's own count tells.
+func (h *hybrid) end() []byte {
+	h.settle()
+	for h.filled > 0 {
+		h.pack(0)
+	}
+	return h.out
+}
