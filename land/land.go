@@ -246,7 +246,7 @@ func (l *Lander) run(ctx context.Context, ends map[string]map[int32]int64, flush
 	close(s.ready)
 	err = s.poll(ctx, work)
 	if flush {
-		s.drain(s.takeAll())
+		s.drain(s.all())
 	}
 	stop()
 	// Leaving waits for a rebalance that is under way, and that for members that have died, for up to a minute.

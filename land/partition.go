@@ -9,6 +9,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,14 +45,16 @@ var errLetGo = errors.New("the Kafka partition is let go of")
 type partition struct {
 	*session
 	topicPartition
-	conf     Config             // the topic's
-	cancel   context.CancelFunc // ends run without another write
-	letGo    chan struct{}      // closed: close and commit what is open, then end
-	done     chan struct{}      // closed when run has ended
-	queue    queue
-	blocked  atomic.Bool // the store does not answer: do not fetch more
-	finished atomic.Bool // the end offset of RunTo is reached and committed
-	gaveUp   atomic.Bool // RunTo has tried often enough
+	conf   Config             // the topic's
+	cancel context.CancelFunc // ends run without another write
+	letGo  chan struct{}      // closed: close and commit what is open, then end
+	done   chan struct{}      // closed when run has ended
+	// letGoOnce: the end of Run and a rebalance may both let go.
+	letGoOnce sync.Once
+	queue     queue
+	blocked   atomic.Bool // the store does not answer: do not fetch more
+	finished  atomic.Bool // the end offset of RunTo is reached and committed
+	gaveUp    atomic.Bool // RunTo has tried often enough
 
 	from      start
 	end       int64 // RunTo's end offset; only records below it are landed

@@ -328,18 +328,17 @@ func (s *session) take(gone map[string][]int32) (taken []*partition) {
 	return taken
 }
 
-func (s *session) takeAll() []*partition {
+// all are the Kafka partitions of the session. They stay in it: a rebalance that takes one away waits for its writer, whoever lets go of it.
+func (s *session) all() []*partition {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := slices.Collect(maps.Values(s.parts))
-	clear(s.parts)
-	return all
+	return slices.Collect(maps.Values(s.parts))
 }
 
 // drain lets writers close and commit what they have, and abandons those that take too long.
 func (s *session) drain(parts []*partition) {
 	for _, p := range parts {
-		close(p.letGo)
+		p.letGoOnce.Do(func() { close(p.letGo) })
 	}
 	deadline := time.NewTimer(drainTime)
 	defer deadline.Stop()

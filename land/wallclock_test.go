@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -239,4 +240,26 @@ func TestWallclockFenced(t *testing.T) {
 	if there := r.objects("topics/a_raw/" + refused.Intent.Path); len(there) > 0 {
 		t.Errorf("objects of an intent that was refused: %v", slices.Collect(maps.Keys(there)))
 	}
+}
+
+// TestWallclockLeaving: a member that ends has still rotations before it when another one joins. The other is not given a Kafka partition of it before
+// the first has put and committed the last of them.
+func TestWallclockLeaving(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2, "a_raw")
+	for p := range int32(2) {
+		r.produceMany("a_raw", p, 20)
+	}
+	slow := lakefault.New(r.store, lakefault.Rule{Op: lakefault.Put, Delay: 600 * time.Millisecond}) // a heartbeat, by which a member learns of others, is every 3 s
+	settings := func(o *Options) { byWallclock(o); o.Config.FlushSize = 2 }
+	leave := r.start(r.lander(func(o *Options) { settings(o); o.Store = slow }))
+	eventually(t, "the first object exists", func() bool { return len(r.files()) > 0 })
+	var left sync.WaitGroup
+	left.Go(leave)
+	time.Sleep(50 * time.Millisecond) // the first is told to end, and has not
+	stop := r.start(r.lander(settings))
+	left.Wait()
+	eventually(t, "all are committed", func() bool { return r.committed("a_raw", 0) == 20 && r.committed("a_raw", 1) == 20 })
+	stop()
+	r.exactlyOnce()
 }
