@@ -30,6 +30,9 @@ type Quarantine struct {
 	Dir string
 }
 
+// QuarantineStages are those that keep what they cannot process.
+var QuarantineStages = []string{"collect", "land", "serialize"}
+
 // Entry is one thing in quarantine. The fields that say where it came from are set as far as they apply.
 type Entry struct {
 	// Stage is collect, land or serialize; Source the configured source. Create and Replace set both.
@@ -234,7 +237,7 @@ func writeLines(
 		}
 		if err == nil {
 			e.Stage, e.Source = stage, source
-			err = e.write(packed)
+			err = e.Write(packed)
 		}
 		if err != nil {
 			return n, err
@@ -256,9 +259,9 @@ func checkQuarantine(stage, source, day, id string) error {
 	return CheckKey(QuarantineKey(stage, source, day, id))
 }
 
-// write appends the entry as one line. Its data goes in pieces: as one JSON value it would be in memory several times over, and
+// Write appends the entry as one line, as it is stored. Its data goes in pieces: as one JSON value it would be in memory several times over, and
 // characters that are escaped six times as long.
-func (e Entry) write(w io.Writer) error {
+func (e Entry) Write(w io.Writer) error {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)

@@ -48,6 +48,8 @@ func commands() []command {
 		{"preview", "FILE SOURCE", "read the first items of a source and show what becomes of them; keeps nothing", runPreview},
 		{"check", "FILE", "report every fault of a pipeline file", runCheck},
 		{"status", "FILE", "what is collected, landed and in tables", runStatus},
+		{"quarantine ls", "FILE", "count what could not be processed, by source, day, stage and reason", runQuarantineLs},
+		{"quarantine show", "FILE [--limit N]", "show it, with where it came from and its data", runQuarantineShow},
 		{"cursor", "FILE SOURCE [--json] [--set CURSOR]", "where each stream of a source goes on; --set: go on elsewhere", runCursor},
 		{"schema-json", "", "print the JSON Schema of pipeline files, for editors", runSchemaJSON},
 		{"completion", "bash|zsh|fish", "print what the shell evaluates to complete commands", runCompletion},
