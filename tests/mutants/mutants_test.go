@@ -103,11 +103,6 @@ var mutants = []mutant{
 		pkg: "land", test: "TestZombie$|TestAnyHistory$", says: "FAIL",
 	},
 	{
-		name: "an object is put whoever was there", file: "land/partition.go",
-		old: "cond := lake.Condition{IfAbsent: true}", replacement: "cond := lake.Condition{}",
-		pkg: "tests/crash", test: "TestZombie$", says: "is 0 times in the raw objects",
-	},
-	{
 		name: "a folder of the clock that was announced is not kept", file: "land/wallclock.go",
 		old: "s.intent = *note.Intent", replacement: "_ = note.Intent",
 		pkg: "land", test: "TestWallclockZombie$", says: "FAIL",
