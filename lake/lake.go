@@ -43,6 +43,17 @@ type Condition struct {
 	IfVersion string
 }
 
+// Check says what a Put must return where the key has an object of this version, or none: ErrExists, ErrChanged, or nil if the condition holds.
+func (c Condition) Check(exists bool, version string) error {
+	switch {
+	case c.IfAbsent && exists:
+		return ErrExists
+	case c.IfVersion != "" && (!exists || version != c.IfVersion):
+		return ErrChanged
+	}
+	return nil
+}
+
 // Store keeps objects. Its methods may be called from several goroutines and several processes at once.
 //
 // Errors wrap the sentinels of this package where they apply and name the key; other errors are the driver's own and

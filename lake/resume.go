@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 )
 
 // HTTPRange is the header of a range as Get has it, empty for the whole object. From the end it reaches to the end: CutRange says where to stop.
@@ -18,6 +20,16 @@ func HTTPRange(offset, n int64) string {
 		return fmt.Sprintf("bytes=%d-", offset)
 	}
 	return fmt.Sprintf("bytes=%d-%d", offset, offset+n-1)
+}
+
+// WholeSize is the size of the object of which an answer to a range is part, whose header Content-Range may be empty: then the answer is all of it, of length bytes.
+func WholeSize(contentRange string, length int64) int64 {
+	if _, size, found := strings.Cut(contentRange, "/"); found {
+		if n, err := strconv.ParseInt(size, 10, 64); err == nil {
+			return n
+		}
+	}
+	return length
 }
 
 // Resumed reads a range of an object over connections that may break, for stores beyond a network.

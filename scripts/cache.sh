@@ -22,6 +22,28 @@ try() {
 	return 1
 }
 
+# fetch_archive LOCK NAME SHA256 COMMAND... runs the command with a folder as its last argument, into which it puts NAME, unless that is in the cache folder, and
+# prints its path there.
+fetch_archive() {
+	local dir name=$2 sha256=$3
+	lock "$1"
+	shift 3
+	if [ ! -e "$cache/$name" ]; then
+		dir=$(mktemp -d "$cache/fetch-XXXXXX")
+		trap "rm -rf '$dir'" EXIT
+		try "$@" "$dir"
+		echo "$sha256  $dir/$name" | sha256sum --check --quiet >&2
+		mv "$dir/$name" "$cache/$name"
+	fi
+	echo "$cache/$name"
+}
+
+# npm_fetch LOCK NAME SHA256 PACKAGE is fetch_archive of a package of npm.
+npm_fetch() {
+	pack() { (cd "$2" && npm pack --silent "$1"); }
+	fetch_archive "$1" "$2" "$3" pack "$4"
+}
+
 # go_install PROGRAM PACKAGE VERSION builds the program of a Go package into the cache folder, unless it is there, and prints its path.
 go_install() {
 	local bin=$cache/$1-$3/$1

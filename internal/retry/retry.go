@@ -76,6 +76,21 @@ func (b *Backoff) Next() time.Duration {
 // Reset makes the next wait the shortest again; call it after a success.
 func (b *Backoff) Reset() { b.tries = 0 }
 
+// Times makes a call up to so many times, until it succeeds or fails with an error that may not pass. The error is the last call's, or the context's
+// if that has ended between two.
+func Times[T any](ctx context.Context, most int, mayPass func(error) bool, call func() (T, error)) (T, error) {
+	var wait Backoff
+	for n := 1; ; n++ {
+		got, err := call()
+		if err == nil || n == most || !mayPass(err) {
+			return got, err
+		}
+		if err := Wait(ctx, wait.Next()); err != nil {
+			return got, err
+		}
+	}
+}
+
 // Wait sleeps for d or until ctx ends, and then returns the context's error.
 func Wait(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)

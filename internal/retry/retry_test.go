@@ -108,3 +108,31 @@ func TestWait(t *testing.T) {
 		}
 	})
 }
+
+func TestTimes(t *testing.T) {
+	passing, final := errors.New("may pass"), errors.New("final")
+	for name, c := range map[string]struct {
+		answers []error
+		calls   int
+		want    error
+	}{
+		"at once":            {[]error{nil}, 1, nil},
+		"at the third":       {[]error{passing, passing, nil}, 3, nil},
+		"never":              {[]error{passing, passing, passing, nil}, 3, passing},
+		"not worth a second": {[]error{final, nil}, 1, final},
+	} {
+		calls := 0
+		got, err := Times(t.Context(), 3, func(err error) bool { return errors.Is(err, passing) }, func() (int, error) {
+			calls++
+			return calls, c.answers[calls-1]
+		})
+		if calls != c.calls || got != calls || !errors.Is(err, c.want) {
+			t.Errorf("%s: %d calls gave %d, %v", name, calls, got, err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := Times(ctx, 3, func(error) bool { return true }, func() (int, error) { cancel(); return 0, passing })
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("after the end of the context: %v", err)
+	}
+}

@@ -17,12 +17,10 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
 	"net/http"
 	"net/url"
 	"os"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -74,28 +72,11 @@ var accountName = regexp.MustCompile(`^[a-z0-9]{3,24}$`)
 // parseURL reads azblob://container/prefix?account=acme&endpoint=https://acme.blob.core.windows.net, all but the container optional: without an
 // account, the environment's.
 func parseURL(text string) (location, error) {
-	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "azblob" || u.Host == "" || u.User != nil || u.Fragment != "" {
-		return location{}, fmt.Errorf("must be as azblob://container/prefix?account=acme, got %q", text)
-	}
-	l := location{container: u.Host, prefix: strings.Trim(u.Path, "/")}
-	if l.prefix != "" {
-		if err := checkKey(l.prefix); err != nil {
-			return l, fmt.Errorf("has a prefix that cannot begin a key: %w", err)
-		}
-		l.prefix += "/"
-	}
-	query, err := url.ParseQuery(u.RawQuery)
+	var l location
+	var err error
+	l.container, l.prefix, err = lake.ParseURL(text, "azblob://container/prefix?account=acme", "account and endpoint", checkKey, map[string]*string{"account": &l.account, "endpoint": &l.endpoint})
 	if err != nil {
-		return l, fmt.Errorf("has a query that cannot be read, write %% as %%25 and & as %%26: %w", err)
-	}
-	into := map[string]*string{"account": &l.account, "endpoint": &l.endpoint}
-	for _, name := range slices.Sorted(maps.Keys(query)) {
-		at, known := into[name]
-		if values := query[name]; !known || len(values) != 1 || values[0] == "" {
-			return l, fmt.Errorf("takes account and endpoint, each once and not empty, got %s=%s", name, strings.Join(values, ","))
-		}
-		*at = query.Get(name)
+		return l, err
 	}
 	if l.account != "" && !accountName.MatchString(l.account) {
 		return l, fmt.Errorf("takes an account of 3 to 24 lower case letters and digits, got %q", l.account)

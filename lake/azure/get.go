@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
-	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
 
@@ -33,7 +31,7 @@ func (s *Store) get(ctx context.Context, key string, offset, n int64) (io.ReadCl
 	if n != 0 {
 		res, err := s.download(ctx, key, "", offset, n)
 		if err == nil {
-			o := lake.Object{Key: key, Size: total(res), Version: version(res.ETag), Modified: valueOf(res.LastModified)}
+			o := lake.Object{Key: key, Size: lake.WholeSize(valueOf(res.ContentRange), valueOf(res.ContentLength)), Version: version(res.ETag), Modified: valueOf(res.LastModified)}
 			start, length := lake.CutRange(o.Size, offset, n)
 			return s.reader(ctx, o, res.Body, start, length), o, nil
 		}
@@ -77,16 +75,6 @@ func (s *Store) download(ctx context.Context, key, only string, offset, n int64)
 		options.AccessConditions = &blob.AccessConditions{ModifiedAccessConditions: &blob.ModifiedAccessConditions{IfMatch: tagOf(only)}}
 	}
 	return s.client.NewBlobClient(s.prefix+key).DownloadStream(ctx, options)
-}
-
-// total is the size of the whole blob that an answer is part of.
-func total(res blob.DownloadStreamResponse) int64 {
-	if _, size, found := strings.Cut(valueOf(res.ContentRange), "/"); found {
-		if n, err := strconv.ParseInt(size, 10, 64); err == nil {
-			return n
-		}
-	}
-	return valueOf(res.ContentLength)
 }
 
 // reader reads one blob. A connection that breaks is made anew, for the same version of the blob only.

@@ -30,22 +30,16 @@ func (s *Store) Put(ctx context.Context, key string, body io.ReadSeeker, cond la
 		return lake.Object{}, fail(ctx, "putting object", key, fmt.Errorf("finding out where its body begins: %w", err))
 	}
 	w := write{key: key, id: rand.Text(), cond: cond}
-	var wait retry.Backoff
-	for n := 1; ; n++ {
-		o, err := s.put(ctx, w, body)
-		if err == nil {
-			return o, nil
-		}
-		if !errors.Is(err, errConflict) || n == tries {
-			return lake.Object{}, fail(ctx, "putting object", key, err)
-		}
-		if err := retry.Wait(ctx, wait.Next()); err != nil {
-			return lake.Object{}, fail(ctx, "putting object", key, err)
-		}
+	o, err := retry.Times(ctx, tries, disturbed, func() (lake.Object, error) {
 		if _, err := body.Seek(start, io.SeekStart); err != nil {
-			return lake.Object{}, fail(ctx, "putting object", key, fmt.Errorf("going back to the start of its body: %w", err))
+			return lake.Object{}, fmt.Errorf("going back to the start of its body: %w", err)
 		}
+		return s.put(ctx, w, body)
+	})
+	if err != nil {
+		return lake.Object{}, fail(ctx, "putting object", key, err)
 	}
+	return o, nil
 }
 
 // write is an object that is to be put. The id is the same at all tries of it, and in the metadata of what they make.
@@ -112,6 +106,8 @@ func (s *Store) put(ctx context.Context, w write, body io.Reader) (lake.Object, 
 // errConflict means that a write at the same time kept the store from deciding: ask again.
 var errConflict = errors.New("another write of the key is under way")
 
+func disturbed(err error) bool { return errors.Is(err, errConflict) }
+
 // settle finds out what a refused write means: it may be our own object, of a try whose answer was lost, that is in the way.
 func (s *Store) settle(ctx context.Context, w write, err error) (lake.Object, error) {
 	refused := statusOf(err) == http.StatusPreconditionFailed || statusOf(err) == http.StatusConflict || bloberror.HasCode(err, bloberror.BlobNotFound)
@@ -124,10 +120,9 @@ func (s *Store) settle(ctx context.Context, w write, err error) (lake.Object, er
 		return o, nil
 	case herr != nil && statusOf(herr) != http.StatusNotFound:
 		return lake.Object{}, errors.Join(err, fmt.Errorf("finding out what is there: %w", herr))
-	case w.cond.IfAbsent && herr == nil:
-		return lake.Object{}, lake.ErrExists
-	case w.cond.IfVersion != "" && (herr != nil || o.Version != w.cond.IfVersion):
-		return lake.Object{}, lake.ErrChanged
+	}
+	if cerr := w.cond.Check(herr == nil, o.Version); cerr != nil {
+		return lake.Object{}, cerr
 	}
 	return lake.Object{}, fmt.Errorf("%w: %v", errConflict, brief(err)) // %v: it is no answer any more
 }

@@ -183,12 +183,10 @@ func permit(folder *os.Root, name string, cond lake.Condition) error {
 		return err
 	case exists && info.IsDir():
 		return fmt.Errorf("a folder has this name, and a file cannot have it too; choose another key: %w", fs.ErrInvalid)
-	case cond.IfAbsent && exists:
-		return lake.ErrExists
-	case cond.IfVersion != "" && (!exists || version(info) != cond.IfVersion):
-		return lake.ErrChanged
+	case !exists:
+		return cond.Check(false, "")
 	}
-	return nil
+	return cond.Check(true, version(info))
 }
 
 // folder opens a folder of the lake and makes it, durably, if need be. Invariant 2. A folder that is there when this Store

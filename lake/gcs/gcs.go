@@ -17,9 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
 	"net/http"
-	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -67,28 +65,11 @@ type location struct {
 
 // parseURL reads gs://bucket/prefix?kms_key=projects/p/locations/l/keyRings/r/cryptoKeys/k&storage_class=NEARLINE, all but the bucket optional.
 func parseURL(text string) (location, error) {
-	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "gs" || u.Host == "" || u.User != nil || u.Fragment != "" {
-		return location{}, fmt.Errorf("must be as gs://bucket/prefix, got %q", text)
-	}
-	l := location{bucket: u.Host, prefix: strings.Trim(u.Path, "/")}
-	if l.prefix != "" {
-		if err := lake.CheckKey(l.prefix); err != nil {
-			return l, fmt.Errorf("has a prefix that cannot begin a key: %w", err)
-		}
-		l.prefix += "/"
-	}
-	query, err := url.ParseQuery(u.RawQuery)
+	var l location
+	var err error
+	l.bucket, l.prefix, err = lake.ParseURL(text, "gs://bucket/prefix", "kms_key and storage_class", lake.CheckKey, map[string]*string{"kms_key": &l.kmsKey, "storage_class": &l.class})
 	if err != nil {
-		return l, fmt.Errorf("has a query that cannot be read, write %% as %%25 and & as %%26: %w", err)
-	}
-	into := map[string]*string{"kms_key": &l.kmsKey, "storage_class": &l.class}
-	for _, name := range slices.Sorted(maps.Keys(query)) {
-		at, known := into[name]
-		if values := query[name]; !known || len(values) != 1 || values[0] == "" {
-			return l, fmt.Errorf("takes kms_key and storage_class, each once and not empty, got %s=%s", name, strings.Join(values, ","))
-		}
-		*at = query.Get(name)
+		return l, err
 	}
 	if classes := []string{"", "STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"}; !slices.Contains(classes, l.class) {
 		return l, fmt.Errorf("takes a storage_class of %s, got %q", strings.Join(classes[1:], ", "), l.class)
@@ -139,16 +120,7 @@ func open(ctx context.Context, text string, patience time.Duration) (*Store, err
 
 // try makes a call until it succeeds, or fails for good.
 func try[T any](ctx context.Context, call func() (T, error)) (T, error) {
-	var wait retry.Backoff
-	for n := 1; ; n++ {
-		got, err := call()
-		if err == nil || n == tries || !mayPass(err) {
-			return got, err
-		}
-		if err := retry.Wait(ctx, wait.Next()); err != nil {
-			return got, err
-		}
-	}
+	return retry.Times(ctx, tries, mayPass, call)
 }
 
 // mayPass says that the same call may succeed later.

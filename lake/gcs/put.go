@@ -72,10 +72,9 @@ func (s *Store) settle(ctx context.Context, key, id string, cond lake.Condition,
 		return o, nil
 	case herr != nil && (statusOf(herr) != http.StatusNotFound || noBucket(herr)):
 		return lake.Object{}, errors.Join(err, fmt.Errorf("finding out what is there: %w", herr))
-	case cond.IfAbsent && herr == nil:
-		return lake.Object{}, lake.ErrExists
-	case cond.IfVersion != "" && (herr != nil || o.Version != cond.IfVersion):
-		return lake.Object{}, lake.ErrChanged
+	}
+	if cerr := cond.Check(herr == nil, o.Version); cerr != nil {
+		return lake.Object{}, cerr
 	}
 	return lake.Object{}, fmt.Errorf("what refused it is gone again: %v", err) // %v: it may be tried again
 }

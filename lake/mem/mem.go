@@ -49,11 +49,8 @@ func (s *Store) Put(ctx context.Context, key string, body io.ReadSeeker, cond la
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old, exists := s.objects[key]
-	switch {
-	case cond.IfAbsent && exists:
-		return lake.Object{}, fmt.Errorf("putting object %s: %w", key, lake.ErrExists)
-	case cond.IfVersion != "" && old.Version != cond.IfVersion:
-		return lake.Object{}, fmt.Errorf("putting object %s: %w", key, lake.ErrChanged)
+	if err := cond.Check(exists, old.Version); err != nil {
+		return lake.Object{}, fmt.Errorf("putting object %s: %w", key, err)
 	}
 	s.puts++
 	o := object{

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
-	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -35,7 +33,7 @@ func (s *Store) get(ctx context.Context, key string, offset, n int64) (io.ReadCl
 	if n != 0 {
 		out, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: s.key(key), Range: optional(lake.HTTPRange(offset, n))})
 		if err == nil {
-			o := lake.Object{Key: key, Size: total(out), Version: aws.ToString(out.ETag), Modified: aws.ToTime(out.LastModified)}
+			o := lake.Object{Key: key, Size: lake.WholeSize(aws.ToString(out.ContentRange), aws.ToInt64(out.ContentLength)), Version: aws.ToString(out.ETag), Modified: aws.ToTime(out.LastModified)}
 			start, length := lake.CutRange(o.Size, offset, n)
 			return s.reader(ctx, o, out.Body, start, length), o, nil
 		}
@@ -46,16 +44,6 @@ func (s *Store) get(ctx context.Context, key string, offset, n int64) (io.ReadCl
 	// No byte is in the range, which S3 has no way to ask for or answers with an error.
 	o, _, err := s.head(ctx, key)
 	return io.NopCloser(bytes.NewReader(nil)), o, err
-}
-
-// total is the size of the whole object that an answer is part of.
-func total(out *s3.GetObjectOutput) int64 {
-	if _, size, found := strings.Cut(aws.ToString(out.ContentRange), "/"); found {
-		if n, err := strconv.ParseInt(size, 10, 64); err == nil {
-			return n
-		}
-	}
-	return aws.ToInt64(out.ContentLength)
 }
 
 // reader reads one object. A connection that breaks is made anew, for the same version of the object only.

@@ -45,22 +45,16 @@ func (s *Store) PutTagged(ctx context.Context, key string, body io.ReadSeeker, c
 		return lake.Object{}, fail(ctx, "putting object", key, fmt.Errorf("finding out how long its body is: %w", err))
 	}
 	w := write{key: key, id: rand.Text(), size: size, cond: cond, with: with}
-	var wait retry.Backoff
-	for n := 1; ; n++ {
-		o, err := s.put(ctx, w, body)
-		switch {
-		case err == nil:
-			return o, nil
-		case !errors.Is(err, errConflict) || n == tries:
-			return lake.Object{}, fail(ctx, "putting object", key, err)
-		}
-		if err := retry.Wait(ctx, wait.Next()); err != nil {
-			return lake.Object{}, fail(ctx, "putting object", key, err)
-		}
+	o, err := retry.Times(ctx, tries, disturbed, func() (lake.Object, error) {
 		if _, err := body.Seek(start, io.SeekStart); err != nil {
-			return lake.Object{}, fail(ctx, "putting object", key, fmt.Errorf("going back to the start of its body: %w", err))
+			return lake.Object{}, fmt.Errorf("going back to the start of its body: %w", err)
 		}
+		return s.put(ctx, w, body)
+	})
+	if err != nil {
+		return lake.Object{}, fail(ctx, "putting object", key, err)
 	}
+	return o, nil
 }
 
 // write is an object that is to be put. The id is the same at all tries of it, and in the metadata of what they make.
@@ -102,15 +96,10 @@ func (s *Store) look(ctx context.Context, w write) error {
 	}
 	o, _, err := s.head(ctx, w.key)
 	absent := statusOf(err) == http.StatusNotFound
-	switch {
-	case err != nil && (!absent || codeOf(err) == "NoSuchBucket"):
+	if err != nil && (!absent || codeOf(err) == "NoSuchBucket") {
 		return fmt.Errorf("finding out what is there: %w", err)
-	case w.cond.IfAbsent && !absent:
-		return lake.ErrExists
-	case w.cond.IfVersion != "" && (absent || o.Version != w.cond.IfVersion):
-		return lake.ErrChanged
 	}
-	return nil
+	return w.cond.Check(!absent, o.Version)
 }
 
 // extent is the current position of a body and how many bytes it has from there on.
@@ -198,6 +187,8 @@ func (s *Store) single(ctx context.Context, w write, data []byte) (lake.Object, 
 // errConflict means that a write at the same time kept the store from deciding: ask again.
 var errConflict = errors.New("another write of the key is under way")
 
+func disturbed(err error) bool { return errors.Is(err, errConflict) }
+
 // settle finds out what a refused write means. The SDK repeats a request whose answer was lost, and then it is our own object that is in
 // the way.
 func (s *Store) settle(ctx context.Context, w write, err error) (lake.Object, error) {
@@ -213,12 +204,12 @@ func (s *Store) settle(ctx context.Context, w write, err error) (lake.Object, er
 		return o, nil
 	case herr != nil && statusOf(herr) != http.StatusNotFound:
 		return lake.Object{}, errors.Join(err, fmt.Errorf("finding out what is there: %w", herr))
-	case w.cond.IfAbsent && herr == nil:
-		return lake.Object{}, lake.ErrExists
-	case w.cond.IfVersion != "" && (herr != nil || o.Version != w.cond.IfVersion):
-		return lake.Object{}, lake.ErrChanged
-	case conflict || status == http.StatusPreconditionFailed: // what refused us is gone again
-		return lake.Object{}, fmt.Errorf("%w: %w", errConflict, err)
+	}
+	if cerr := w.cond.Check(herr == nil, o.Version); cerr != nil {
+		return lake.Object{}, cerr
+	}
+	if conflict || status == http.StatusPreconditionFailed { // what refused us is gone again
+		err = fmt.Errorf("%w: %w", errConflict, err)
 	}
 	return lake.Object{}, err
 }

@@ -33,6 +33,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go/middleware"
 
+	"headwater/internal/retry"
 	"headwater/internal/stall"
 	"headwater/lake"
 )
@@ -212,10 +213,7 @@ func (s *Store) Probe(ctx context.Context) (err error) {
 	for _, put := range []func(context.Context, write, []byte) (lake.Object, error){s.single, s.probeParts} {
 		try := func(body string, cond lake.Condition) error {
 			w := write{key: key, id: rand.Text(), cond: cond, with: s.given}
-			_, err := put(ctx, w, []byte(body))
-			for n := 1; errors.Is(err, errConflict) && n < tries; n++ {
-				_, err = put(ctx, w, []byte(body))
-			}
+			_, err := retry.Times(ctx, tries, disturbed, func() (lake.Object, error) { return put(ctx, w, []byte(body)) })
 			if statusOf(err) == http.StatusNotImplemented {
 				return fmt.Errorf("%w (it answers %w)", ErrUnconditional, err)
 			}

@@ -32,32 +32,16 @@ type given struct {
 // configuration files. Credentials are never in the URL: the SDK finds them in the environment, the profile or the machine's role.
 // sse, kms_key, acl, storage_class and tags are what objects are put with.
 func parseURL(text string) (location, error) {
-	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "s3" || u.Host == "" || u.User != nil || u.Fragment != "" {
-		return location{}, fmt.Errorf("must be as s3://bucket/prefix?region=eu-west-1, got %q", text)
-	}
-	l := location{bucket: u.Host, prefix: strings.Trim(u.Path, "/")}
-	if l.prefix != "" {
-		if err := lake.CheckKey(l.prefix); err != nil {
-			return l, fmt.Errorf("has a prefix that cannot begin a key: %w", err)
-		}
-		l.prefix += "/"
-	}
-	query, err := url.ParseQuery(u.RawQuery)
-	if err != nil {
-		return l, fmt.Errorf("has a query that cannot be read, write %% as %%25 and & as %%26: %w", err)
-	}
+	var l location
 	var tags string
 	into := map[string]*string{
 		"region": &l.region, "endpoint": &l.endpoint, "profile": &l.profile,
 		"sse": &l.given.encryption, "kms_key": &l.given.kmsKey, "acl": &l.given.acl, "storage_class": &l.given.class, "tags": &tags,
 	}
-	for _, name := range slices.Sorted(maps.Keys(query)) {
-		at, known := into[name]
-		if values := query[name]; !known || len(values) != 1 || values[0] == "" {
-			return l, fmt.Errorf("takes %s, each once and not empty, got %s=%s", strings.Join(slices.Sorted(maps.Keys(into)), ", "), name, strings.Join(values, ","))
-		}
-		*at = query.Get(name)
+	var err error
+	l.bucket, l.prefix, err = lake.ParseURL(text, "s3://bucket/prefix?region=eu-west-1", strings.Join(slices.Sorted(maps.Keys(into)), ", "), lake.CheckKey, into)
+	if err != nil {
+		return l, err
 	}
 	if l.endpoint != "" {
 		e, err := url.Parse(l.endpoint)

@@ -7,7 +7,6 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -18,8 +17,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/klauspost/compress/gzip"
 
 	"headwater/internal/crash"
 	"headwater/tests/binary"
@@ -206,35 +203,13 @@ func (w *world) quarantine(t *testing.T, stage string) counted {
 func (w *world) count(t *testing.T, dir string, number func([]byte) (int, bool)) counted {
 	t.Helper()
 	c := counted{numbers: map[int]int{}}
-	err := filepath.WalkDir(filepath.Join(w.layers, dir), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".json.gz") {
-			return err
+	binary.EachLine(t, filepath.Join(w.layers, dir), func(line []byte) {
+		if n, ok := number(line); ok {
+			c.numbers[n]++
+		} else {
+			c.other++
 		}
-		f, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		z, err := gzip.NewReader(f)
-		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		var text bytes.Buffer
-		if _, err := text.ReadFrom(z); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		for line := range bytes.Lines(text.Bytes()) {
-			if n, ok := number(line); ok {
-				c.numbers[n]++
-			} else {
-				c.other++
-			}
-		}
-		return nil
 	})
-	if err != nil && !os.IsNotExist(err) {
-		t.Fatal(err)
-	}
 	return c
 }
 

@@ -4,14 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/klauspost/compress/gzip"
-
+	"headwater/tests/binary"
 	"headwater/tests/interop/fixture"
 )
 
@@ -44,7 +41,7 @@ func TestJSONSuite(t *testing.T) {
 	p.headwater(t, "run", "--once")
 	got := map[string]string{}
 	malformed := 0
-	eachLine(t, filepath.Join(p.Dir, "headwater-data/raw/topics"), func(line []byte) {
+	binary.EachLine(t, filepath.Join(p.Dir, "headwater-data/raw/topics"), func(line []byte) {
 		var e struct {
 			RawData  json.RawMessage `json:"raw_data"`
 			Metadata struct{ Malformed string }
@@ -79,7 +76,7 @@ func TestJSONSuite(t *testing.T) {
 		t.Errorf("%d texts are malformed, want %d", malformed, refused)
 	}
 	kept := 0
-	eachLine(t, filepath.Join(p.Dir, "headwater-data/raw/_quarantine/serialize"), func([]byte) { kept++ })
+	binary.EachLine(t, filepath.Join(p.Dir, "headwater-data/raw/_quarantine/serialize"), func([]byte) { kept++ })
 	rows := strings.Count(p.headwater(t, "query", "--format", "csv", "select name from air.texts"), "\n") - 1
 	const repeated = 2 // objects that have a key twice are JSON, and have no row that would say all
 	if kept != refused+repeated || rows != len(want)-repeated {
@@ -99,33 +96,4 @@ func accepted(text fixture.Text) bool {
 		return false // inside of an item it is none
 	}
 	return true
-}
-
-// eachLine gives the lines of all objects below a folder.
-func eachLine(t *testing.T, dir string, do func(line []byte)) {
-	t.Helper()
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".json.gz") {
-			return err
-		}
-		packed, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		z, err := gzip.NewReader(bytes.NewReader(packed))
-		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		var text bytes.Buffer
-		if _, err := text.ReadFrom(z); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		for line := range bytes.Lines(text.Bytes()) {
-			do(line)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 }
