@@ -49,6 +49,8 @@ func parseFound(o lake.Object, prefix, topic string) (path string, found foundOb
 	return path, foundObject{o, name.Partition, name.Generation, name.Offset}, true
 }
 
+func byOffset(a, b foundObject) int { return cmp.Compare(a.offset, b.offset) }
+
 // list finds this Kafka partition's objects below dir whose keys go on with within, by path and in order of their offsets.
 func (p *partition) list(ctx context.Context, dir, within string) (map[string][]foundObject, error) {
 	found := map[string][]foundObject{}
@@ -67,7 +69,7 @@ func (p *partition) list(ctx context.Context, dir, within string) (map[string][]
 		return nil
 	})
 	for _, objects := range found {
-		slices.SortFunc(objects, func(a, b foundObject) int { return cmp.Compare(a.offset, b.offset) })
+		slices.SortFunc(objects, byOffset)
 	}
 	return found, err
 }

@@ -175,7 +175,7 @@ func (l *Lander) take(ctx context.Context, topic string) (inventory, error) {
 	}
 	for _, paths := range all {
 		for _, objects := range paths {
-			slices.SortFunc(objects, func(a, b foundObject) int { return cmp.Compare(a.offset, b.offset) })
+			slices.SortFunc(objects, byOffset)
 		}
 	}
 	return all, nil

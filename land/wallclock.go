@@ -2,7 +2,6 @@ package land
 
 import (
 	"context"
-	"encoding/json"
 	"slices"
 
 	"headwater/internal/crash"
@@ -28,8 +27,8 @@ func (s *start) recall(now commitNote, noted string) {
 	if s.err != nil {
 		return
 	}
-	var note commitNote
-	known := json.Unmarshal([]byte(noted), &note) == nil && note.Log == now.Log && !s.moved
+	note := readNote(noted)
+	known := note.Log == now.Log && !s.moved
 	if known && note.Intent != nil {
 		s.intent = *note.Intent
 	}
