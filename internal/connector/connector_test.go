@@ -118,6 +118,7 @@ func FuzzImport(f *testing.F) {
 	f.Add("topics.regex=a.*\npath.format='date'=YYYY-MM-dd\ntimestamp.extractor=RecordField\ntimestamp.field=ingestion_timestamp\ntimezone=UTC\npartitioner.class=TimeBasedPartitioner\nlocale=en\npartition.duration.ms=1")
 	f.Add("topics=a\npath.format='date'=YYYY-MM-dd\ntimestamp.extractor=RecordField\ntimestamp.field=ingestion_timestamp\ntimezone=UTC\npartitioner.class=TimeBasedPartitioner\nlocale=en\npartition.duration.ms=1\ns3.bucket.name=abc\nstore.url=x:1\ns3.region=%&?#")
 	f.Add("topics=a\nformat.class=JsonFormat\nflush.size=1\ns3.bucket.name=abc\ns3.ssea.name=aws:kms\ns3.sse.kms.key.id=a&b\ns3.acl.canned=private\ns3.object.tagging=true\ns3.object.tagging.key.value.pairs=a:b,,c:+")
+	f.Add("topics=a\ntopics.dir=a\u007f\u0080\u0085\u2028\ufffe\uffff\U0001f600")
 	f.Fuzz(func(t *testing.T, text string) {
 		t.Setenv("KAFKA_BROKERS", "kafka-1:9092")
 		got, err := connector.Import([]byte(text), "")

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"headwater/kafka"
 	"headwater/land"
@@ -173,6 +174,8 @@ func yamlOf(at any) string {
 
 var plainScalar = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_./-]*$`)
 
+var notYAML = regexp.MustCompile("[\u007f-\u009f\ufffe\uffff]")
+
 // words are scalars that YAML's versions take for something else than texts.
 var words = []string{"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
 
@@ -187,7 +190,15 @@ func scalar(text string) string {
 	if err := e.Encode(strings.ReplaceAll(text, "${", "$${")); err != nil {
 		panic(err) // a text always has JSON
 	}
-	return strings.TrimSuffix(b.String(), "\n")
+	return escapeControls(strings.TrimSuffix(b.String(), "\n"))
+}
+
+// escapeControls writes what JSON has as it is and YAML refuses: DEL, C1, the two that are no characters.
+func escapeControls(text string) string {
+	return notYAML.ReplaceAllStringFunc(text, func(c string) string {
+		r, _ := utf8.DecodeRuneInString(c)
+		return fmt.Sprintf(`\u%04x`, r)
+	})
 }
 
 // inComment keeps a text in its line.
