@@ -328,7 +328,7 @@ func doSerialize(ctx context.Context, t task) (int64, error) {
 	n := int64(0)
 	for _, day := range days {
 		got, err := z.Run(ctx, serialize.Job{
-			Source: t.Data, Topic: t.Topic, Day: day,
+			Source: t.Data, Topic: t.Topic, Day: day, Schema: serialize.DefaultConfig().Schema,
 			Raw: table.Name{Database: "bench", Table: t.Data + "_raw"}, Flat: table.Name{Database: "bench", Table: t.Data},
 		})
 		if err != nil {

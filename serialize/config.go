@@ -24,10 +24,16 @@ type Config struct {
 	RowGroupBytes setting.Bytes `yaml:"row_group_bytes"`
 	// RecordBytes is the longest record that is read; longer ones go to quarantine.
 	RecordBytes setting.Bytes `yaml:"record_bytes"`
-	// MaxColumns is how many columns a table may have; a day that needs more is refused.
-	MaxColumns int `yaml:"max_columns"`
+	// Schema is how the columns of tables are decided; a source may have its own.
+	Schema SchemaConfig `yaml:"schema"`
 	// Workers is how many goroutines read, and as many encode; 0 means one for each processor.
 	Workers int `yaml:"workers"`
+}
+
+// SchemaConfig is how the columns of a source's tables are decided.
+type SchemaConfig struct {
+	// MaxColumns is how many columns a table may have; a day that needs more is refused.
+	MaxColumns int `yaml:"max_columns"`
 }
 
 // FlatConfig is how raw_data becomes one level of columns.
@@ -49,7 +55,7 @@ func DefaultConfig() Config {
 		Flat:          FlatConfig{Separator: "_", Arrays: "keep"},
 		RowGroupBytes: 256 << 20,
 		RecordBytes:   72 << 20,
-		MaxColumns:    20_000,
+		Schema:        SchemaConfig{MaxColumns: 20_000},
 	}
 }
 
@@ -83,11 +89,18 @@ func (c *Config) Validate() setting.Faults {
 	if c.RecordBytes < 1<<10 || c.RecordBytes > 1<<30 {
 		faults.Add([]string{"record_bytes"}, "must be 1KiB to 1GiB, got %s", c.RecordBytes)
 	}
-	if c.MaxColumns < 1 {
-		faults.Add([]string{"max_columns"}, "must be positive, got %d", c.MaxColumns)
-	}
+	faults.Under(c.Schema.Validate(), "schema")
 	if c.Workers < 0 {
 		faults.Add([]string{"workers"}, "must be 0 (one for each processor) or more, got %d", c.Workers)
+	}
+	return faults
+}
+
+// Validate reports everything that is wrong.
+func (c *SchemaConfig) Validate() setting.Faults {
+	var faults setting.Faults
+	if c.MaxColumns < 1 {
+		faults.Add([]string{"max_columns"}, "must be positive, got %d", c.MaxColumns)
 	}
 	return faults
 }

@@ -20,7 +20,7 @@ func TestConfig(t *testing.T) {
 		"flat: {arrays: explode}":      "flat.arrays",
 		"row_group_bytes: 1kB":         "row_group_bytes",
 		"record_bytes: 0":              "record_bytes",
-		"max_columns: 0":               "max_columns",
+		"schema: {max_columns: 0}":     "schema.max_columns",
 		"workers: -1":                  "workers",
 		"{engine: spark, workers: -1}": "engine workers",
 	}

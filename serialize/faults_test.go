@@ -254,7 +254,7 @@ func TestLimits(t *testing.T) {
 
 func TestTooManyColumns(t *testing.T) {
 	w := newWorld(t)
-	w.Config.MaxColumns = 100
+	w.job.Schema.MaxColumns = 100
 	var b strings.Builder
 	for i := range 200 {
 		fmt.Fprintf(&b, `,"id%d":1`, i)
@@ -278,14 +278,14 @@ func TestKeysAreBounded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			w.Config.MaxColumns = 10
+			w.job.Schema.MaxColumns = 10
 			w.put(t, lines...)
 			w.fails(t, ErrData, "500 different keys", "max_columns")
 			w.absent(t)
 		})
 	}
 	w := newWorld(t)
-	w.Config.MaxColumns = 10
+	w.job.Schema.MaxColumns = 10
 	var lines []string
 	for i := range 20 { // those of records in quarantine do not count
 		lines = append(lines, nulls(i*100, 100)+"x")

@@ -48,7 +48,7 @@ func newWorld(t testing.TB) *world {
 		Quarantine: lake.Quarantine{Store: raw, Dir: t.TempDir()}, TopicsDir: "topics", Temp: t.TempDir(),
 	})
 	return &world{Serializer: z, raw: raw, tables: tables, job: Job{
-		Source: "ticks", Topic: testTopic, Day: testDay,
+		Source: "ticks", Topic: testTopic, Day: testDay, Schema: DefaultConfig().Schema,
 		Raw: table.Name{Database: "market", Table: "ticks_raw"}, Flat: table.Name{Database: "market", Table: "ticks"},
 	}}
 }

@@ -16,7 +16,7 @@ type Inference struct {
 
 // NewInference is an Inference that has seen nothing.
 func NewInference() *Inference {
-	w := newInferrer(reading{}, math.MinInt64, math.MaxInt64, keysPerColumn*DefaultConfig().MaxColumns)
+	w := newInferrer(reading{}, math.MinInt64, math.MaxInt64, keysPerColumn*DefaultConfig().Schema.MaxColumns)
 	return &Inference{w: w, unfit: map[string]int{}}
 }
 

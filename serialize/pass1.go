@@ -59,7 +59,7 @@ func (r *run) infer(ctx context.Context) (*scanned, error) {
 	var next atomic.Int64
 	g, gctx := errgroup.WithContext(ctx)
 	for i := range inferrers {
-		w := newInferrer(r.reading(), from, to, keysPerColumn*r.Config.MaxColumns)
+		w := newInferrer(r.reading(), from, to, keysPerColumn*r.job.Schema.MaxColumns)
 		inferrers[i] = w
 		g.Go(func() error {
 			for {

@@ -79,6 +79,8 @@ type Job struct {
 	// Raw and Flat are the tables.
 	Raw, Flat table.Name
 	Day       table.Day
+	// Schema is how the columns are decided.
+	Schema SchemaConfig
 	// Full makes the files anew even if the tables have been made from the same objects.
 	Full bool
 	// AllowShrink lets the tables end with fewer rows than they have.
@@ -297,8 +299,8 @@ func (r *run) discard() {
 // plan decides the tables' columns from the evidence of the whole day.
 func (r *run) plan(s *scanned) error {
 	record := s.recordType()
-	if _, leaves := newColumn(record); len(leaves) > r.Config.MaxColumns {
-		return dataError("the day needs %d columns, more than max_columns, %d: %s", len(leaves), r.Config.MaxColumns, adviceOnKeys)
+	if _, leaves := newColumn(record); len(leaves) > r.job.Schema.MaxColumns {
+		return dataError("the day needs %d columns, more than max_columns, %d: %s", len(leaves), r.job.Schema.MaxColumns, adviceOnKeys)
 	}
 	s.record = record
 	for _, o := range []*output{r.raw, r.flat} {

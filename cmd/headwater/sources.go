@@ -317,12 +317,13 @@ func (p *pipeline) share(ctx context.Context, runners map[string]*collect.Runner
 // jobOf is the serialize job of a topic's day. A topic that is none of the sources' gets its names from its own.
 func (p *pipeline) jobOf(topic string, day table.Day) serialize.Job {
 	if found, is := p.sources().find(topic); is {
-		return serialize.Job{Source: found.Name, Topic: topic, Shape: found.Shape, Raw: found.RawTable, Flat: found.FlatTable, Day: day}
+		return serialize.Job{Source: found.Name, Topic: topic, Shape: found.Shape, Raw: found.RawTable, Flat: found.FlatTable, Schema: found.Schema, Day: day}
 	}
 	source := kafka.SourceOf(topic)
 	return serialize.Job{
 		Source: source, Topic: topic, Day: day,
-		Raw:  table.Name{Database: p.cfg.Database, Table: source + "_raw"},
-		Flat: table.Name{Database: p.cfg.Database, Table: source},
+		Raw:    table.Name{Database: p.cfg.Database, Table: source + "_raw"},
+		Flat:   table.Name{Database: p.cfg.Database, Table: source},
+		Schema: p.cfg.Serialize.Schema,
 	}
 }

@@ -29,7 +29,7 @@ func WriteSchema(w io.Writer, reg *Registry) error {
 }
 
 func sourcesSchema(reg *Registry) object {
-	c := defaultCommon()
+	c := defaultCommon(defaultPipeline().Serialize.Schema)
 	source := schemaOf(reflect.ValueOf(&c).Elem())
 	properties := source["properties"].(object)
 	var one []object

@@ -9,6 +9,7 @@ import (
 	"headwater/collect"
 	"headwater/envelope"
 	"headwater/internal/setting"
+	"headwater/serialize"
 	"headwater/table"
 )
 
@@ -29,6 +30,8 @@ type Source struct {
 	// RawTable keeps the envelopes, FlatTable what was in them.
 	RawTable, FlatTable table.Name
 
+	// Schema is how the columns of the tables are decided: serialize.schema with the source's own keys.
+	Schema serialize.SchemaConfig
 	// Shape is what is declared of the records if it is External.
 	Shape envelope.Shape
 
@@ -51,8 +54,9 @@ func (s Source) Open(env Env) (collect.Source, error) {
 
 // common are the keys that every source may have beside its kind.
 type common struct {
-	Topic  topicKeys  `yaml:"topic"`
-	Tables tablesKeys `yaml:"tables"`
+	Topic  topicKeys              `yaml:"topic"`
+	Tables tablesKeys             `yaml:"tables"`
+	Schema serialize.SchemaConfig `yaml:"schema"`
 }
 
 type topicKeys struct {
@@ -67,8 +71,10 @@ type tablesKeys struct {
 	Flat string `yaml:"flat"`
 }
 
-func defaultCommon() common {
-	return common{Topic: topicKeys{Name: "{source}_raw"}, Tables: tablesKeys{Raw: "{source}_raw", Flat: "{source}"}}
+func defaultCommon(schema serialize.SchemaConfig) common {
+	return common{
+		Topic: topicKeys{Name: "{source}_raw"}, Tables: tablesKeys{Raw: "{source}_raw", Flat: "{source}"}, Schema: schema,
+	}
 }
 
 // cursorsTopic holds every source's cursor snapshots.
@@ -99,6 +105,7 @@ func (c *common) validate() setting.Faults {
 	if c.Tables.Raw == c.Tables.Flat {
 		faults.Add([]string{"tables", "flat"}, "is the name of the raw table: write another")
 	}
+	faults.Under(c.Schema.Validate(), "schema")
 	return faults
 }
 
@@ -161,7 +168,7 @@ func (f *file) readSource(name string, n *node, reg *Registry) (Source, setting.
 		faults.Add([]string{"topic"}, "is made by who fills it: leave the key out, external.topic names the topic")
 		keys.keys = slices.DeleteFunc(keys.keys, func(key string) bool { return key == "topic" })
 	}
-	faults.Under(s.place(f.Database, &keys))
+	faults.Under(s.place(&f.Pipeline, &keys))
 	if declared != nil {
 		s.Topic, s.Shape = declared.Topic, declared.shape()
 	}
@@ -169,8 +176,8 @@ func (f *file) readSource(name string, n *node, reg *Registry) (Source, setting.
 }
 
 // place reads where the source's records and rows go.
-func (s *Source) place(database string, n *node) setting.Faults {
-	c := defaultCommon()
+func (s *Source) place(p *Pipeline, n *node) setting.Faults {
+	c := defaultCommon(p.Serialize.Schema)
 	name := s.Name
 	if !sourceName.MatchString(name) {
 		name = "source" // the name is a fault already, what is derived from it is none of its own
@@ -182,7 +189,8 @@ func (s *Source) place(database string, n *node) setting.Faults {
 		return c.validate()
 	})
 	s.Topic, s.Partitions, s.Replication, s.Configs = c.Topic.Name, c.Topic.Partitions, c.Topic.Replication, c.Topic.Configs
-	s.RawTable, s.FlatTable = table.Name{Database: database, Table: c.Tables.Raw}, table.Name{Database: database, Table: c.Tables.Flat}
+	s.RawTable, s.FlatTable = table.Name{Database: p.Database, Table: c.Tables.Raw}, table.Name{Database: p.Database, Table: c.Tables.Flat}
+	s.Schema = c.Schema
 	return faults
 }
 
