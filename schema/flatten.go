@@ -19,40 +19,66 @@ const (
 	NoName = "_empty"
 	// Value is the one column of a flat table whose documents are not objects.
 	Value = "value"
+	// Rescued is the column of what no other column takes: a JSON object of the values' own texts, by their place in the record as a JSON Pointer.
+	Rescued = "_rescued"
 	// IngestedAt is the last column of every flat table.
 	IngestedAt = "_ingested_at"
 )
 
-// partitionColumns are the names that no column of a file may have.
-func partitionColumns() []string { return []string{"year", "month", "day"} }
+// reservedColumns are the names that no column of the data may have.
+func reservedColumns() []string { return []string{"year", "month", "day", Rescued} }
 
 // Unique gives the fields of a table's schema, at every level, names that Hive can hold and that stay apart where case
 // does not count, as in Hive. Of several the first in order keeps its name and the others get _2, _3. At the top level the names
-// of partitionColumns are taken, and own are kept for the fields of exactly these names, whether there are any or not. The
+// of reservedColumns are taken, and own are kept for the fields of exactly these names, whether there are any or not. The
 // order and number of fields stay, so that the result can be walked side by side with t.
-func Unique(t Type, own []string) (Type, []Renamed) {
-	var renamed []Renamed
-	return unique(t, "", "", append(partitionColumns(), own...), own, &renamed), renamed
+//
+// Names that are given stay whatever comes beside them; all are those of t's columns, to be given to what t grows into.
+func Unique(t Type, own []string, given Names) (unique Type, renamed []Renamed, all Names) {
+	n := namer{given: given, all: Names{}}
+	unique = n.unique(t, spot{}, append(reservedColumns(), own...), own)
+	return unique, n.renamed, n.all
 }
 
-func unique(t Type, path, column string, reserved, own []string, renamed *[]Renamed) Type {
+// Names has the names of columns by their Place.
+type Names map[string]string
+
+// Place is how Names spells a field below another place: as a JSON Pointer, in which lists have no segment.
+func Place(above, field string) string {
+	return above + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(field)
+}
+
+// namer gives names: its own where none are given.
+type namer struct {
+	given, all Names
+	renamed    []Renamed
+}
+
+// spot is a place in the data: for people, for Names, and in the table.
+type spot struct{ path, place, column string }
+
+func (s spot) below(field string) spot {
+	return spot{path: join(s.path, field), place: Place(s.place, field)}
+}
+
+func (n *namer) unique(t Type, at spot, reserved, own []string) Type {
 	switch t.Kind {
 	case List:
-		elem := unique(*t.Elem, path, column, nil, nil, renamed)
+		elem := n.unique(*t.Elem, at, nil, nil)
 		return Type{Kind: List, Elem: &elem}
 	case Struct:
 		wanted := make([]string, len(t.Fields))
+		spots := make([]spot, len(t.Fields))
 		for i, f := range t.Fields {
-			wanted[i] = f.Name
+			wanted[i], spots[i] = f.Name, at.below(f.Name)
 		}
-		names := apart(wanted, reserved, own)
 		out := Type{Kind: Struct, Fields: make([]Field, len(t.Fields))}
-		for i, f := range t.Fields {
-			at, to := join(path, f.Name), join(column, names[i])
-			if names[i] != f.Name {
-				*renamed = append(*renamed, Renamed{at, to})
+		for i, name := range n.apart(wanted, spots, reserved, own) {
+			f, s := t.Fields[i], spots[i]
+			if s.column = join(at.column, name); name != f.Name {
+				n.renamed = append(n.renamed, Renamed{s.path, s.column})
 			}
-			out.Fields[i] = Field{names[i], unique(f.Type, at, to, nil, nil, renamed)}
+			out.Fields[i] = Field{name, n.unique(f.Type, s, nil, nil)}
 		}
 		return out
 	}
@@ -62,39 +88,42 @@ func unique(t Type, path, column string, reserved, own []string, renamed *[]Rena
 // Flatten is the flat table of documents of type t: the leaves of structs as columns, named by their path joined with
 // separator, in the order in which walking t meets them, and IngestedAt last. Lists stay as they are, what is in them
 // too. A t that is no Struct becomes the column Value; an Undecided one none.
-func Flatten(t Type, separator string) (Type, []Renamed) {
-	leaves := flatLeaves(t, "", "", separator, nil)
+// Names are given as in Unique.
+func Flatten(t Type, separator string, given Names) (flat Type, renamed []Renamed, all Names) {
+	n := namer{given: given, all: Names{}}
+	leaves := flatLeaves(t, spot{}, "", separator, nil)
 	wanted := make([]string, len(leaves))
+	spots := make([]spot, len(leaves))
 	for i, l := range leaves {
-		wanted[i] = l.name
+		wanted[i], spots[i] = l.name, l.at
 	}
-	names := apart(wanted, append(partitionColumns(), IngestedAt), nil)
-	flat := Type{Kind: Struct, Fields: make([]Field, 0, len(leaves)+1)}
-	var renamed []Renamed
-	for i, l := range leaves {
-		if names[i] != l.name {
-			renamed = append(renamed, Renamed{l.path, names[i]})
+	flat = Type{Kind: Struct, Fields: make([]Field, 0, len(leaves)+1)}
+	for i, name := range n.apart(wanted, spots, append(reservedColumns(), IngestedAt), nil) {
+		l := leaves[i]
+		if l.at.column = name; name != l.name {
+			n.renamed = append(n.renamed, Renamed{l.at.path, name})
 		}
-		flat.Fields = append(flat.Fields, Field{names[i], unique(l.typ, l.path, names[i], nil, nil, &renamed)})
+		flat.Fields = append(flat.Fields, Field{name, n.unique(l.typ, l.at, nil, nil)})
 	}
 	flat.Fields = append(flat.Fields, Field{IngestedAt, Type{Kind: Timestamp}})
-	return flat, renamed
+	return flat, n.renamed, n.all
 }
 
 // flatLeaf is a column on its way into the flat table.
 type flatLeaf struct {
-	path, name string
-	typ        Type
+	at   spot
+	name string
+	typ  Type
 }
 
-func flatLeaves(t Type, path, name, separator string, out []flatLeaf) []flatLeaf {
+func flatLeaves(t Type, at spot, name, separator string, out []flatLeaf) []flatLeaf {
 	switch {
 	case t.Kind == Undecided:
 		return out
 	case t.Kind != Struct && name == "":
-		return append(out, flatLeaf{path, Value, t})
+		return append(out, flatLeaf{at, Value, t})
 	case t.Kind != Struct:
-		return append(out, flatLeaf{path, name, t})
+		return append(out, flatLeaf{at, name, t})
 	}
 	for _, f := range t.Fields {
 		column := f.Name
@@ -104,7 +133,7 @@ func flatLeaves(t Type, path, name, separator string, out []flatLeaf) []flatLeaf
 		if name != "" {
 			column = name + separator + column
 		}
-		out = flatLeaves(f.Type, join(path, f.Name), column, separator, out)
+		out = flatLeaves(f.Type, at.below(f.Name), column, separator, out)
 	}
 	return out
 }
@@ -112,14 +141,22 @@ func flatLeaves(t Type, path, name, separator string, out []flatLeaf) []flatLeaf
 // apart keeps names apart where case does not count, and away from reserved, except those that are one of own. A name that
 // nobody before it wants is never changed for the sake of a suffix, so that the names of most columns are those of the data
 // whatever else there is.
-func apart(wanted, reserved, own []string) []string {
+func (n *namer) apart(wanted []string, at []spot, reserved, own []string) []string {
 	taken := make(map[string]bool, len(wanted)+len(reserved))
 	for _, r := range reserved {
 		taken[r] = true
 	}
 	names := make([]string, len(wanted))
+	for i := range wanted {
+		if names[i] = n.given[at[i].place]; names[i] != "" {
+			taken[strings.ToLower(names[i])] = true
+		}
+	}
 	var losers []int
 	for i, name := range wanted {
+		if names[i] != "" {
+			continue
+		}
 		names[i] = usable(name)
 		switch fold := strings.ToLower(names[i]); {
 		case slices.Contains(own, name):
@@ -132,13 +169,16 @@ func apart(wanted, reserved, own []string) []string {
 	tried := map[string]int{} // the suffix that the last loser of the same name got
 	for _, i := range losers {
 		base, fold := names[i], strings.ToLower(names[i])
-		n := max(1, tried[fold])
+		number := max(1, tried[fold])
 		for taken[strings.ToLower(names[i])] {
-			n++
-			names[i] = base + "_" + strconv.Itoa(n)
+			number++
+			names[i] = base + "_" + strconv.Itoa(number)
 		}
-		tried[fold] = n
+		tried[fold] = number
 		taken[strings.ToLower(names[i])] = true
+	}
+	for i, name := range names {
+		n.all[at[i].place] = name
 	}
 	return names
 }

@@ -6,6 +6,7 @@ import (
 	"math/bits"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // Seen is a set of the kinds of JSON value that were met at one place of the documents.
@@ -44,6 +45,27 @@ type Evidence struct {
 	Elem *Evidence
 	// Fields are the evidence of the fields of all objects here.
 	Fields map[string]*Evidence
+	// Pin is the type that a person has given the place, whatever is seen there; nil without one.
+	Pin *Type
+	// First is where each kind was seen first.
+	First []First
+}
+
+// First says where a kind of value was met first. At is a number that grows in the order of the records.
+type First struct {
+	Kind Seen
+	At   int64
+}
+
+// first notes that kind was met at, unless an earlier place is known.
+func (e *Evidence) first(f First) {
+	for i := range e.First {
+		if e.First[i].Kind == f.Kind {
+			e.First[i].At = min(e.First[i].At, f.At)
+			return
+		}
+	}
+	e.First = append(e.First, f)
 }
 
 // Merge adds o to e: union at every place. It is commutative, associative and idempotent. e may share parts of o afterwards.
@@ -52,6 +74,9 @@ func (e *Evidence) Merge(o *Evidence) {
 		return
 	}
 	e.Seen |= o.Seen
+	for _, f := range o.First {
+		e.first(f)
+	}
 	if e.Elem == nil {
 		e.Elem = o.Elem
 	} else {
@@ -69,6 +94,26 @@ func (e *Evidence) Merge(o *Evidence) {
 	}
 }
 
+// Find is the evidence of the place that path names, fields by name with dots between them and [] for the elements of arrays, as items[].price;
+// nil if nothing was seen there. A field may have dots in its name.
+func (e *Evidence) Find(path string) *Evidence {
+	if e == nil || path == "" {
+		return e
+	}
+	if rest, isElem := strings.CutPrefix(path, "[]"); isElem && e.Elem != nil {
+		return e.Elem.Find(strings.TrimPrefix(rest, "."))
+	}
+	for end := 1; end <= len(path); end++ {
+		if end < len(path) && path[end] != '.' && path[end] != '[' {
+			continue
+		}
+		if found := e.Fields[path[:end]].Find(strings.TrimPrefix(path[end:], ".")); found != nil {
+			return found
+		}
+	}
+	return nil
+}
+
 // DeepestColumn is how many lists and structs a column may lie in. What is nested deeper becomes JSON text, because
 // readers recurse over a table's type and one hostile record must not make the table unreadable.
 const DeepestColumn = 50
@@ -80,6 +125,9 @@ func (e *Evidence) Resolve() Type { return e.resolve(0) }
 func (e *Evidence) resolve(depth int) Type {
 	if e == nil {
 		return Type{}
+	}
+	if e.Pin != nil {
+		return *e.Pin
 	}
 	switch kinds(e.Seen) {
 	case 0:

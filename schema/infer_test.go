@@ -169,7 +169,7 @@ func TestFlatten(t *testing.T) {
 		},
 	}
 	for i, test := range tests {
-		got, renamed := Flatten(test.in, "_")
+		got, renamed, _ := Flatten(test.in, "_", nil)
 		want := st(append(test.want, Field{IngestedAt, Type{Kind: Timestamp}})...)
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%d: %s", i, diff)
@@ -199,7 +199,7 @@ func TestUnique(t *testing.T) {
 		},
 	}
 	for i, test := range tests {
-		got, _ := Unique(test.in, []string{"metadata", "raw_data"})
+		got, _, _ := Unique(test.in, []string{"metadata", "raw_data"}, nil)
 		if diff := cmp.Diff(test.want, got); diff != "" {
 			t.Errorf("%d: %s", i, diff)
 		}
@@ -219,7 +219,7 @@ func TestManyLikeNames(t *testing.T) {
 		wide.Fields = append(wide.Fields, Field{string(name), Type{Kind: Long}})
 	}
 	start := time.Now()
-	flat, renamed := Flatten(wide, "_")
+	flat, renamed, _ := Flatten(wide, "_", nil)
 	if last := flat.Fields[len(wide.Fields)-1].Name; len(renamed) != 1<<15-1 || !strings.HasSuffix(last, "_32768") {
 		t.Error(len(renamed), last)
 	}
@@ -244,7 +244,7 @@ func TestNamesStayApart(t *testing.T) {
 		return t
 	}
 	for range 500 {
-		flat, _ := Flatten(random(3), "_")
+		flat, _, _ := Flatten(random(3), "_", nil)
 		taken := map[string]bool{"year": true, "month": true, "day": true}
 		for _, f := range flat.Fields {
 			name := strings.ToLower(f.Name)

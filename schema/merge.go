@@ -49,6 +49,29 @@ func Merge(a, b Type) Type {
 // keep them, and a day that has both kinds is no Double.
 func widens(from, to Kind) bool { return from == Long && (to == Decimal || to == Double) }
 
+// Conforms reports whether what a file has as t is read as a table's u without a change of type: every column that both have is of one type. Either may
+// have columns that the other has not.
+func Conforms(t, u Type) bool {
+	switch {
+	case t.Kind != u.Kind:
+		return false
+	case t.Kind == List:
+		return Conforms(elemOf(t), elemOf(u))
+	case t.Kind != Struct:
+		return Equal(t, u)
+	}
+	of := make(map[string]Type, len(u.Fields))
+	for _, f := range u.Fields {
+		of[f.Name] = f.Type
+	}
+	for _, f := range t.Fields {
+		if other, found := of[f.Name]; found && !Conforms(f.Type, other) {
+			return false
+		}
+	}
+	return true
+}
+
 func elemOf(t Type) Type {
 	if t.Elem == nil {
 		return Type{}
@@ -74,15 +97,16 @@ func mergeFields(a, b []Field) []Field {
 	return out
 }
 
-// compareFields orders by name; the flat table's time of ingestion stays its last column.
+// last is how far at the end a column belongs, whatever its name: what was rescued, and after it the time of ingestion.
+func last(name string) int { return slices.Index([]string{Rescued, IngestedAt}, name) }
+
+// compareFields orders by name; what Headwater adds of its own stays at the end.
 func compareFields(a, b Field) int {
 	switch {
 	case a.Name == b.Name:
 		return 0
-	case a.Name == IngestedAt:
-		return 1
-	case b.Name == IngestedAt:
-		return -1
+	case last(a.Name) != last(b.Name):
+		return last(a.Name) - last(b.Name)
 	}
 	return compareNames(a, b)
 }

@@ -34,6 +34,8 @@ type Type struct {
 	Elem *Type
 	// Fields are a Struct's, in the order of the columns.
 	Fields []Field
+	// Hint is how values are made of what is in the data, if a person has said so (ParseHint). It is no part of the type.
+	Hint string
 }
 
 // Field is a named part of a Struct; every field is nullable.

@@ -25,6 +25,8 @@ type column struct {
 	from, to int
 	// in is the object that this field was met in last.
 	in uint64
+	// hint is how values are made of what is in the data, if a person has said so.
+	hint string
 }
 
 // leafInfo describes a leaf to those who write it.
@@ -45,7 +47,7 @@ func newColumn(t schema.Type) (*column, []leafInfo) {
 }
 
 func (c *column) grow(t schema.Type, rep, above uint8, leaves *[]leafInfo) {
-	c.kind, c.rep, c.from = t.Kind, rep, len(*leaves)
+	c.kind, c.hint, c.rep, c.from = t.Kind, t.Hint, rep, len(*leaves)
 	switch t.Kind {
 	case schema.Struct:
 		if rep == 0 {
@@ -100,7 +102,9 @@ type shredder struct {
 	leaves []leafInfo
 	// stamp is the column whose values, converted, are the leaf after all others; nil if there is no such leaf.
 	stamp *column
-	out   *batch
+	// rescue keeps what no column takes; nil where every value has one.
+	rescue *rescue
+	out    *batch
 
 	frames  []columnFrame
 	objects uint64
@@ -117,8 +121,9 @@ type columnFrame struct {
 	met, before int32
 	// rep is the repetition level of the next value: of a list, the list's own after the first element.
 	rep uint8
-	// empty: no element of the list has been met.
+	// empty: no element of the list has been met; elems counts them.
 	empty bool
+	elems int
 }
 
 // record appends a record to the batch. It must be one that an inferrer took in. An error means that it does not fit the
@@ -141,6 +146,7 @@ func (w *shredder) record(line []byte) error {
 		case tokenFault:
 			return w.misfit(t)
 		case tokenEnd:
+			w.rescue.end(w.out)
 			w.out.rows++
 			w.out.bytes += len(line)
 			return nil
@@ -156,6 +162,13 @@ func (w *shredder) record(line []byte) error {
 		col, rep := w.place()
 		if col == w.stamp && !w.ingested(t) {
 			return w.misfit(t)
+		}
+		if w.rescue != nil && !w.fits(t, col) {
+			w.fill(col, col.def-1, rep)
+			if !w.rescueValue(t, w.pointer(w.frames)) {
+				return w.misfit(t)
+			}
+			continue
 		}
 		if !w.value(t, col, rep) {
 			return w.misfit(t)
@@ -202,8 +215,11 @@ func (w *shredder) field() bool {
 	return true
 }
 
-// pass skips the value of a key.
+// pass skips the value of a key that has no column.
 func (w *shredder) pass() bool {
+	if w.rescue != nil {
+		return w.rescueField()
+	}
 	switch w.scan.next() {
 	case tokenFault:
 		return false
@@ -221,6 +237,7 @@ func (w *shredder) place() (*column, uint8) {
 	}
 	rep := f.rep
 	f.rep, f.empty = f.col.rep, false
+	f.elems++
 	return f.col.elem, rep
 }
 
@@ -262,6 +279,9 @@ func (w *shredder) value(t token, c *column, rep uint8) bool {
 	l := &w.out.leaves[c.from]
 	l.level(c.def, rep, w.leaves[c.from].nested)
 	w.out.levels++
+	if c.hint != "" {
+		return w.convert(t, c, l)
+	}
 	switch c.kind {
 	case schema.String:
 		return w.text(t, l)

@@ -1,12 +1,15 @@
 package serialize
 
 import (
+	"maps"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
 	"headwater/internal/schedule"
 	"headwater/internal/setting"
+	"headwater/schema"
 )
 
 // Config is how raw objects become tables.
@@ -34,7 +37,29 @@ type Config struct {
 type SchemaConfig struct {
 	// MaxColumns is how many columns a table may have; a day that needs more is refused.
 	MaxColumns int `yaml:"max_columns"`
+	// Ledger is on, so that a column has one type for life, or off: every day stands alone.
+	Ledger string `yaml:"ledger"`
+	// Columns is what becomes of values that the ledger has no column for, or one of another type: evolve adds and widens, freeze
+	// rescues them, quarantine sends their records there.
+	Columns string `yaml:"columns"`
+	// MaxRewrite is how many days a run may have rewritten for a column that widens. Above it the widening waits for approval, and the values
+	// are rescued.
+	MaxRewrite int `yaml:"max_rewrite"`
+	// Rescued gives the tables the column _rescued before there is anything in it.
+	Rescued bool `yaml:"rescued"`
+	// Hints are the types of fields, whatever their values look like, by their place in raw_data: a.b, or a[].b in lists.
+	Hints map[string]string `yaml:"hints"`
 }
+
+// The values of Ledger and Columns.
+const (
+	LedgerOn  = "on"
+	LedgerOff = "off"
+
+	ColumnsEvolve     = "evolve"
+	ColumnsFreeze     = "freeze"
+	ColumnsQuarantine = "quarantine"
+)
 
 // FlatConfig is how raw_data becomes one level of columns.
 type FlatConfig struct {
@@ -55,7 +80,7 @@ func DefaultConfig() Config {
 		Flat:          FlatConfig{Separator: "_", Arrays: "keep"},
 		RowGroupBytes: 256 << 20,
 		RecordBytes:   72 << 20,
-		Schema:        SchemaConfig{MaxColumns: 20_000},
+		Schema:        SchemaConfig{MaxColumns: 20_000, Ledger: LedgerOn, Columns: ColumnsEvolve, MaxRewrite: 31},
 	}
 }
 
@@ -101,6 +126,26 @@ func (c *SchemaConfig) Validate() setting.Faults {
 	var faults setting.Faults
 	if c.MaxColumns < 1 {
 		faults.Add([]string{"max_columns"}, "must be positive, got %d", c.MaxColumns)
+	}
+	if c.Ledger != LedgerOn && c.Ledger != LedgerOff {
+		faults.Add([]string{"ledger"}, "must be on or off, got %q", c.Ledger)
+	}
+	switch c.Columns {
+	case ColumnsEvolve:
+	case ColumnsFreeze, ColumnsQuarantine:
+		if c.Ledger == LedgerOff {
+			faults.Add([]string{"columns"}, "%s needs the ledger: write ledger: on", c.Columns)
+		}
+	default:
+		faults.Add([]string{"columns"}, "must be evolve, freeze or quarantine, got %q", c.Columns)
+	}
+	if c.MaxRewrite < 0 {
+		faults.Add([]string{"max_rewrite"}, "must be 0 or more, got %d", c.MaxRewrite)
+	}
+	for _, path := range slices.Sorted(maps.Keys(c.Hints)) {
+		if _, err := schema.ParseHint(c.Hints[path]); err != nil {
+			faults.Add([]string{"hints", path}, "%v", err)
+		}
 	}
 	return faults
 }

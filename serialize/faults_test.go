@@ -312,7 +312,7 @@ func TestSparseElements(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.record = s.recordType()
+	s.record = s.recordEvidence().Resolve()
 	queue := make(chan *batch, 10)
 	if err := r.cutObject(t.Context(), newCutter(s, reading{}, nil), 0, s, queue); err != nil {
 		t.Fatal(err)

@@ -17,6 +17,8 @@ const (
 	reasonDay = "day"
 	// reasonKind: raw_data is a scalar or an array in a source of objects.
 	reasonKind = "kind"
+	// reasonSchema: a value is of a kind, or of a field, that the table does not take.
+	reasonSchema = "schema"
 	// reasonTooLong: the line is longer than a record may be.
 	reasonTooLong = "record-too-long"
 	// tooManyKeys is no reason of the quarantine: it ends the run, because it depends on what was read before.
@@ -51,6 +53,9 @@ type node struct {
 	elem   *node
 	// in is the object that this field was met in last.
 	in uint64
+	// first is where each kind in seen was met first.
+	first []schema.First
+	guard guard
 }
 
 // change is what one record added to the evidence, so that it can be taken back if the record turns out to be unfit.
@@ -77,6 +82,8 @@ type inferrer struct {
 	undo    []change
 	objects uint64 // numbers the objects met, so that a repeated key is noticed
 	key     []byte
+	// at is the number of the record, for schema.First.
+	at int64
 	// top is the last key of the envelope itself, had which of the own keys it has.
 	top int32
 	had uint8
@@ -158,10 +165,12 @@ func (w *inferrer) try(line []byte) (reason string, again bool) {
 				return reason, again
 			}
 		}
-		if f.object == 0 {
-			w.value(t, f.node.elem)
-		} else {
-			w.value(t, f.node.fields[f.before])
+		n := f.node.elem
+		if f.object != 0 {
+			n = f.node.fields[f.before]
+		}
+		if !w.value(t, n) {
+			return w.rest(reasonSchema), false
 		}
 	}
 }
@@ -205,7 +214,7 @@ func (w *inferrer) field() bool {
 	i := f.node.names.find(key, f.before)
 	if i < 0 {
 		i = f.node.names.add(string(key))
-		f.node.fields = append(f.node.fields, &node{})
+		f.node.fields = append(f.node.fields, &node{guard: f.node.guard.below()})
 		w.undo = append(w.undo, change{at: f.node, added: true})
 		w.keys += keyCost(key)
 	}
@@ -268,8 +277,8 @@ func (w *inferrer) checkTime(t token) string {
 	return ""
 }
 
-// value notes what t says of the place n.
-func (w *inferrer) value(t token, n *node) {
+// value notes what t says of the place n; false if the table does not take it.
+func (w *inferrer) value(t token, n *node) bool {
 	var seen schema.Seen
 	switch t {
 	case tokenNull:
@@ -286,14 +295,19 @@ func (w *inferrer) value(t token, n *node) {
 	case tokenArray:
 		seen = schema.SeenArray
 		if n.elem == nil {
-			n.elem = &node{} // without values it says nothing, so it need not be taken back
+			n.elem = &node{guard: n.guard.below()} // without values it says nothing, so it need not be taken back
 		}
 		w.push(n, false)
 	}
 	if n.seen&seen == 0 {
+		if !n.guard.allows(seen) {
+			return false
+		}
 		w.undo = append(w.undo, change{at: n, seen: n.seen})
 		n.seen |= seen
+		n.first = append(n.first, schema.First{Kind: seen, At: w.at})
 	}
+	return true
 }
 
 func (w *inferrer) rollBack() {
@@ -301,6 +315,7 @@ func (w *inferrer) rollBack() {
 		c := w.undo[i]
 		if !c.added {
 			c.at.seen = c.seen
+			c.at.first = c.at.first[:len(c.at.first)-1]
 			continue
 		}
 		w.keys -= keyCost(c.at.names.removeLast())
@@ -318,7 +333,7 @@ func (w *inferrer) evidence() (out [classes]*schema.Evidence) {
 }
 
 func (n *node) evidence() *schema.Evidence {
-	e := &schema.Evidence{Seen: n.seen}
+	e := &schema.Evidence{Seen: n.seen, First: n.first}
 	if n.elem != nil {
 		e.Elem = n.elem.evidence()
 	}

@@ -25,6 +25,10 @@ type scanned struct {
 	reasons           map[string]int64
 	// record is the type of a whole record, by the names in the data.
 	record schema.Type
+	// rescue: the tables have the column of what no other column takes.
+	rescue bool
+	// known: objects were the rule on another day.
+	known bool
 }
 
 // scannedObject says which records of an object are no rows.
@@ -52,7 +56,7 @@ const (
 
 // infer is the first pass. Objects are shared out among the workers; what each has gathered is merged at the end.
 func (r *run) infer(ctx context.Context) (*scanned, error) {
-	s := &scanned{objects: make([]scannedObject, len(r.inputs)), reasons: map[string]int64{}}
+	s := &scanned{objects: make([]scannedObject, len(r.inputs)), reasons: map[string]int64{}, known: r.head != nil && r.head.HasObjects()}
 	d := r.job.Day
 	from, to := dayStart(d, 0, r.Location), dayStart(d, 1, r.Location)
 	inferrers := make([]*inferrer, min(r.Config.workers(), len(r.inputs)))
@@ -60,6 +64,7 @@ func (r *run) infer(ctx context.Context) (*scanned, error) {
 	g, gctx := errgroup.WithContext(ctx)
 	for i := range inferrers {
 		w := newInferrer(r.reading(), from, to, keysPerColumn*r.job.Schema.MaxColumns)
+		w.protect(r.head, r.job.Schema.Columns == ColumnsQuarantine)
 		inferrers[i] = w
 		g.Go(func() error {
 			for {
@@ -67,6 +72,7 @@ func (r *run) infer(ctx context.Context) (*scanned, error) {
 				if at >= len(r.inputs) {
 					return nil
 				}
+				w.at = int64(at) * recordsPerObject
 				if err := r.inferObject(gctx, w, r.inputs[at], &s.objects[at]); err != nil {
 					return err
 				}
@@ -110,9 +116,11 @@ func (r *run) inferObject(ctx context.Context, w *inferrer, in input, o *scanned
 		o.records++
 		if l.tooLong {
 			o.bad = append(o.bad, badLine{l.number, reasonTooLong})
+			w.at++
 			continue
 		}
 		of, reason := w.record(l.text)
+		w.at++
 		switch {
 		case reason == tooManyKeys:
 			return dataError("the day has more than %d different keys (long ones count as several), %d times max_columns: %s",
@@ -156,7 +164,7 @@ func (s *scanned) settleKinds() {
 }
 
 func (s *scanned) hasObjects() bool {
-	return s.evidence[classObject].Fields[envelope.KeyRawData].Seen&schema.SeenObject != 0
+	return s.known || s.evidence[classObject].Fields[envelope.KeyRawData].Seen&schema.SeenObject != 0
 }
 
 func (s *scanned) count() {
@@ -169,9 +177,9 @@ func (s *scanned) count() {
 	}
 }
 
-// recordType is the type of the records that become rows. ingestion_timestamp is in it even if there are none, because a
+// recordEvidence is that of the records that become rows. ingestion_timestamp is in it even if there are none, because a
 // file needs a column.
-func (s *scanned) recordType() schema.Type {
+func (s *scanned) recordEvidence() *schema.Evidence {
 	e := &schema.Evidence{}
 	e.Merge(s.evidence[classNull])
 	if s.hasObjects() {
@@ -183,7 +191,7 @@ func (s *scanned) recordType() schema.Type {
 	if at := e.Fields[envelope.KeyTimestamp]; at == nil || at.Seen == 0 {
 		e.Fields[envelope.KeyTimestamp] = &schema.Evidence{Seen: schema.SeenInt}
 	}
-	return e.Resolve()
+	return e
 }
 
 // checkConnector refuses doubled records among objects that say nothing of themselves: an object that starts before

@@ -149,6 +149,10 @@ type cutter struct {
 func newCutter(s *scanned, how reading, free chan *batch) *cutter {
 	root, leaves := newColumn(s.record)
 	w := shredder{reading: how, root: root, leaves: leaves, scan: newScanner()}
+	if s.rescue {
+		w.rescue = &rescue{leaf: len(w.leaves)}
+		w.leaves = append(w.leaves, leafInfo{kind: schema.String})
+	}
 	if how.Unit != "" {
 		w.stamp = root.fields[root.names.find([]byte(envelope.KeyTimestamp), -1)]
 		w.leaves = append(w.leaves, leafInfo{kind: schema.Timestamp})

@@ -30,6 +30,7 @@ import (
 	"headwater/internal/crash"
 	"headwater/lake"
 	"headwater/schema"
+	"headwater/schema/ledger"
 	"headwater/table"
 )
 
@@ -158,7 +159,11 @@ func (z *Serializer) Stale(ctx context.Context, job Job) (bool, error) {
 // run is one Run.
 type run struct {
 	*Serializer
-	job    Job
+	job Job
+	// unfit is how many records are in quarantine, and counted there, because of what the ledger has become since they may have been rows.
+	unfit int64
+	// head is the ledger's version that the types are of; nil if there is no ledger.
+	head   *ledger.Version
 	inputs []input
 	raw    *output
 	flat   *output
@@ -169,14 +174,20 @@ type output struct {
 	name   table.Name
 	seen   table.Seen
 	footer table.Footer
+	// columns are those that the ledger gives the table; Undecided where it gives none.
+	columns schema.Type
 	// sources feed the file's columns.
 	sources []source
 	// file is nil if the table partition need not be written.
 	file *tempParquet
 }
 
-// upToDate: what the table partition holds was made from the same inputs by the same settings.
-func (o *output) upToDate() bool { return o.seen.Exists && o.seen.Footer.Run == o.footer.Run }
+// upToDate: what the table partition holds was made from the same inputs by the same settings, and its columns have the types that they have
+// now.
+func (o *output) upToDate() bool {
+	return o.seen.Exists && o.seen.Footer.Run == o.footer.Run &&
+		(o.columns.Kind == schema.Undecided || schema.Conforms(o.seen.Footer.Schema, o.columns))
+}
 
 // look finds out what there is: first the tables (invariant 5), then the objects.
 func (r *run) look(ctx context.Context) (err error) {
@@ -185,6 +196,9 @@ func (r *run) look(ctx context.Context) (err error) {
 		if o.seen, err = table.Look(ctx, r.Tables, o.name, r.job.Day); err != nil {
 			return err
 		}
+	}
+	if err := r.readLedger(ctx); err != nil {
+		return err
 	}
 	if r.inputs, err = r.list(ctx, r.job.Topic, r.job.Day); err != nil {
 		return err
@@ -234,22 +248,34 @@ func (r *run) do(ctx context.Context) (Result, error) {
 	if err != nil {
 		return result, err
 	}
-	if err := r.plan(scanned); err != nil {
-		return result, err
-	}
-	if err := r.quarantine(ctx, scanned); err != nil {
-		return result, err
-	}
-	result.LoneSurrogates, err = r.write(ctx, scanned)
 	defer r.discard()
-	if err != nil {
-		return result, err
+	for range replans {
+		if err := r.plan(ctx, scanned); err != nil {
+			return result, err
+		}
+		if err := r.quarantine(ctx, scanned); err != nil {
+			return result, err
+		}
+		if result.LoneSurrogates, err = r.write(ctx, scanned); err != nil {
+			return result, err
+		}
+		crash.Point("serialize.after-write")
+		if moved, err := r.moved(ctx); err != nil {
+			return result, err
+		} else if moved {
+			r.discard()
+			continue
+		}
+		r.unfit = scanned.reasons[reasonSchema] + scanned.reasons[reasonKind]
+		result.Rows, result.Quarantined, result.Reasons = r.raw.footer.Rows, r.raw.footer.Quarantined, scanned.reasons
+		result.RenamedRaw, result.RenamedFlat = r.raw.footer.Renamed, r.flat.footer.Renamed
+		return result, r.publishBoth(ctx, &result)
 	}
-	crash.Point("serialize.after-write")
-	result.Rows, result.Quarantined, result.Reasons = r.raw.footer.Rows, r.raw.footer.Quarantined, scanned.reasons
-	result.RenamedRaw, result.RenamedFlat = r.raw.footer.Renamed, r.flat.footer.Renamed
-	return result, r.publishBoth(ctx, &result)
+	return result, fmt.Errorf("other runs have changed the types of its columns %d times while it was written: run it again", replans)
 }
+
+// replans is how often a run writes its files when others change the types of their columns meanwhile.
+const replans = 5
 
 // publishBoth publishes the raw table and then the flat one. A catalog that does not answer keeps neither file from its place.
 func (r *run) publishBoth(ctx context.Context, result *Result) error {
@@ -276,7 +302,7 @@ func (r *run) repeat(ctx context.Context, result Result) (Result, error) {
 func (r *run) publish(ctx context.Context, o *output) (table.Result, error) {
 	p := table.Publication{
 		Tables: r.Tables, Catalog: r.Catalog, Name: o.name, Day: r.job.Day,
-		Footer: o.footer, Seen: o.seen, AllowShrink: r.job.AllowShrink,
+		Footer: o.footer, Seen: o.seen, AllowShrink: r.job.AllowShrink || o.footer.Rows+r.unfit >= o.seen.Footer.Rows,
 	}
 	if o.file != nil {
 		body, err := o.file.reader()
@@ -292,13 +318,17 @@ func (r *run) discard() {
 	for _, o := range []*output{r.raw, r.flat} {
 		if o.file != nil {
 			o.file.discard()
+			o.file = nil
 		}
 	}
 }
 
 // plan decides the tables' columns from the evidence of the whole day.
-func (r *run) plan(s *scanned) error {
-	record := s.recordType()
+func (r *run) plan(ctx context.Context, s *scanned) error {
+	record, err := r.settle(ctx, s)
+	if err != nil {
+		return err
+	}
 	if _, leaves := newColumn(record); len(leaves) > r.job.Schema.MaxColumns {
 		return dataError("the day needs %d columns, more than max_columns, %d: %s", len(leaves), r.job.Schema.MaxColumns, adviceOnKeys)
 	}
@@ -306,12 +336,15 @@ func (r *run) plan(s *scanned) error {
 	for _, o := range []*output{r.raw, r.flat} {
 		o.footer.Rows, o.footer.Quarantined = s.rows, s.quarantined
 	}
-	var renamed []schema.Renamed
-	r.raw.footer.Schema, renamed = schema.Unique(record, ownKeys)
-	r.raw.footer.Renamed = byColumn(renamed)
-	r.flat.footer.Schema, renamed = schema.Flatten(fieldType(record, envelope.KeyRawData), r.Config.Flat.Separator)
-	r.flat.footer.Renamed = byColumn(renamed)
-	r.raw.sources, r.flat.sources = feeds(record, r.job.Shape.Landed().Unit != "")
+	raw, flat := r.names(r.head, record)
+	for o, n := range map[*output]named{r.raw: raw, r.flat: flat} {
+		o.footer.Schema, o.footer.Renamed = n.schema, byColumn(n.renamed)
+		if r.head != nil {
+			o.footer.SchemaVersion = r.head.Number
+		}
+	}
+	s.rescue = r.rescues(r.head)
+	r.raw.sources, r.flat.sources = feeds(record, r.job.Shape.Landed().Unit != "", s.rescue)
 	return nil
 }
 
@@ -336,8 +369,9 @@ func fieldType(t schema.Type, name string) schema.Type {
 }
 
 // feeds says which leaf of a record goes into which column of the two files. The flat file has the leaves of raw_data,
-// in the same order, and the time of ingestion; if it is converted, the leaf after all others has it.
-func feeds(record schema.Type, converted bool) (raw, flat []source) {
+// in the same order, and the time of ingestion. After the record's leaves come, if there are such, that of what is rescued, for both files, and
+// that of the time if it is converted.
+func feeds(record schema.Type, converted, rescue bool) (raw, flat []source) {
 	root, leaves := newColumn(record)
 	for i := range leaves {
 		raw = append(raw, source{leaf: i})
@@ -354,8 +388,13 @@ func feeds(record schema.Type, converted bool) (raw, flat []source) {
 			time = c.from
 		}
 	}
+	extra := len(leaves)
+	if rescue {
+		raw, flat = append(raw, source{leaf: extra}), append(flat, source{leaf: extra})
+		extra++
+	}
 	if converted {
-		return raw, append(flat, source{leaf: len(leaves)})
+		return raw, append(flat, source{leaf: extra})
 	}
 	return raw, append(flat, source{leaf: time, micros: true})
 }

@@ -9,6 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"headwater/lake"
 	"headwater/schema"
@@ -71,13 +75,11 @@ type Footer struct {
 	Run string `json:"run"`
 }
 
-// Digest is the identity of what the file is made from: inputs, schema version, engine, settings, table and day. It
-// does not depend on what came out of them, so it can be compared before any input is read.
+// Digest is the identity of what the file is made from: inputs, engine, settings, table and day. It
+// does not depend on what came out of them, so it can be compared before any input is read. The types of the columns, which the schema ledger
+// may give, are compared beside it.
 func (f *Footer) Digest() string {
-	made := Footer{
-		V: footerVersion, Table: f.Table, Day: f.Day, Inputs: f.Inputs,
-		SchemaVersion: f.SchemaVersion, Engine: f.Engine, Settings: f.Settings,
-	}
+	made := Footer{V: footerVersion, Table: f.Table, Day: f.Day, Inputs: f.Inputs, Engine: f.Engine, Settings: f.Settings}
 	sum := sha256.Sum256(made.text())
 	return hex.EncodeToString(sum[:])
 }
@@ -195,4 +197,41 @@ func parseFooter(whole []byte) (f Footer, found bool, err error) {
 			FooterKey, f.V, footerVersion, ErrVersion)
 	}
 	return f, true, nil
+}
+
+// footerReaders bounds how many footers are read at a time.
+const footerReaders = 16
+
+// Footers reads the Footer of every table partition of n, in no order. Files that are not Headwater's, or damaged, are passed over.
+func Footers(ctx context.Context, tables lake.Store, n Name) ([]Footer, error) {
+	prefix := n.Database + "/" + n.Table + "/"
+	var mu sync.Mutex
+	var all []Footer
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(footerReaders)
+	for o, err := range tables.List(gctx, prefix, "") {
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("listing %s: %w", prefix, err), g.Wait())
+		}
+		if path.Base(o.Key) != partFile {
+			continue
+		}
+		g.Go(func() error {
+			f, _, found, err := ReadFooter(gctx, tables, o.Key)
+			switch {
+			case errors.Is(err, lake.ErrNotExist), errors.Is(err, ErrNotParquet), errors.Is(err, ErrVersion), err == nil && !found:
+				return nil
+			case err != nil:
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, f)
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, fmt.Errorf("reading the footers of %s: %w", n, err)
+	}
+	return all, nil
 }

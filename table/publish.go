@@ -8,6 +8,7 @@ import (
 
 	"headwater/internal/crash"
 	"headwater/lake"
+	"headwater/schema"
 )
 
 // ErrForeign refuses to replace a file that Headwater did not write.
@@ -124,7 +125,7 @@ func (p *Publication) settle(ctx context.Context, putErr error) (lake.Object, er
 		return lake.Object{}, errors.Join(putErr, fmt.Errorf("finding out whether it was written: %w", err))
 	case now.Exists == p.Seen.Exists && now.Object.Version == p.Seen.Object.Version:
 		return lake.Object{}, putErr // nothing has happened
-	case now.Exists && now.Footer.Run == p.Footer.Run:
+	case now.Exists && now.Footer.Run == p.Footer.Run && schema.Equal(now.Footer.Schema, p.Footer.Schema):
 		return now.Object, nil // the answer was lost, or another process has published the same rows
 	}
 	return lake.Object{}, fmt.Errorf("%w since this run began: run it again", ErrOutdated)

@@ -57,9 +57,12 @@ func (d Day) Compare(e Day) int {
 	return cmp.Or(cmp.Compare(d.Year, e.Year), cmp.Compare(d.Month, e.Month), cmp.Compare(d.Day, e.Day))
 }
 
+// partFile is the last segment of a table partition's key.
+const partFile = "part-00000.snappy.parquet"
+
 // PartKey is the key of the one file of a table partition in the tables store.
 func PartKey(n Name, d Day) string {
-	return strings.Join([]string{n.Database, n.Table, d.Path(), "part-00000.snappy.parquet"}, "/")
+	return strings.Join([]string{n.Database, n.Table, d.Path(), partFile}, "/")
 }
 
 // Table is what a catalog knows of a table besides its partitions.
