@@ -136,6 +136,20 @@ func (z *Serializer) Days(ctx context.Context, topic string) ([]table.Day, error
 	}
 }
 
+// Marked are the days that had columns of other types when the ledger's columns changed, whether or not they have been rewritten since.
+func (z *Serializer) Marked(ctx context.Context, job Job) (days []table.Day, err error) {
+	r := &run{Serializer: z, job: job, raw: &output{name: job.Raw}, flat: &output{name: job.Flat}}
+	if err := r.readLedger(ctx); err != nil || r.head == nil {
+		return nil, err
+	}
+	for _, text := range r.head.Rewrite {
+		if day, err := table.ParseDay(text); err == nil {
+			days = append(days, day)
+		}
+	}
+	return days, nil
+}
+
 func (z *Serializer) firstKey(ctx context.Context, prefix, after string) (string, error) {
 	for o, err := range z.Raw.List(ctx, prefix, after) {
 		if err != nil {
@@ -147,13 +161,13 @@ func (z *Serializer) firstKey(ctx context.Context, prefix, after string) (string
 }
 
 // Stale reports whether a Run without Full would have something to do: the day has objects, and one of the tables was not
-// made from them.
+// made from them, or has columns of other types than they have now.
 func (z *Serializer) Stale(ctx context.Context, job Job) (bool, error) {
 	r := &run{Serializer: z, job: job}
 	if err := r.look(ctx); err != nil {
 		return false, fmt.Errorf("comparing %s, %s: %w", job.Source, job.Day, err)
 	}
-	return len(r.inputs) > 0 && !(r.raw.upToDate() && r.flat.upToDate()), nil
+	return r.mustCast() || len(r.inputs) > 0 && !(r.raw.upToDate() && r.flat.upToDate()), nil
 }
 
 // run is one Run.
@@ -237,6 +251,9 @@ func (r *run) do(ctx context.Context) (Result, error) {
 	result := Result{Objects: len(r.inputs)}
 	for _, in := range r.inputs {
 		result.Bytes += in.Size
+	}
+	if r.mustCast() {
+		return r.cast(ctx)
 	}
 	if len(r.inputs) == 0 {
 		return result, fmt.Errorf("%w under %s%s/; what the tables hold of it stays", ErrNoInput, r.topicPrefix(r.job.Topic), r.job.Day)

@@ -22,6 +22,8 @@ import (
 var ours = map[string][]string{
 	"envelope":          {},
 	"schema":            {},
+	"schema/ledger":     {"envelope", "internal/crash", "lake", "schema"},
+	"schema/ledger":     {"envelope", "internal/crash", "lake", "schema"},
 	"internal/crash":    {},
 	"internal/retry":    {},
 	"internal/demo":     {},
@@ -64,7 +66,7 @@ var ours = map[string][]string{
 	"kafka/embedded": {"internal/setting"},
 
 	"land":      {"envelope", "internal/crash", "internal/retry", "internal/setting", "kafka", "lake"},
-	"serialize": {"envelope", "internal/crash", "internal/retry", "internal/schedule", "internal/setting", "lake", "schema", "serialize/parquet", "table"},
+	"serialize": {"envelope", "internal/crash", "internal/retry", "internal/schedule", "internal/setting", "lake", "schema", "schema/ledger", "serialize/parquet", "table"},
 	// The encoder knows bytes alone.
 	"serialize/parquet": {"schema"},
 
