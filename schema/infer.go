@@ -6,7 +6,6 @@ import (
 	"math/bits"
 	"slices"
 	"strconv"
-	"strings"
 )
 
 // Seen is a set of the kinds of JSON value that were met at one place of the documents.
@@ -92,26 +91,6 @@ func (e *Evidence) Merge(o *Evidence) {
 			e.Fields[name] = f
 		}
 	}
-}
-
-// Find is the evidence of the place that path names, fields by name with dots between them and [] for the elements of arrays, as items[].price;
-// nil if nothing was seen there. A field may have dots in its name.
-func (e *Evidence) Find(path string) *Evidence {
-	if e == nil || path == "" {
-		return e
-	}
-	if rest, isElem := strings.CutPrefix(path, "[]"); isElem && e.Elem != nil {
-		return e.Elem.Find(strings.TrimPrefix(rest, "."))
-	}
-	for end := 1; end <= len(path); end++ {
-		if end < len(path) && path[end] != '.' && path[end] != '[' {
-			continue
-		}
-		if found := e.Fields[path[:end]].Find(strings.TrimPrefix(path[end:], ".")); found != nil {
-			return found
-		}
-	}
-	return nil
 }
 
 // DeepestColumn is how many lists and structs a column may lie in. What is nested deeper becomes JSON text, because

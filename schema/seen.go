@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -23,6 +24,27 @@ func (s Seen) Kind() Kind {
 	return Struct
 }
 
+// SeenOf is the kind of a JSON value.
+func SeenOf(value []byte) Seen {
+	value = bytes.TrimSpace(value)
+	if len(value) == 0 {
+		return 0
+	}
+	switch value[0] {
+	case 'n':
+		return SeenNull
+	case 't', 'f':
+		return SeenBool
+	case '"':
+		return SeenString
+	case '[':
+		return SeenArray
+	case '{':
+		return SeenObject
+	}
+	return SeenOfNumber(value)
+}
+
 // names are in the order of the bits.
 func (s Seen) names() []string {
 	var out []string
@@ -37,17 +59,17 @@ func (s Seen) names() []string {
 // String is the names of the kinds, with commas between them.
 func (s Seen) String() string { return strings.Join(s.names(), ", ") }
 
-// MarshalJSON writes the names of the kinds.
-func (s Seen) MarshalJSON() ([]byte, error) { return json.Marshal(s.names()) }
+// MarshalJSON writes the names of the kinds as one text.
+func (s Seen) MarshalJSON() ([]byte, error) { return json.Marshal(s.String()) }
 
 // UnmarshalJSON reads what MarshalJSON writes. A name that is unknown is an error: what it stands for must not be forgotten.
 func (s *Seen) UnmarshalJSON(data []byte) error {
-	var names []string
-	if err := json.Unmarshal(data, &names); err != nil {
+	var text string
+	if err := json.Unmarshal(data, &text); err != nil {
 		return err
 	}
 	*s = 0
-	for _, name := range names {
+	for name := range strings.SplitSeq(text, ", ") {
 		i := slices.Index(seenNames, name)
 		if i < 0 {
 			return fmt.Errorf("%q is no kind of value", name)

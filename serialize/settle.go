@@ -2,8 +2,10 @@ package serialize
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 
@@ -205,4 +207,39 @@ func (s *Schema) Change(ctx context.Context, by string, change func(v *ledger.Ve
 func (s *Schema) Tables(v *ledger.Version) (raw, flat schema.Type) {
 	r, f := s.run.names(v, v.Evidence().Resolve())
 	return r.schema, f.schema
+}
+
+// Record is a record of a raw object, for those who look at the data behind a schema.
+type Record struct {
+	Place ledger.Place
+	Value json.RawMessage
+}
+
+// Records reads the records of a day that are JSON, as they are. It ends at the first error.
+func (s *Schema) Records(ctx context.Context, day table.Day) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		r := *s.run
+		r.job.Day = day
+		var err error
+		if r.inputs, err = r.list(ctx, r.job.Topic, day); err != nil {
+			yield(Record{}, err)
+			return
+		}
+		how := r.reading()
+		for i, in := range r.inputs {
+			for l, err := range r.lines(ctx, in) {
+				if err != nil {
+					yield(Record{}, err)
+					return
+				}
+				text, reason := how.unpack(l.text)
+				if reason != "" || !json.Valid(text) {
+					continue
+				}
+				if !yield(Record{r.place(int64(i)*recordsPerObject + l.record), text}, nil) {
+					return
+				}
+			}
+		}
+	}
 }

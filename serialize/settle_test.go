@@ -117,7 +117,7 @@ func TestOneTypeForLife(t *testing.T) {
 		t.Error("a new column makes files stale that do not have it")
 	}
 	head := w.head(t)
-	if p := head.Find("n").First["string"]; p.Day != "2026-07-02" || p.Record != 1 || p.Offset != 2000 || p.Since != 2 {
+	if p := head.Places[head.Find("n").First["string"]]; p.Day != "2026-07-02" || p.Record != 1 || p.Offset != 2000 || p.Since != 2 {
 		t.Errorf("the first text in n was met at %+v", p)
 	}
 	if head.Number != 3 {
@@ -427,7 +427,7 @@ func (w *world) settleAll(t testing.TB, days int) {
 func TestLedgerIsDamaged(t *testing.T) {
 	w := newWorld(t)
 	w.on(1).land(t, `{"a":1}`)
-	for _, text := range []string{"", "{", `{"v":2,"version":1,"record":{}}`, `{"v":1,"version":1,"record":{"seen":["date"]}}`} {
+	for _, text := range []string{"", "{", `{"v":2,"version":1,"record":{}}`, `{"v":1,"version":1,"record":{"seen":"date"}}`} {
 		if _, err := w.tables.Put(t.Context(), "_headwater/schema/market.ticks/v000001.json", strings.NewReader(text), lake.Condition{}); err != nil {
 			t.Fatal(err)
 		}
@@ -454,7 +454,6 @@ func TestStandsAlone(t *testing.T) {
 		t.Error("there is a ledger:", err)
 	}
 }
-
 
 // TestCast: a day whose raw objects have expired gets the types of today from its own files.
 func TestCast(t *testing.T) {

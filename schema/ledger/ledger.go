@@ -21,6 +21,7 @@ import (
 	"path"
 	"time"
 
+	"headwater/internal/crash"
 	"headwater/lake"
 	"headwater/schema"
 )
@@ -49,6 +50,8 @@ type Version struct {
 	By string    `json:"by"`
 	// Record is the whole record, an object.
 	Record *Node `json:"record"`
+	// Places are where something was met first.
+	Places []Place `json:"places,omitempty"`
 	// RawNames and FlatNames are the columns whose names are not those of their fields.
 	RawNames  schema.Names `json:"raw_names,omitempty"`
 	FlatNames schema.Names `json:"flat_names,omitempty"`
@@ -126,11 +129,13 @@ func (l Log) Append(ctx context.Context, v *Version, by string) error {
 	}
 	text = append(text, '\n')
 	key := l.key(next.Number)
+	crash.Point("ledger.before-put")
 	if _, err := l.Store.Put(ctx, key, bytes.NewReader(text), lake.Condition{IfAbsent: true}); err != nil {
 		if errors.Is(err, lake.ErrExists) || !l.written(ctx, key, text) {
 			return fmt.Errorf("writing %s: %w", key, err)
 		}
 	}
+	crash.Point("ledger.after-put")
 	*v = next
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"headwater/envelope"
 	"headwater/schema"
@@ -20,8 +19,8 @@ type Node struct {
 	Refused schema.Seen `json:"refused,omitempty"`
 	// Pin is the type that a person has given, as a hint spells it; empty without one.
 	Pin string `json:"pin,omitempty"`
-	// First is where each kind was met first, by its name.
-	First map[string]Place `json:"first,omitempty"`
+	// First is where each kind was met first, by its name: an index of the version's Places.
+	First map[string]int `json:"first,omitempty"`
 	// Elem is what is known of the elements of lists, Fields of the fields of objects.
 	Elem   *Node            `json:"elem,omitempty"`
 	Fields map[string]*Node `json:"fields,omitempty"`
@@ -61,7 +60,10 @@ func (n *Node) evidence() *schema.Evidence {
 }
 
 // Kind is that of the place's column, Undecided without one.
-func (n *Node) Kind() schema.Kind { return n.evidence().Resolve().Kind }
+func (n *Node) Kind() schema.Kind { return n.Type().Kind }
+
+// Type is that of the place's column, Undecided without one.
+func (n *Node) Type() schema.Type { return n.evidence().Resolve() }
 
 // Evidence is that of all days together, as far as the types are made of it, with the pins: that of whole records.
 func (v *Version) Evidence() *schema.Evidence {
@@ -98,13 +100,13 @@ type Rules struct {
 type Day struct {
 	Evidence *schema.Evidence
 	// Place is what First.At stands for.
-	Place func(at int64) Place
+	Place   func(at int64) Place
 	Touched Touched
 }
 
 // Add merges a day into the version and reports whether that has changed anything.
 func (v *Version) Add(day Day, rules Rules) (changed bool, err error) {
-	m := merger{rules: rules, place: day.Place, since: v.Number + 1}
+	m := merger{rules: rules, v: v, place: day.Place, places: map[Place]int{}}
 	if data := v.Record.Fields[envelope.KeyRawData]; data != nil && day.Evidence.Fields[envelope.KeyRawData].Seen&schema.SeenObject != 0 {
 		data.Seen &= schema.SeenObject | schema.SeenNull // bare values of days before there were objects are not in the struct's way
 	}
@@ -126,8 +128,9 @@ func (v *Version) Add(day Day, rules Rules) (changed bool, err error) {
 // merger is one Add.
 type merger struct {
 	rules   Rules
+	v       *Version
 	place   func(at int64) Place
-	since   int
+	places  map[Place]int // of this run's, their indexes
 	changed bool
 	wider   []widening
 }
@@ -179,11 +182,17 @@ func (m *merger) node(n *Node, e *schema.Evidence) {
 
 func (m *merger) first(n *Node, f schema.First) {
 	if n.First == nil {
-		n.First = map[string]Place{}
+		n.First = map[string]int{}
 	}
 	p := m.place(f.At)
-	p.Since = m.since
-	n.First[f.Kind.String()] = p
+	p.Since = m.v.Number + 1
+	i, known := m.places[p]
+	if !known {
+		i = len(m.v.Places)
+		m.places[p] = i
+		m.v.Places = append(m.v.Places, p)
+	}
+	n.First[f.Kind.String()] = i
 }
 
 // take decides what becomes of kinds that are new at n.
@@ -211,7 +220,7 @@ func (m *merger) decide(v *Version, w widening, touched Touched) error {
 		return err
 	}
 	// Text in the place of a struct would take its columns away.
-	if limit := m.rules.MaxRewrite; m.rules.Frozen || len(days) > limit || w.before == schema.Struct && len(days) > 0 {
+	if m.rules.Frozen || len(days) > m.rules.MaxRewrite || w.before == schema.Struct {
 		w.at.Seen &^= w.kinds
 		w.at.Waiting |= w.kinds
 		return nil
@@ -250,8 +259,8 @@ func (m *merger) hints(v *Version, touched Touched) error {
 	return nil
 }
 
-// Find is the place of raw_data that path names, nil if nothing was ever seen there: fields by name with dots between them, [] for the elements
-// of a list, as items[].price. A field may have dots in its name. What is not found there is looked for in the whole record, as metadata.position.
+// Find is the place of raw_data that path names, as items[].price; nil if nothing was ever seen there. What is not found in raw_data is looked for
+// in the whole record, as metadata.position.
 func (v *Version) Find(path string) *Node {
 	if n := v.Record.Fields[envelope.KeyRawData].find(path); n != nil {
 		return n
@@ -260,21 +269,7 @@ func (v *Version) Find(path string) *Node {
 }
 
 func (n *Node) find(path string) *Node {
-	if n == nil || path == "" {
-		return n
-	}
-	if rest, isElem := strings.CutPrefix(path, "[]"); isElem && n.Elem != nil {
-		return n.Elem.find(strings.TrimPrefix(rest, "."))
-	}
-	for end := 1; end <= len(path); end++ {
-		if end < len(path) && path[end] != '.' && path[end] != '[' {
-			continue
-		}
-		if found := n.Fields[path[:end]].find(strings.TrimPrefix(path[end:], ".")); found != nil {
-			return found
-		}
-	}
-	return nil
+	return schema.Find(n, path, func(n *Node) *Node { return n.Elem }, func(n *Node, name string) *Node { return n.Fields[name] })
 }
 
 // mayRescue says that there may be values that no column takes.
