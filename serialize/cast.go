@@ -12,9 +12,6 @@ import (
 	"os"
 	"strconv"
 
-	stored "github.com/apache/arrow-go/v18/parquet"
-	"github.com/apache/arrow-go/v18/parquet/file"
-
 	"headwater/schema"
 	"headwater/serialize/parquet"
 	"headwater/table"
@@ -103,15 +100,19 @@ func (r *run) castFile(ctx context.Context, o *output) error {
 		return err
 	}
 	defer local.Close()
-	in, err := file.NewParquetReader(local)
+	info, err := local.Stat()
+	if err != nil {
+		return err
+	}
+	in, err := parquet.NewReader(local, info.Size(), o.seen.Footer.Schema)
 	if err != nil {
 		return err
 	}
 	if o.file, err = newTempParquet(r.Temp, o); err != nil {
 		return err
 	}
-	for i := range in.NumRowGroups() {
-		if err := castGroup(ctx, in.RowGroup(i), o); err != nil {
+	for group, rows := range in.Groups() {
+		if err := castGroup(ctx, in, group, rows, o.file); err != nil {
 			return err
 		}
 	}
@@ -124,24 +125,29 @@ func (r *run) castFile(ctx context.Context, o *output) error {
 	return o.file.check()
 }
 
-func castGroup(ctx context.Context, group *file.RowGroupReader, o *output) error {
+// castGroup writes a row group with the kinds of out's columns.
+func castGroup(ctx context.Context, in *parquet.Reader, group int, rows int64, out *tempParquet) error {
 	var scratch parquet.Scratch
 	var chunks []*parquet.Chunk
-	for i, leaf := range o.file.Leaves() {
-		in, err := group.Column(i)
+	for i, leaf := range out.Leaves() {
+		c := parquet.NewColumn(parquet.Place{Leaf: leaf})
+		from := in.Leaves()[i].Kind
+		err := in.Pages(group, i, func(v *parquet.Values) error {
+			cast, err := castValues(v, from, leaf.Kind)
+			if err != nil {
+				return fmt.Errorf("column %v: %w", leaf.Path, err)
+			}
+			return errors.Join(ctx.Err(), c.Add(cast, &scratch))
+		})
 		if err != nil {
 			return err
-		}
-		c := parquet.NewColumn(parquet.Place{Leaf: leaf})
-		if err := castChunk(ctx, in, leaf, func(v *parquet.Values) error { return c.Add(v, &scratch) }); err != nil {
-			return fmt.Errorf("column %v: %w", leaf.Path, err)
 		}
 		if err := c.End(&scratch); err != nil {
 			return err
 		}
 		chunks = append(chunks, c.Chunks()...)
 	}
-	return o.file.RowGroup(group.NumRows(), chunks)
+	return out.RowGroup(rows, chunks)
 }
 
 // copyOf is the table partition's file in a file without a name.
@@ -164,128 +170,57 @@ func (r *run) copyOf(ctx context.Context, o *output) (*os.File, error) {
 	return f, nil
 }
 
-// castLevels is how many levels of a column are read at a time.
-const castLevels = 1024
-
-// castChunk reads a column chunk as values of the leaf's kind and gives them on, some thousand rows at a time.
-func castChunk(ctx context.Context, in file.ColumnChunkReader, leaf parquet.Leaf, add func(v *parquet.Values) error) error {
-	next, err := reader(in)
-	if err != nil {
-		return err
+// castValues makes values of kind to of those of kind from; the levels stay.
+func castValues(v *parquet.Values, from, to schema.Kind) (*parquet.Values, error) {
+	if from == to {
+		return v, nil
 	}
-	var out parquet.Values
-	def, rep := make([]int16, castLevels), make([]int16, castLevels)
-	rows := 0
-	for in.HasNext() {
-		levels, values, err := next(def, rep)
-		if err != nil {
-			return err
-		}
-		for i, d := range def[:levels] {
-			if leaf.Rep == 0 || rep[i] == 0 {
-				if rows++; rows > batchRows {
-					if err := errors.Join(ctx.Err(), add(&out)); err != nil {
-						return err
-					}
-					out.Clear()
-					rows = 1
-				}
-			}
-			out.Def = append(out.Def, byte(d))
-			if leaf.Rep > 0 {
-				out.Rep = append(out.Rep, byte(rep[i]))
-			}
-			if byte(d) < leaf.Def {
-				continue
-			}
-			if err := castValue(&out, values(), leaf.Kind); err != nil {
-				return err
-			}
-		}
-	}
-	if rows == 0 {
-		return nil
-	}
-	return add(&out)
-}
-
-// reader reads the next levels of a column; values gives the values that they are of, one by one.
-func reader(in file.ColumnChunkReader) (func(def, rep []int16) (levels int64, values func() any, err error), error) {
-	switch in := in.(type) {
-	case *file.BooleanColumnChunkReader:
-		return batches(in.ReadBatch), nil
-	case *file.Int64ColumnChunkReader:
-		return batches(in.ReadBatch), nil
-	case *file.Float64ColumnChunkReader:
-		return batches(in.ReadBatch), nil
-	case *file.ByteArrayColumnChunkReader:
-		return batches(in.ReadBatch), nil
-	case *file.FixedLenByteArrayColumnChunkReader:
-		return batches(in.ReadBatch), nil
-	}
-	return nil, fmt.Errorf("a column of %s is none of ours", in.Type())
-}
-
-func batches[T any](read func(n int64, values []T, def, rep []int16) (int64, int, error)) func(def, rep []int16) (int64, func() any, error) {
-	buffer := make([]T, castLevels)
-	return func(def, rep []int16) (int64, func() any, error) {
-		levels, n, err := read(castLevels, buffer, def, rep)
-		at := -1
-		return levels, func() any { at++; return buffer[:n][at] }, err
-	}
-}
-
-func castValue(out *parquet.Values, v any, kind schema.Kind) error {
-	switch kind {
-	case schema.Boolean:
-		out.Bools = append(out.Bools, v.(bool))
-	case schema.Long, schema.Timestamp:
-		out.Longs = append(out.Longs, v.(int64))
-	case schema.Double:
-		f, is := v.(float64)
-		if !is {
-			n := v.(int64)
-			if f = float64(n); f >= math.MaxInt64 || int64(f) != n {
-				return fmt.Errorf("%d has no double that is equal", n)
-			}
-		}
-		out.Doubles = append(out.Doubles, f)
-	case schema.Decimal:
-		if n, is := v.(int64); is {
-			out.Data = appendDecimal(out.Data, strconv.AppendInt(nil, n, 10))
-		} else {
-			out.Data = append(out.Data, v.(stored.FixedLenByteArray)...)
-		}
-	case schema.String:
+	out := &parquet.Values{Def: v.Def, Rep: v.Rep}
+	text := func(spell func(dst []byte) []byte) {
 		at := len(out.Data)
-		out.Data = append(out.Data, 0, 0, 0, 0)
-		out.Data = appendText(out.Data, v)
+		out.Data = spell(binary.LittleEndian.AppendUint32(out.Data, 0))
 		binary.LittleEndian.PutUint32(out.Data[at:], uint32(len(out.Data)-at-4))
 	}
-	return nil
+	for _, b := range v.Bools {
+		text(func(dst []byte) []byte { return strconv.AppendBool(dst, b) })
+	}
+	for _, f := range v.Doubles {
+		text(func(dst []byte) []byte { return appendJSON(dst, f) })
+	}
+	for _, n := range v.Longs {
+		switch to {
+		case schema.String:
+			text(func(dst []byte) []byte { return strconv.AppendInt(dst, n, 10) })
+		case schema.Decimal:
+			out.Data = appendDecimal(out.Data, strconv.AppendInt(nil, n, 10))
+		default:
+			f := float64(n)
+			if f >= math.MaxInt64 || int64(f) != n {
+				return nil, fmt.Errorf("%d has no double that is equal", n)
+			}
+			out.Doubles = append(out.Doubles, f)
+		}
+	}
+	for data := v.Data; len(data) > 0; data = data[parquet.DecimalWidth:] {
+		text(func(dst []byte) []byte { return appendInteger(dst, data[:parquet.DecimalWidth]) })
+	}
+	return out, nil
 }
 
-// appendText appends the value as JSON spells it, a string as its characters. How a number was spelled in the data is no longer known.
-func appendText(dst []byte, v any) []byte {
-	switch v := v.(type) {
-	case bool:
-		return strconv.AppendBool(dst, v)
-	case int64:
-		return strconv.AppendInt(dst, v, 10)
-	case float64:
-		text, err := json.Marshal(v)
-		if err != nil {
-			panic(err) // JSON has no number that has no JSON
-		}
-		return append(dst, text...)
-	case stored.FixedLenByteArray:
-		n := new(big.Int).SetBytes(v)
-		if v[0]&0x80 != 0 {
-			n.Sub(n, new(big.Int).Lsh(big.NewInt(1), uint(len(v)*8)))
-		}
-		return n.Append(dst, 10)
-	case stored.ByteArray:
-		return append(dst, v...)
+// appendJSON appends a double as JSON spells it. How it was spelled in the data is no longer known.
+func appendJSON(dst []byte, f float64) []byte {
+	text, err := json.Marshal(f)
+	if err != nil {
+		panic(err) // it came from JSON
 	}
-	panic(fmt.Sprintf("a value is a %T", v))
+	return append(dst, text...)
+}
+
+// appendInteger appends the digits of a two's complement integer, big-endian.
+func appendInteger(dst, value []byte) []byte {
+	n := new(big.Int).SetBytes(value)
+	if value[0]&0x80 != 0 {
+		n.Sub(n, new(big.Int).Lsh(big.NewInt(1), uint(len(value)*8)))
+	}
+	return n.Append(dst, 10)
 }

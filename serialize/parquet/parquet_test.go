@@ -293,8 +293,11 @@ func TestRandom(t *testing.T) {
 					}
 					plain, lists = append(plain, a), append(lists, b)
 				}
-				checkGroups(t, fileOf(t, object("s", object("c", leafOf(k))), plain...), plain...)
-				checkGroups(t, fileOf(t, object("c", listOf(leafOf(k))), lists...), lists...)
+				inStruct, inList := object("s", object("c", leafOf(k))), object("c", listOf(leafOf(k)))
+				checkGroups(t, fileOf(t, inStruct, plain...), plain...)
+				checkReader(t, fileOf(t, inStruct, plain...), inStruct, plain...)
+				checkGroups(t, fileOf(t, inList, lists...), lists...)
+				checkReader(t, fileOf(t, inList, lists...), inList, lists...)
 			}
 		}
 	}
