@@ -80,7 +80,7 @@ func DefaultConfig() Config {
 		Flat:          FlatConfig{Separator: "_", Arrays: "keep"},
 		RowGroupBytes: 256 << 20,
 		RecordBytes:   72 << 20,
-		Schema:        SchemaConfig{MaxColumns: 20_000, Ledger: LedgerOn, Columns: ColumnsEvolve, MaxRewrite: 31},
+		Schema:        SchemaConfig{MaxColumns: 20_000, Ledger: LedgerOn, Columns: ColumnsEvolve, MaxRewrite: 31, Hints: map[string]string{}},
 	}
 }
 

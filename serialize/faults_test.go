@@ -262,6 +262,9 @@ func TestTooManyColumns(t *testing.T) {
 	w.put(t, envelopeOf(`{`+b.String()[1:]+`}`))
 	w.fails(t, ErrData, "max_columns")
 	w.absent(t)
+	if w.head(t).Number != 0 {
+		t.Error("its columns are in the ledger")
+	}
 }
 
 // TestKeysAreBounded: ids for keys end the run before they fill the memory, also those that no column would come of.

@@ -346,8 +346,8 @@ func (r *run) plan(ctx context.Context, s *scanned) error {
 	if err != nil {
 		return err
 	}
-	if _, leaves := newColumn(record); len(leaves) > r.job.Schema.MaxColumns {
-		return dataError("the day needs %d columns, more than max_columns, %d: %s", len(leaves), r.job.Schema.MaxColumns, adviceOnKeys)
+	if err := r.checkColumns(record); err != nil {
+		return err
 	}
 	s.record = record
 	for _, o := range []*output{r.raw, r.flat} {

@@ -87,6 +87,9 @@ func (r *run) settle(ctx context.Context, s *scanned) (schema.Type, error) {
 		if err != nil || !changed {
 			return changed, err
 		}
+		if err := r.checkColumns(v.Evidence().Resolve()); err != nil {
+			return false, err
+		}
 		r.keepNames(v, before)
 		return true, nil
 	})
@@ -101,6 +104,14 @@ func (r *run) settle(ctx context.Context, s *scanned) (schema.Type, error) {
 	raw, flat := r.names(head, record)
 	r.raw.columns, r.flat.columns = raw.schema, flat.schema
 	return record, nil
+}
+
+// checkColumns refuses a type of whole records that has too many columns.
+func (r *run) checkColumns(record schema.Type) error {
+	if _, leaves := newColumn(record); len(leaves) > r.job.Schema.MaxColumns {
+		return dataError("the day needs %d columns, more than max_columns, %d: %s", len(leaves), r.job.Schema.MaxColumns, adviceOnKeys)
+	}
+	return nil
 }
 
 // pinned is the type of the evidence with the hints.

@@ -468,18 +468,23 @@ func changeLedger(ctx context.Context, fs *flag.FlagSet, args []string, s stream
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
 	by, change := make(l, got)
-	before, err := l.version(ctx, 0)
-	if err != nil {
+	if _, err := l.version(ctx, 0); err != nil {
 		return err
 	}
-	v, err := l.Change(ctx, by, change)
+	var days []string
+	v, err := l.Change(ctx, by, func(v *schemaledger.Version, touched schemaledger.Touched) error {
+		return change(v, func(t schema.Type) (_ []string, err error) {
+			days, err = touched(t)
+			return days, err
+		})
+	})
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(s.out, "%s is at version %d now.\n", l.Log.Table, v.Number)
-	fresh := slices.DeleteFunc(slices.Clone(v.Rewrite), func(day string) bool { return slices.Contains(before.Rewrite, day) })
-	if len(fresh) > 0 {
-		fmt.Fprintf(s.out, "%d days have columns of other types and are rewritten by the next run: %s\n", len(fresh), strings.Join(fresh[:min(len(fresh), 10)], " "))
+	if len(days) > 0 {
+		slices.Sort(days)
+		fmt.Fprintf(s.out, "%d days have columns of other types and are rewritten by the next run: %s\n", len(days), strings.Join(days, " "))
 	}
 	return nil
 }

@@ -23,7 +23,6 @@ var ours = map[string][]string{
 	"envelope":          {},
 	"schema":            {},
 	"schema/ledger":     {"envelope", "internal/crash", "lake", "schema"},
-	"schema/ledger":     {"envelope", "internal/crash", "lake", "schema"},
 	"internal/crash":    {},
 	"internal/retry":    {},
 	"internal/demo":     {},

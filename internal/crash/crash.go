@@ -36,8 +36,8 @@ var Points = []string{
 	"land.after-put",           // an object of a rotation exists, others of it may not, nothing is committed
 	"land.before-commit",       // every object of a rotation exists
 	"land.after-commit",        // the offsets are committed
-	"ledger.before-put",        // what a day brings of new columns is decided and not written
-	"ledger.after-put",         // it is written, and nothing of the day is
+	"serialize.before-version", // what a day brings of new columns is decided and not written
+	"serialize.after-version",  // it is written, and nothing of the day is
 	"serialize.after-write",    // a table partition's file is written and not published
 	"table.before-put",         // the publish is about to replace the partition
 	"table.after-put",          // the partition is replaced and not registered

@@ -129,13 +129,13 @@ func (l Log) Append(ctx context.Context, v *Version, by string) error {
 	}
 	text = append(text, '\n')
 	key := l.key(next.Number)
-	crash.Point("ledger.before-put")
+	crash.Point("serialize.before-version")
 	if _, err := l.Store.Put(ctx, key, bytes.NewReader(text), lake.Condition{IfAbsent: true}); err != nil {
 		if errors.Is(err, lake.ErrExists) || !l.written(ctx, key, text) {
 			return fmt.Errorf("writing %s: %w", key, err)
 		}
 	}
-	crash.Point("ledger.after-put")
+	crash.Point("serialize.after-version")
 	*v = next
 	return nil
 }
