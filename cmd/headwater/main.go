@@ -50,6 +50,7 @@ func commands() []command {
 		{"status", "FILE", "what is collected, landed and in tables", runStatus},
 		{"quarantine ls", "FILE", "count what could not be processed, by source, day, stage and reason", runQuarantineLs},
 		{"quarantine show", "FILE [--limit N]", "show it, with where it came from and its data", runQuarantineShow},
+		{"quarantine replay", "FILE [--source S --date D]", "make the days anew of which records are in serialize's quarantine, after a hint or a fix", runQuarantineReplay},
 		{"schema show", "FILE SOURCE [--version N]", "the columns of a source's tables, and what waits to come into them", runSchemaShow},
 		{"schema diff", "FILE SOURCE [--from N] [--to N]", "what a version of the schema has changed", runSchemaDiff},
 		{"schema explain", "FILE SOURCE FIELD", "why a column has its type: which kinds of value it has had, where first, how many", runSchemaExplain},

@@ -18,6 +18,7 @@ import (
 
 	"headwater/internal/builtin"
 	"headwater/internal/config"
+	"headwater/internal/web"
 	"headwater/lake"
 	"headwater/query"
 )
@@ -214,4 +215,43 @@ func beginning(data []byte) string {
 		text += " ..."
 	}
 	return text
+}
+
+// runQuarantineReplay makes the days anew whose records are in serialize's quarantine: what can be processed now, after a hint or another setting, becomes
+// rows. The raw objects have everything, so nothing is copied and nothing can be doubled.
+func runQuarantineReplay(ctx context.Context, fs *flag.FlagSet, args []string, s streams) error {
+	h := held{stage: "serialize"}
+	fs.StringVar(&h.source, "source", "", "of this source alone")
+	fs.StringVar(&h.date, "date", "", "of this day alone, as 2026-07-05")
+	fs.StringVar(&h.reason, "reason", "", "the days with this reason alone, up to its colon")
+	cfg, err := parsePipeline(fs, args)
+	if err = cmp.Or(err, h.check()); err == nil {
+		err = makesTables(cfg)
+	}
+	if err != nil {
+		return err
+	}
+	var days []web.SerializeRequest
+	before := map[web.SerializeRequest]int64{}
+	err = h.each(ctx, cfg, func(day, _ string, e lake.Entry) error {
+		r := web.SerializeRequest{Source: e.Source, Date: day, Full: true}
+		if before[r] == 0 {
+			days = append(days, r)
+		}
+		before[r]++
+		return nil
+	})
+	if err == nil && len(days) == 0 {
+		_, err = fmt.Fprintln(s.out, "Nothing of these is in serialize's quarantine.")
+	}
+	var failed []error
+	for _, r := range days {
+		got, err := serializeThere(ctx, cfg, r, s)
+		if err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		fmt.Fprintf(s.out, "%s %s: %d records were in quarantine, %d are; %d rows\n", query.Printable(r.Source), r.Date, before[r], got.Quarantined, got.Rows)
+	}
+	return errors.Join(append(failed, err)...)
 }

@@ -14,15 +14,20 @@ import (
 // Touched lists the days whose files do not have the types of the record t.
 type Touched func(t schema.Type) ([]string, error)
 
-// Approve takes the kinds of value that wait at the place path, or everywhere if path is empty, into the columns' types, and marks the days that
-// have them otherwise. It returns the places concerned; ErrNoField if there is nothing that waits.
+// Approve takes the kinds of value that wait, or are refused, at the place path, or all that wait if path is empty, into the columns' types, and
+// marks the days that have them otherwise. It returns the places concerned; ErrNoField if there is nothing that waits.
 func (v *Version) Approve(path string, touched Touched) (places []string, err error) {
 	for at, n := range v.All() {
-		if n.Waiting == 0 || path != "" && at != path {
+		taken := n.Waiting
+		if path != "" {
+			taken |= n.Refused
+		}
+		if taken == 0 || path != "" && at != path {
 			continue
 		}
-		n.Seen |= n.Waiting
-		n.Waiting = 0
+		n.Seen |= taken
+		n.Waiting &^= taken
+		n.Refused &^= taken
 		places = append(places, at)
 	}
 	if len(places) == 0 {
@@ -45,6 +50,9 @@ func (v *Version) Pin(path, hint string, touched Touched) error {
 		}
 	}
 	n.Pin = hint
+	if hint != "" {
+		n.Refused = 0 // the pin says what it takes
+	}
 	v.Rescued = v.Rescued || v.Record.mayRescue()
 	return v.touch(touched)
 }

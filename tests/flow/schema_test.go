@@ -101,6 +101,10 @@ func TestSchemaCommands(t *testing.T) {
 	has(run("schema show", "orders"), "price_2 bigint v1 refused: string", "at string v1")
 	has(run("query", `select typeof(price_2) as t, count(*) as n from orders group by all`, "--format", "csv"), "BIGINT,37")
 	has(run("quarantine ls", "--reason", "schema"), "orders 2026-07-04 serialize schema 1")
+	has(run("quarantine replay", "--reason", "schema"), "orders 2026-07-04: 1 records were in quarantine, 1 are; 1 rows")
+	run("schema pin", "orders", "price", "string")
+	has(run("quarantine replay"), "orders 2026-07-04: 1 records were in quarantine, 0 are; 2 rows")
+	has(run("quarantine replay", "--date", "2026-07-04"), "Nothing of these")
 
 	for args, want := range map[string]string{
 		"show nobody": "nobody", "explain orders nothing": "knows no such field", "pin orders price int": "timestamp(iso)", "pin orders nothing long": "knows no such field",
