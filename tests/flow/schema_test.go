@@ -103,6 +103,7 @@ func TestSchemaCommands(t *testing.T) {
 	has(run("quarantine ls", "--reason", "schema"), "orders 2026-07-04 serialize schema 1")
 	has(run("quarantine replay", "--reason", "schema"), "orders 2026-07-04: 1 records were in quarantine, 1 are; 1 rows")
 	run("schema pin", "orders", "price", "string")
+	run("schema approve", "orders", "new") // the record has that too, and the older version has not
 	has(run("quarantine replay"), "orders 2026-07-04: 1 records were in quarantine, 0 are; 2 rows")
 	has(run("quarantine replay", "--date", "2026-07-04"), "Nothing of these")
 
