@@ -312,13 +312,16 @@ func TestSparseElements(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.record = s.recordType()
-	queue := make(chan *batch, 10)
-	if err := r.cutObject(t.Context(), newCutter(s, reading{}, nil), 0, s, queue); err != nil {
+	c := &cut{layout: s.layout, queues: []chan *batch{make(chan *batch, 10)}}
+	in := newInferrer(reading{}, noon, noon+1, 1<<20)
+	in.cutInto(s.layout)
+	in.cut.out = c.batch(len(in.cut.leaves))
+	p := &pass{run: r, cut: c, scanned: scanned{objects: make([]scannedObject, 1)}}
+	if err := p.readObject(t.Context(), in, 0); err != nil {
 		t.Fatal(err)
 	}
 	var rows []int
-	for b := range queue {
+	for b := range c.queues[0] {
 		rows = append(rows, b.rows)
 	}
 	if diff := cmp.Diff([]int{2, 1}, rows); diff != "" {

@@ -51,6 +51,8 @@ type node struct {
 	elem   *node
 	// in is the object that this field was met in last.
 	in uint64
+	// col is the column of the values here, nil if there is none.
+	col *column
 }
 
 // change is what one record added to the evidence, so that it can be taken back if the record turns out to be unfit.
@@ -80,6 +82,14 @@ type inferrer struct {
 	// top is the last key of the envelope itself, had which of the own keys it has.
 	top int32
 	had uint8
+
+	// cut puts the records into columns; nil if they are only looked at. rows is the class that becomes rows besides classNull.
+	cut  *shredder
+	rows class
+	// cutting: the record under way is being cut, as far as it has been read.
+	cutting bool
+	// misfit: a record, not in quarantine, does not fit the columns.
+	misfit bool
 }
 
 // evidenceFrame is an open object or array.
@@ -117,13 +127,42 @@ func (w *inferrer) record(line []byte) (of class, reason string) {
 		w.rollBack()
 	}
 	w.undo = w.undo[:0]
+	if w.cut != nil && reason == "" {
+		w.settle(len(line))
+	}
 	return w.class, reason
+}
+
+// cutInto has the records cut into columns as well.
+func (w *inferrer) cutInto(l layout) {
+	w.cut, w.rows = newShredder(l.record, w.reading, &w.scan), l.rows
+	for _, c := range []class{classNull, l.rows} {
+		root := w.roots[c]
+		root.col = w.cut.root
+		for i, f := range root.fields {
+			f.col = root.col.field([]byte(root.names.list[i]))
+		}
+	}
+}
+
+// cutNoMore goes on without columns.
+func (w *inferrer) cutNoMore() { w.cut, w.cutting = nil, false }
+
+// settle ends the cutting of a record of that many bytes that does not belong into quarantine, or only as a bare value.
+func (w *inferrer) settle(length int) {
+	if w.cutting {
+		w.cut.end(length)
+		return
+	}
+	w.cut.takeBack()
+	w.misfit = w.misfit || w.class != classBare || w.rows == classBare
 }
 
 // try reads the record as one of w.class; again means that it is of another, which w.class is now.
 func (w *inferrer) try(line []byte) (reason string, again bool) {
 	s := &w.scan
 	s.reset(line)
+	w.begin()
 	switch s.next() {
 	case tokenFault:
 		return s.reason, false
@@ -142,6 +181,9 @@ func (w *inferrer) try(line []byte) (reason string, again bool) {
 			return w.complete(), false
 		case tokenClose:
 			w.frames = w.frames[:len(w.frames)-1]
+			if w.cutting {
+				w.cut.leave()
+			}
 			continue
 		case tokenKey:
 			if !w.field() {
@@ -158,11 +200,22 @@ func (w *inferrer) try(line []byte) (reason string, again bool) {
 				return reason, again
 			}
 		}
-		if f.object == 0 {
-			w.value(t, f.node.elem)
-		} else {
-			w.value(t, f.node.fields[f.before])
+		n := f.node.elem
+		if f.object != 0 {
+			n = f.node.fields[f.before]
 		}
+		w.value(t, n)
+		if w.cutting && !w.cut.put(t, n.col) {
+			w.cutting = false
+		}
+	}
+}
+
+// begin begins to cut the record, if those of its class become rows.
+func (w *inferrer) begin() {
+	if w.cut != nil {
+		w.cutting = w.class == w.rows || w.class == classNull
+		w.cut.begin()
 	}
 }
 
@@ -205,7 +258,7 @@ func (w *inferrer) field() bool {
 	i := f.node.names.find(key, f.before)
 	if i < 0 {
 		i = f.node.names.add(string(key))
-		f.node.fields = append(f.node.fields, &node{})
+		f.node.fields = append(f.node.fields, &node{col: f.node.col.field(key)})
 		w.undo = append(w.undo, change{at: f.node, added: true})
 		w.keys += keyCost(key)
 	}
@@ -286,17 +339,21 @@ func (w *inferrer) value(t token, n *node) {
 	case tokenArray:
 		seen = schema.SeenArray
 		if n.elem == nil {
-			n.elem = &node{} // without values it says nothing, so it need not be taken back
+			n.elem = &node{col: n.col.element()} // without values it says nothing, so it need not be taken back
 		}
 		w.push(n, false)
 	}
 	if n.seen&seen == 0 {
 		w.undo = append(w.undo, change{at: n, seen: n.seen})
+		w.cutting = w.cutting && n.col.holds(seen, n.seen)
 		n.seen |= seen
 	}
 }
 
 func (w *inferrer) rollBack() {
+	if w.cut != nil {
+		w.cut.takeBack()
+	}
 	for i := len(w.undo) - 1; i >= 0; i-- {
 		c := w.undo[i]
 		if !c.added {

@@ -38,6 +38,6 @@ func (n *Inference) Columns() (flat schema.Type, unfit map[string]int) {
 	if n.bare > 0 && s.hasObjects() {
 		unfit[reasonKind] = n.bare
 	}
-	flat, _ = schema.Flatten(fieldType(s.recordType(), ownKeys[rawData]), DefaultConfig().Flat.Separator)
+	flat, _ = schema.Flatten(fieldType(s.layoutOf(nil).record, ownKeys[rawData]), DefaultConfig().Flat.Separator)
 	return flat, unfit
 }

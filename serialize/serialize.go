@@ -58,7 +58,10 @@ type Options struct {
 }
 
 // Serializer makes tables of raw objects. It keeps nothing between runs.
-type Serializer struct{ Options }
+type Serializer struct {
+	Options
+	sampling sampling
+}
 
 // New makes a Serializer; it touches nothing yet.
 func New(o Options) *Serializer {
@@ -68,7 +71,7 @@ func New(o Options) *Serializer {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Serializer{o}
+	return &Serializer{o, defaultSampling()}
 }
 
 // Job is one day of one source.
@@ -162,6 +165,8 @@ type run struct {
 	inputs []input
 	raw    *output
 	flat   *output
+	// known is evidence of records beyond those of the day that the columns are to hold as well; nil is none.
+	known *schema.Evidence
 }
 
 // output is one of the two tables on its way.
@@ -230,23 +235,16 @@ func (r *run) do(ctx context.Context) (Result, error) {
 	if !r.job.Full && r.raw.upToDate() && r.flat.upToDate() {
 		return r.repeat(ctx, result)
 	}
-	scanned, err := r.infer(ctx)
-	if err != nil {
-		return result, err
-	}
-	if err := r.plan(scanned); err != nil {
-		return result, err
-	}
-	if err := r.quarantine(ctx, scanned); err != nil {
-		return result, err
-	}
-	result.LoneSurrogates, err = r.write(ctx, scanned)
 	defer r.discard()
+	s, err := r.tables(ctx)
 	if err != nil {
+		return result, err
+	}
+	if err := r.quarantine(ctx, s); err != nil { // invariant 3
 		return result, err
 	}
 	crash.Point("serialize.after-write")
-	result.Rows, result.Quarantined, result.Reasons = r.raw.footer.Rows, r.raw.footer.Quarantined, scanned.reasons
+	result.Rows, result.Quarantined, result.Reasons, result.LoneSurrogates = s.rows, s.quarantined, s.reasons, s.lone
 	result.RenamedRaw, result.RenamedFlat = r.raw.footer.Renamed, r.flat.footer.Renamed
 	return result, r.publishBoth(ctx, &result)
 }
@@ -292,19 +290,15 @@ func (r *run) discard() {
 	for _, o := range []*output{r.raw, r.flat} {
 		if o.file != nil {
 			o.file.discard()
+			o.file = nil
 		}
 	}
 }
 
-// plan decides the tables' columns from the evidence of the whole day.
-func (r *run) plan(s *scanned) error {
-	record := s.recordType()
-	if _, leaves := newColumn(record); len(leaves) > r.job.Schema.MaxColumns {
-		return dataError("the day needs %d columns, more than max_columns, %d: %s", len(leaves), r.job.Schema.MaxColumns, adviceOnKeys)
-	}
-	s.record = record
-	for _, o := range []*output{r.raw, r.flat} {
-		o.footer.Rows, o.footer.Quarantined = s.rows, s.quarantined
+// plan decides the tables' columns from the type of a record.
+func (r *run) plan(record schema.Type) error {
+	if n := columnsOf(record); n > r.job.Schema.MaxColumns {
+		return dataError("the day needs %d columns, more than max_columns, %d: %s", n, r.job.Schema.MaxColumns, adviceOnKeys)
 	}
 	var renamed []schema.Renamed
 	r.raw.footer.Schema, renamed = schema.Unique(record, ownKeys)
@@ -313,6 +307,11 @@ func (r *run) plan(s *scanned) error {
 	r.flat.footer.Renamed = byColumn(renamed)
 	r.raw.sources, r.flat.sources = feeds(record, r.job.Shape.Landed().Unit != "")
 	return nil
+}
+
+func columnsOf(record schema.Type) int {
+	_, leaves := newColumn(record)
+	return len(leaves)
 }
 
 func byColumn(renamed []schema.Renamed) map[string]string {

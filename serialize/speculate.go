@@ -1,0 +1,80 @@
+package serialize
+
+import (
+	"context"
+	"errors"
+)
+
+// sampling says from what on a day's schema is guessed, and of which records.
+type sampling struct {
+	// from is how many bytes, compressed, a day must have: a smaller one is read twice as fast as it is guessed.
+	from int64
+	// objects is how many are looked into, spread over the day; records and bytes are how far into each.
+	objects int
+	records int64
+	bytes   int
+}
+
+func defaultSampling() sampling {
+	return sampling{from: 4 << 20, objects: 8, records: 2000, bytes: 1 << 20}
+}
+
+// reached: so much of an object is enough. A nil sampling takes all of it.
+func (s *sampling) reached(records int64, bytes int) bool {
+	return s != nil && (records >= s.records || bytes >= s.bytes)
+}
+
+// tables makes the files of the tables. One pass does if the schema can be guessed: every record is held against the guess while it is cut. Where one
+// does not fit, the pass goes on as an inferring one, and a second has the whole truth. What is written depends only on
+// all records, and not on what was guessed.
+func (r *run) tables(ctx context.Context) (*scanned, error) {
+	s, err := r.speculate(ctx)
+	if err != nil || s != nil && !s.misfit {
+		return s, err
+	}
+	if s == nil {
+		if s, err = r.infer(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if s, err = r.write(ctx, s.layout); err != nil {
+		return nil, err
+	}
+	if s.misfit {
+		return nil, errors.New("a record does not fit the schema inferred from it; nothing is published; report this as a fault of headwater")
+	}
+	return s, nil
+}
+
+// speculate writes what a sample promises. The result is nil if there is nothing to go by.
+func (r *run) speculate(ctx context.Context) (*scanned, error) {
+	var size int64
+	for _, in := range r.inputs {
+		size += in.Size
+	}
+	if size < r.sampling.from {
+		return nil, nil
+	}
+	part := *r
+	part.inputs = spread(r.inputs, r.sampling.objects)
+	sample := &pass{run: &part, limits: &r.sampling}
+	if err := sample.read(ctx); err != nil {
+		return nil, err
+	}
+	if columnsOf(sample.layout.record) > r.job.Schema.MaxColumns {
+		return nil, nil // a record to come may make one column of many
+	}
+	return r.write(ctx, sample.layout)
+}
+
+// spread are at most n of the inputs, with the first and the last.
+func spread(inputs []input, n int) []input {
+	if len(inputs) <= n {
+		return inputs
+	}
+	var out []input
+	for i := range n {
+		out = append(out, inputs[i*(len(inputs)-1)/max(1, n-1)])
+	}
+	return out
+}
