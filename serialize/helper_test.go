@@ -89,12 +89,20 @@ func zip(t testing.TB, text string) []byte {
 	return b.Bytes()
 }
 
-func (w *world) run(t testing.TB) Result {
+func (w *world) runOnce(t testing.TB) Result {
 	t.Helper()
 	r, err := w.Run(t.Context(), w.job)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return r
+}
+
+// run is one Run, and the same again with other guesses of the schema.
+func (w *world) run(t testing.TB) Result {
+	t.Helper()
+	r := w.runOnce(t)
+	w.agrees(t, r)
 	return r
 }
 
