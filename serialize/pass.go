@@ -65,8 +65,8 @@ const (
 type pass struct {
 	*run
 	scanned
-	// limits end the reading of an object before its end; nil is none.
-	limits *sampling
+	// sample says which of the records are read; nil is all.
+	sample *sampling
 	// cut is what becomes of the records besides; nil is nothing.
 	cut *cut
 }
@@ -101,7 +101,11 @@ func (p *pass) read(ctx context.Context) error {
 				if at >= len(p.inputs) {
 					return nil
 				}
-				if err := p.readObject(gctx, w, at); err != nil {
+				read := p.readObject
+				if p.sample != nil {
+					read = p.sampleObject
+				}
+				if err := read(gctx, w, at); err != nil {
 					return err
 				}
 			}
@@ -142,7 +146,7 @@ func dayStart(d table.Day, days int, where *time.Location) int64 {
 }
 
 func (p *pass) readObject(ctx context.Context, w *inferrer, at int) error {
-	in, o, size := p.inputs[at], &p.objects[at], 0
+	in, o := p.inputs[at], &p.objects[at]
 	for l, err := range p.lines(ctx, in) {
 		if err != nil {
 			return err
@@ -155,9 +159,6 @@ func (p *pass) readObject(ctx context.Context, w *inferrer, at int) error {
 			if err := p.cut.handOn(ctx, w, at, false); err != nil {
 				return err
 			}
-		}
-		if size += len(l.text); p.limits.reached(o.records, size) {
-			return nil
 		}
 	}
 	if in.told && o.records != in.tail.Count {

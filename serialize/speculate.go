@@ -7,21 +7,43 @@ import (
 
 // sampling says from what on a day's schema is guessed, and of which records.
 type sampling struct {
-	// from is how many bytes, compressed, a day must have: a smaller one is read twice as fast as it is guessed.
+	// from is how many bytes, compressed, a day must have: a smaller one is read twice in the time that a guess takes.
 	from int64
-	// objects is how many are looked into, spread over the day; records and bytes are how far into each.
+	// objects is how many are looked into, spread over the day. The first records of each are read, so many or of so many bytes, and of the
+	// last object as many at its end: what appears in the course of a day mostly stays, so that the end knows most.
 	objects int
 	records int64
 	bytes   int
 }
 
 func defaultSampling() sampling {
-	return sampling{from: 4 << 20, objects: 8, records: 2000, bytes: 1 << 20}
+	return sampling{from: 4 << 20, objects: 8, records: 2000, bytes: 4 << 20}
 }
 
-// reached: so much of an object is enough. A nil sampling takes all of it.
-func (s *sampling) reached(records int64, bytes int) bool {
-	return s != nil && (records >= s.records || bytes >= s.bytes)
+// sampleObject is readObject for a part of the records.
+func (p *pass) sampleObject(ctx context.Context, w *inferrer, at int) error {
+	in, o := p.inputs[at], &p.objects[at]
+	size, resume := 0, int64(-1)
+	for l, err := range p.lines(ctx, in) {
+		if err != nil {
+			return err
+		}
+		if l.record < resume {
+			continue
+		}
+		o.records++
+		if err := p.readRecord(w, l, o); err != nil {
+			return err
+		}
+		if size += len(l.text); resume >= 0 || o.records < p.sample.records && size < p.sample.bytes {
+			continue
+		}
+		if at < len(p.inputs)-1 || !in.told {
+			return nil
+		}
+		resume = in.tail.Count - o.records
+	}
+	return nil
 }
 
 // tables makes the files of the tables. One pass does if the schema can be guessed: every record is held against the guess while it is cut. Where one
@@ -57,7 +79,7 @@ func (r *run) speculate(ctx context.Context) (*scanned, error) {
 	}
 	part := *r
 	part.inputs = spread(r.inputs, r.sampling.objects)
-	sample := &pass{run: &part, limits: &r.sampling}
+	sample := &pass{run: &part, sample: &r.sampling}
 	if err := sample.read(ctx); err != nil {
 		return nil, err
 	}
