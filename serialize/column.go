@@ -352,7 +352,7 @@ func (w *shredder) value(t token, c *column, rep uint8) bool {
 		return t == tokenObject && c.kind == schema.Struct || t == tokenArray && c.kind == schema.List
 	}
 	l := &w.out.leaves[c.from]
-	l.level(c.def, rep, w.leaves[c.from].nested)
+	l.level(c.def, rep, c.rep > 0)
 	w.out.levels++
 	switch c.kind {
 	case schema.String:
@@ -381,14 +381,14 @@ func (w *shredder) prefix(l *leaf) int {
 // characters appends a JSON string's characters, or the text of another scalar.
 func (w *shredder) characters(t token, l *leaf) {
 	s := w.scan
-	at := w.prefix(l)
-	if t == tokenString && s.escaped {
-		var lone int
-		l.Data, lone = unescape(l.Data, s.bytes())
-		w.lone += int64(lone)
-	} else {
+	if t != tokenString || !s.escaped {
+		l.Data = binary.LittleEndian.AppendUint32(l.Data, uint32(s.end-s.start))
 		l.Data = append(l.Data, s.bytes()...)
+		return
 	}
+	at, lone := w.prefix(l), 0
+	l.Data, lone = unescape(l.Data, s.bytes())
+	w.lone += int64(lone)
 	binary.LittleEndian.PutUint32(l.Data[at:], uint32(len(l.Data)-at-4))
 }
 

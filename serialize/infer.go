@@ -195,7 +195,7 @@ func (w *inferrer) try(line []byte) (reason string, again bool) {
 			continue
 		}
 		f := &w.frames[len(w.frames)-1]
-		if len(w.frames) <= 2 {
+		if n := len(w.frames); n == 1 || n == 2 && w.top == metadata {
 			if reason, again := w.own(t); again || reason != "" {
 				return reason, again
 			}
@@ -282,7 +282,7 @@ func keyCost[T string | []byte](key T) int { return 1 + len(key)/64 }
 // own looks at the values that the envelope itself gives a meaning.
 func (w *inferrer) own(t token) (reason string, again bool) {
 	if len(w.frames) == 2 {
-		if w.top == metadata && t == tokenString && w.frames[1].object != 0 && w.scan.end > w.scan.start && w.keyIs("malformed") {
+		if t == tokenString && w.frames[1].object != 0 && w.scan.end > w.scan.start && w.keyIs("malformed") {
 			return w.rest(reasonMalformed), false
 		}
 		return "", false
@@ -330,7 +330,7 @@ func (w *inferrer) value(t token, n *node) {
 	case tokenTrue, tokenFalse:
 		seen = schema.SeenBool
 	case tokenNumber:
-		seen = schema.SeenOfNumber(w.scan.bytes())
+		seen = w.scan.seenNumber()
 	case tokenString:
 		seen = schema.SeenString
 	case tokenObject:
