@@ -5,8 +5,9 @@
 // file per table, by way of package table, and the day's file in quarantine.
 //
 // Invariants:
-//  1. Every record is read, never a sample, and read twice: the first pass gathers the schema and decides which
-//     records go to quarantine, the second writes the others.
+//  1. Every record is read and its schema verified: one pass gathers the evidence, decides which records go to quarantine, and cuts the
+//     others into the columns that a sample promises. If the evidence of all records promises others, nothing of that pass is kept but
+//     the evidence, and a second one has the right columns. The files are the same as if nothing had been guessed.
 //  2. rows + quarantined = records, and the records of an object are as many as its tail says. Nothing else is published.
 //  3. What is left out is in quarantine before the tables are published without it.
 //  4. Equal objects and settings give equal bytes, whatever the number of workers.

@@ -46,18 +46,18 @@ func (p *pass) sampleObject(ctx context.Context, w *inferrer, at int) error {
 	return nil
 }
 
-// tables makes the files of the tables. One pass does if the schema can be guessed: every record is held against the guess while it is cut. Where one
-// does not fit, the pass goes on as an inferring one, and a second has the whole truth. What is written depends only on
-// all records, and not on what was guessed.
+// tables makes the files of the tables. One pass does if the schema can be guessed: every record is held against the guess while it
+// is cut. After one that does not fit, the pass gathers nothing but evidence, and a second cuts by it. What is written depends on
+// the records alone, and not on what was guessed.
 func (r *run) tables(ctx context.Context) (*scanned, error) {
 	s, err := r.speculate(ctx)
 	if err != nil || s != nil && !s.misfit {
 		return s, err
 	}
-	if s == nil {
-		if s, err = r.infer(ctx); err != nil {
-			return nil, err
-		}
+	if s != nil {
+		r.Logger.Debug("the schema guessed of a sample does not fit all records; reading the day once more", "source", r.job.Source, "day", r.job.Day)
+	} else if s, err = r.infer(ctx); err != nil {
+		return nil, err
 	}
 	if s, err = r.write(ctx, s.layout); err != nil {
 		return nil, err

@@ -18,6 +18,8 @@ const (
 	longest = 258
 	// slack is how many bytes may be written, or read, beyond what is meant.
 	slack = 8
+	// litBits and distBits are how many bits of a code are looked up at once.
+	litBits, distBits = 11, 9
 	// padding is what the decoder may take for input after its end, which is noticed later.
 	padding = 64
 )
@@ -65,7 +67,7 @@ const (
 func NewReader(r io.Reader) *Reader {
 	return &Reader{
 		r: r, in: make([]byte, 64<<10+padding+slack), out: make([]byte, window+128<<10),
-		lit: table{primary: 11}, dist: table{primary: 9}, codeLength: table{primary: 7},
+		lit: table{primary: litBits}, dist: table{primary: distBits}, codeLength: table{primary: 7},
 	}
 }
 
@@ -327,8 +329,7 @@ func (z *Reader) copyStored() error {
 func (z *Reader) decode() error {
 	in, out := z.in, z.out
 	bits, n, pos, w := z.bits, z.n, z.pos, z.w
-	lit, litMask := z.lit.entries, uint64(1)<<z.lit.primary-1
-	dist, distMask := z.dist.entries, uint64(1)<<z.dist.primary-1
+	lit, dist := (*[1 << litBits]uint32)(z.lit.entries), (*[1 << distBits]uint32)(z.dist.entries) // so that no index is checked
 	end, most := z.end-slack, len(out)-longest-slack
 	for w < most {
 		if n < 48 { // a length and a distance take no more
@@ -343,9 +344,9 @@ func (z *Reader) decode() error {
 			pos += int(63-n) >> 3
 			n |= 56
 		}
-		e := lit[bits&litMask]
+		e := lit[bits%(1<<litBits)]
 		if e&isLink != 0 {
-			e = lit[uint64(e>>16)+bits>>z.lit.primary&(1<<(15-z.lit.primary)-1)]
+			e = z.lit.entries[uint64(e>>16)+bits>>litBits%(1<<(maxBits-litBits))]
 		}
 		bits >>= e & 15
 		n -= uint(e & 15)
@@ -366,9 +367,9 @@ func (z *Reader) decode() error {
 		length := int(e>>16) + int(bits&(1<<extra-1))
 		bits >>= extra
 		n -= extra
-		e = dist[bits&distMask]
+		e = dist[bits%(1<<distBits)]
 		if e&isLink != 0 {
-			e = dist[uint64(e>>16)+bits>>z.dist.primary&(1<<(15-z.dist.primary)-1)]
+			e = z.dist.entries[uint64(e>>16)+bits>>distBits%(1<<(maxBits-distBits))]
 		}
 		bits >>= e & 15
 		n -= uint(e & 15)
@@ -381,8 +382,9 @@ func (z *Reader) decode() error {
 			return z.corrupt()
 		}
 		if back >= slack {
+			from, to := out[w-back:], out[w:]
 			for i := 0; i < length; i += 8 { // what is written too much is written over
-				binary.LittleEndian.PutUint64(out[w+i:], binary.LittleEndian.Uint64(out[w+i-back:]))
+				binary.LittleEndian.PutUint64(to[i:], binary.LittleEndian.Uint64(from[i:]))
 			}
 		} else {
 			for i := w; i < w+length; i++ {
