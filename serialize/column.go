@@ -2,11 +2,10 @@ package serialize
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"math/bits"
 	"strconv"
 
+	"headwater/envelope"
 	"headwater/schema"
 	"headwater/serialize/parquet"
 )
@@ -32,6 +31,8 @@ type column struct {
 // leafInfo describes a leaf to those who write it.
 type leafInfo struct {
 	kind schema.Kind
+	// def is the definition level of a value.
+	def uint8
 	// nested: repetition levels are written.
 	nested bool
 	// above is how many structs the leaf, or its outermost list, lies in, without the document itself.
@@ -64,13 +65,64 @@ func (c *column) grow(t schema.Type, rep, above uint8, leaves *[]leafInfo) {
 		c.elem = &column{def: c.def + 2}
 		c.elem.grow(*t.Elem, c.rep, above, leaves)
 	default:
-		*leaves = append(*leaves, leafInfo{kind: t.Kind, nested: rep > 0, above: above - 1})
+		*leaves = append(*leaves, leafInfo{kind: t.Kind, def: c.def, nested: rep > 0, above: above - 1})
 	}
 	c.to = len(*leaves)
 }
 
+// field is the column of a field of the values of c, nil if there is none. What is below text is of the same column, because it is
+// part of the text.
+func (c *column) field(name []byte) *column {
+	switch {
+	case c == nil:
+		return nil
+	case c.kind == schema.String:
+		return c
+	}
+	if i, found := c.names.index[string(name)]; found {
+		return c.fields[i]
+	}
+	return nil
+}
+
+// element is the same for the elements.
+func (c *column) element() *column {
+	if c != nil && c.kind == schema.String {
+		return c
+	} else if c != nil {
+		return c.elem
+	}
+	return nil
+}
+
+// held are the values that a column of each kind holds without another type: adding them to what was seen resolves to the same kind.
+var held = [...]schema.Seen{
+	schema.Boolean: schema.SeenNull | schema.SeenBool,
+	schema.Long:    schema.SeenNull | schema.SeenInt | schema.SeenWideInt,
+	schema.Decimal: schema.SeenNull | schema.SeenInt | schema.SeenWideInt | schema.SeenBigInt,
+	schema.Double:  schema.SeenNull | schema.SeenInt | schema.SeenFraction,
+	schema.String:  ^schema.Seen(0),
+	schema.List:    schema.SeenNull | schema.SeenArray,
+	schema.Struct:  schema.SeenNull | schema.SeenObject,
+}
+
+// holds reports whether c stays as it is when seen is met at its place for the first time. Without a column (c is nil) that is what still says
+// nothing after what was met before: nulls, and arrays or objects with nothing in them.
+func (c *column) holds(seen, before schema.Seen) bool {
+	if c == nil {
+		return seen == schema.SeenNull || before&^schema.SeenNull == 0 && seen&(schema.SeenArray|schema.SeenObject) != 0
+	}
+	return seen&held[c.kind] != 0 || c.hint != ""
+}
+
 // leaf holds the values and levels of one leaf for the records of a batch.
-type leaf struct{ parquet.Values }
+type leaf struct {
+	parquet.Values
+	mark mark
+}
+
+// mark is a place in a leaf between two records.
+type mark struct{ levels, values, data int }
 
 func (l *leaf) level(def, rep uint8, nested bool) {
 	l.Def = append(l.Def, def)
@@ -85,100 +137,139 @@ type batch struct {
 	rows   int
 	// bytes is the length of the records' JSON texts, levels the number of entries in all leaves.
 	bytes, levels int
+	// marked is how many rows come before the leaves' marks.
+	marked int
 }
 
 func (b *batch) clear() {
 	for i := range b.leaves {
 		b.leaves[i].Clear()
+		b.leaves[i].mark = mark{}
 	}
-	b.rows, b.bytes, b.levels = 0, 0, 0
+	b.rows, b.bytes, b.levels, b.marked = 0, 0, 0, 0
 }
 
-// shredder walks records along the tree of columns.
+// truncate takes the record back that has been begun. It looks for the end of the record before, once along each value, and not every record
+// has to note where it begins.
+func (b *batch) truncate(leaves []leafInfo) {
+	for i := range b.leaves {
+		b.leaves[i].truncate(b.rows-b.marked, leaves[i])
+	}
+	b.marked = b.rows
+}
+
+func (l *leaf) truncate(rows int, info leafInfo) {
+	m := l.mark
+	for ; m.levels < len(l.Def); m.levels++ {
+		if !info.nested || l.Rep[m.levels] == 0 {
+			if rows == 0 {
+				break
+			}
+			rows--
+		}
+		if l.Def[m.levels] != info.def {
+			continue
+		}
+		switch info.kind {
+		case schema.String:
+			m.data += 4 + int(binary.LittleEndian.Uint32(l.Data[m.data:]))
+		case schema.Decimal:
+			m.data += parquet.DecimalWidth
+		default:
+			m.values++
+		}
+	}
+	l.mark = m
+	l.Def, l.Data = l.Def[:m.levels], l.Data[:m.data]
+	if info.nested {
+		l.Rep = l.Rep[:m.levels]
+	}
+	switch info.kind {
+	case schema.Double:
+		l.Doubles = l.Doubles[:m.values]
+	case schema.Boolean:
+		l.Bools = l.Bools[:m.values]
+	case schema.Long, schema.Timestamp:
+		l.Longs = l.Longs[:m.values]
+	}
+}
+
+// shredder puts the values of records into the columns, as an inferrer meets them.
 type shredder struct {
 	reading
-	scan   scanner
+	scan   *scanner
 	root   *column
 	leaves []leafInfo
 	// stamp is the column whose values, converted, are the leaf after all others; nil if there is no such leaf.
 	stamp *column
-	// rescue keeps what no column takes; nil where every value has one.
-	rescue *rescue
+	// rescue keeps what no column takes; nil where every value has one. pointer is the place of the value that has just begun.
+	rescue  *rescue
+	pointer func() string
 	out    *batch
 
 	frames  []columnFrame
 	objects uint64
-	key     []byte
+	// within counts the open objects and arrays that are part of a text, which then begins at start and goes into text, or of a
+	// value that no column has.
+	within, start int
+	text          *leaf
 	// lone counts the halves of surrogate pairs that became U+FFFD.
 	lone int64
+	// levels and loneBefore are what the batch and lone had before the record.
+	levels     int
+	loneBefore int64
 }
 
 // columnFrame is an open object or array.
 type columnFrame struct {
 	col    *column
 	object uint64
-	// met is how many of an object's fields have had a value; before is the last of them.
-	met, before int32
+	// met is how many of an object's fields have had a value.
+	met int32
 	// rep is the repetition level of the next value: of a list, the list's own after the first element.
 	rep uint8
-	// empty: no element of the list has been met; elems counts them.
+	// empty: no element of the list has been met.
 	empty bool
-	elems int
 }
 
-// record appends a record to the batch. It must be one that an inferrer took in. An error means that it does not fit the
-// columns, which only another text than the inferrer's can cause.
-func (w *shredder) record(line []byte) error {
-	line, reason := w.unpack(line)
-	if reason != "" {
-		return errors.New(reason)
+func newShredder(l layout, how reading, scan *scanner) *shredder {
+	root, leaves := newColumn(l.record)
+	w := &shredder{reading: how, root: root, leaves: leaves, scan: scan}
+	if l.rescue {
+		w.rescue = &rescue{leaf: len(w.leaves)}
+		w.leaves = append(w.leaves, leafInfo{kind: schema.String, def: 1})
 	}
-	s := &w.scan
-	s.reset(line)
-	if t := s.next(); t != tokenObject {
-		return w.misfit(t)
+	if how.Unit != "" {
+		w.stamp = root.field([]byte(envelope.KeyTimestamp))
+		w.leaves = append(w.leaves, leafInfo{kind: schema.Timestamp, def: 1})
 	}
-	w.frames = w.frames[:0]
+	return w
+}
+
+// begin opens a record.
+func (w *shredder) begin() {
+	w.levels, w.loneBefore = w.out.levels, w.lone
+	w.frames, w.within, w.text = w.frames[:0], 0, nil
+	w.rescue.begin()
 	w.open(w.root, 0)
-	for {
-		t := s.next()
-		switch t {
-		case tokenFault:
-			return w.misfit(t)
-		case tokenEnd:
-			w.rescue.end(w.out)
-			w.out.rows++
-			w.out.bytes += len(line)
-			return nil
-		case tokenClose:
-			w.close()
-			continue
-		case tokenKey:
-			if !w.field() && !w.pass() {
-				return w.misfit(tokenFault)
-			}
-			continue
-		}
-		col, rep := w.place()
-		if col == w.stamp && !w.ingested(t) {
-			return w.misfit(t)
-		}
-		if w.rescue != nil && !w.fits(t, col) {
-			w.fill(col, col.def-1, rep)
-			if !w.rescueValue(t, w.pointer(w.frames)) {
-				return w.misfit(t)
-			}
-			continue
-		}
-		if !w.value(t, col, rep) {
-			return w.misfit(t)
-		}
-	}
+}
+
+// end closes the record, whose text is so long.
+func (w *shredder) end(length int) {
+	w.rescue.end(w.out)
+	w.out.rows++
+	w.out.bytes += length
+}
+
+// takeBack undoes the record that has been begun.
+func (w *shredder) takeBack() {
+	w.out.truncate(w.leaves)
+	w.out.levels, w.lone = w.levels, w.loneBefore
 }
 
 // ingested puts the record's time, which has just begun, into its own leaf.
 func (w *shredder) ingested(t token) bool {
-	at, ok := w.micros(t, &w.scan)
+	at, ok := w.micros(t, w.scan)
 	l := &w.out.leaves[len(w.leaves)-1]
 	l.level(1, 0, false)
 	l.Longs = append(l.Longs, at)
@@ -186,59 +277,65 @@ func (w *shredder) ingested(t token) bool {
 	return ok
 }
 
-func (w *shredder) misfit(t token) error {
-	return fmt.Errorf("at byte %d: token %d %s does not fit the schema inferred from the same record; report this as a fault of headwater",
-		w.scan.pos, t, w.scan.reason)
-}
-
 func (w *shredder) open(c *column, rep uint8) {
 	w.objects++
-	w.frames = append(w.frames, columnFrame{col: c, object: w.objects, before: -1, rep: rep, empty: true})
+	w.frames = append(w.frames, columnFrame{col: c, object: w.objects, rep: rep, empty: true})
 }
 
-// field finds the column of the key just read; false if the table has none, because nothing was ever seen there that a
-// column could hold.
-func (w *shredder) field() bool {
+// put takes the value that begins with t; c is its column, nil if it has none. It is false if the value is no value of the column.
+func (w *shredder) put(t token, c *column) bool {
+	nests := t == tokenObject || t == tokenArray
+	if w.within > 0 {
+		if nests {
+			w.within++
+		} else if w.rescue != nil && t != tokenNull {
+			w.rescue.says = true
+		}
+		return true
+	}
 	f := &w.frames[len(w.frames)-1]
-	key := w.scan.bytes()
-	if w.scan.escaped {
-		w.key, _ = unescape(w.key[:0], key)
-		key = w.key
-	}
-	i := f.col.names.find(key, f.before)
-	if i < 0 {
-		return false
-	}
-	f.before = i
-	f.met++
-	f.col.fields[i].in = f.object
-	return true
-}
-
-// pass skips the value of a key that has no column.
-func (w *shredder) pass() bool {
-	if w.rescue != nil {
-		return w.rescueField()
-	}
-	switch w.scan.next() {
-	case tokenFault:
-		return false
-	case tokenObject, tokenArray:
-		return w.scan.skip()
-	}
-	return true
-}
-
-// place is where the value that has just begun belongs.
-func (w *shredder) place() (*column, uint8) {
-	f := &w.frames[len(w.frames)-1]
-	if f.col.kind == schema.Struct {
-		return f.col.fields[f.before], f.rep
-	}
 	rep := f.rep
-	f.rep, f.empty = f.col.rep, false
-	f.elems++
-	return f.col.elem, rep
+	switch {
+	case f.col.kind == schema.List:
+		f.rep, f.empty = f.col.rep, false
+	case c != nil:
+		f.met++
+		c.in = f.object
+	}
+	if c == nil {
+		if w.rescue != nil {
+			w.keep(t, false)
+		} else if nests {
+			w.within = 1
+		}
+		return true
+	}
+	if w.rescue != nil && !w.fits(t, c) {
+		w.fill(c, c.def-1, rep)
+		w.keep(t, true)
+		return true
+	}
+	if c == w.stamp && !w.ingested(t) {
+		return false
+	}
+	return w.value(t, c, rep)
+}
+
+// leave ends the innermost object or array.
+func (w *shredder) leave() {
+	if w.within == 0 {
+		w.close()
+		return
+	}
+	if w.within--; w.within == 0 && w.text != nil {
+		l := w.text
+		at := w.prefix(l)
+		l.Data = compact(l.Data, w.scan.data[w.start:w.scan.pos])
+		binary.LittleEndian.PutUint32(l.Data[at:], uint32(len(l.Data)-at-4))
+		w.text = nil
+	} else if w.within == 0 && w.rescue != nil {
+		w.rescue.nested(w.scan.data[w.start:w.scan.pos])
+	}
 }
 
 func (w *shredder) close() {
@@ -274,17 +371,22 @@ func (w *shredder) value(t token, c *column, rep uint8) bool {
 	}
 	if c.kind == schema.Struct || c.kind == schema.List {
 		w.open(c, rep)
-		return (c.kind == schema.Struct) == (t == tokenObject) && (c.kind == schema.List) == (t == tokenArray)
+		return t == tokenObject && c.kind == schema.Struct || t == tokenArray && c.kind == schema.List
 	}
 	l := &w.out.leaves[c.from]
-	l.level(c.def, rep, w.leaves[c.from].nested)
+	l.level(c.def, rep, c.rep > 0)
 	w.out.levels++
-	if c.hint != "" {
+	if c.hint != "" && c.kind != schema.String {
 		return w.convert(t, c, l)
 	}
 	switch c.kind {
 	case schema.String:
-		return w.text(t, l)
+		if t == tokenObject || t == tokenArray {
+			w.within, w.start, w.text = 1, w.scan.start, l
+		} else {
+			w.characters(t, l)
+		}
+		return true
 	case schema.Boolean:
 		l.Bools = append(l.Bools, t == tokenTrue)
 		return t == tokenTrue || t == tokenFalse
@@ -295,31 +397,24 @@ func (w *shredder) value(t token, c *column, rep uint8) bool {
 	return number(c.kind, w.scan.bytes(), l)
 }
 
-// text appends a JSON string's characters, or any other value's own text.
-func (w *shredder) text(t token, l *leaf) bool {
-	s := &w.scan
-	at := len(l.Data)
-	l.Data = append(l.Data, 0, 0, 0, 0) // the length
-	switch t {
-	case tokenString:
-		if s.escaped {
-			var lone int
-			l.Data, lone = unescape(l.Data, s.bytes())
-			w.lone += int64(lone)
-		} else {
-			l.Data = append(l.Data, s.bytes()...)
-		}
-	case tokenObject, tokenArray:
-		start := s.start
-		if !s.skip() {
-			return false
-		}
-		l.Data = compact(l.Data, s.data[start:s.pos])
-	default:
+// prefix makes room for the length of a text and says where.
+func (w *shredder) prefix(l *leaf) int {
+	l.Data = append(l.Data, 0, 0, 0, 0)
+	return len(l.Data) - 4
+}
+
+// characters appends a JSON string's characters, or the text of another scalar.
+func (w *shredder) characters(t token, l *leaf) {
+	s := w.scan
+	if t != tokenString || !s.escaped {
+		l.Data = binary.LittleEndian.AppendUint32(l.Data, uint32(s.end-s.start))
 		l.Data = append(l.Data, s.bytes()...)
+		return
 	}
+	at, lone := w.prefix(l), 0
+	l.Data, lone = unescape(l.Data, s.bytes())
+	w.lone += int64(lone)
 	binary.LittleEndian.PutUint32(l.Data[at:], uint32(len(l.Data)-at-4))
-	return true
 }
 
 func number(kind schema.Kind, text []byte, l *leaf) bool {

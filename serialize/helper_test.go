@@ -89,13 +89,39 @@ func zip(t testing.TB, text string) []byte {
 	return b.Bytes()
 }
 
-func (w *world) run(t testing.TB) Result {
+func (w *world) runOnce(t testing.TB) Result {
 	t.Helper()
 	r, err := w.Run(t.Context(), w.job)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r
+}
+
+// run is one Run, and the same again with other guesses of the schema.
+func (w *world) run(t testing.TB) Result {
+	t.Helper()
+	before := w.others(t)
+	r := w.runOnce(t)
+	if r.Objects > 0 {
+		w.agrees(t, r, before)
+	}
+	return r
+}
+
+// others has the schema ledger and the files of other days.
+func (w *world) others(t testing.TB) map[string][]byte {
+	t.Helper()
+	all := map[string][]byte{}
+	for o, err := range w.Tables.List(t.Context(), "", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(o.Key, w.job.Day.Path()+"/") {
+			all[o.Key] = bytesOf(t, w.Tables, o.Key)
+		}
+	}
+	return all
 }
 
 // bytesOf are an object's.

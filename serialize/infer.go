@@ -1,6 +1,8 @@
 package serialize
 
 import (
+	"strconv"
+
 	"headwater/envelope"
 	"headwater/schema"
 )
@@ -53,6 +55,8 @@ type node struct {
 	elem   *node
 	// in is the object that this field was met in last.
 	in uint64
+	// col is the column of the values here, nil if there is none.
+	col *column
 	// first is where each kind in seen was met first.
 	first []schema.First
 	guard guard
@@ -87,6 +91,14 @@ type inferrer struct {
 	// top is the last key of the envelope itself, had which of the own keys it has.
 	top int32
 	had uint8
+
+	// cut puts the records into columns; nil if they are only looked at. rows is the class that becomes rows besides classNull.
+	cut  *shredder
+	rows class
+	// cutting: the record under way is being cut, as far as it has been read.
+	cutting bool
+	// misfit: a record, not in quarantine, does not fit the columns.
+	misfit bool
 }
 
 // evidenceFrame is an open object or array.
@@ -94,6 +106,7 @@ type evidenceFrame struct {
 	node   *node
 	object uint64 // 0 for an array
 	before int32
+	elems  int32 // of an array, so far
 }
 
 func newInferrer(how reading, from, to int64, maxKeys int) *inferrer {
@@ -124,13 +137,63 @@ func (w *inferrer) record(line []byte) (of class, reason string) {
 		w.rollBack()
 	}
 	w.undo = w.undo[:0]
+	if w.cut != nil && reason == "" {
+		w.settle(len(line))
+	}
 	return w.class, reason
+}
+
+// cutInto has the records cut into columns as well.
+func (w *inferrer) cutInto(l layout) {
+	w.cut, w.rows = newShredder(l, w.reading, &w.scan), l.rows
+	w.cut.pointer = w.pointer
+	for _, c := range []class{classNull, l.rows} {
+		w.roots[c].attach(w.cut.root)
+	}
+}
+
+// attach gives the place its column, and those below it theirs.
+func (n *node) attach(c *column) {
+	n.col = c
+	if n.elem != nil {
+		n.elem.attach(c.element())
+	}
+	for i, f := range n.fields {
+		f.attach(c.field([]byte(n.names.list[i])))
+	}
+}
+
+// pointer is the place, as a JSON Pointer, of the value that has just begun.
+func (w *inferrer) pointer() (at string) {
+	for _, f := range w.frames {
+		switch {
+		case f.object != 0 && f.before >= 0:
+			at = schema.Place(at, f.node.names.list[f.before])
+		case f.elems > 0:
+			at += "/" + strconv.Itoa(int(f.elems)-1)
+		}
+	}
+	return at
+}
+
+// cutNoMore goes on without columns.
+func (w *inferrer) cutNoMore() { w.cut, w.cutting = nil, false }
+
+// settle ends the cutting of a record of that many bytes that does not belong into quarantine, or only as a bare value.
+func (w *inferrer) settle(length int) {
+	if w.cutting {
+		w.cut.end(length)
+		return
+	}
+	w.cut.takeBack()
+	w.misfit = w.misfit || w.class != classBare || w.rows == classBare
 }
 
 // try reads the record as one of w.class; again means that it is of another, which w.class is now.
 func (w *inferrer) try(line []byte) (reason string, again bool) {
 	s := &w.scan
 	s.reset(line)
+	w.begin()
 	switch s.next() {
 	case tokenFault:
 		return s.reason, false
@@ -149,6 +212,9 @@ func (w *inferrer) try(line []byte) (reason string, again bool) {
 			return w.complete(), false
 		case tokenClose:
 			w.frames = w.frames[:len(w.frames)-1]
+			if w.cutting {
+				w.cut.leave()
+			}
 			continue
 		case tokenKey:
 			if !w.field() {
@@ -160,7 +226,7 @@ func (w *inferrer) try(line []byte) (reason string, again bool) {
 			continue
 		}
 		f := &w.frames[len(w.frames)-1]
-		if len(w.frames) <= 2 {
+		if n := len(w.frames); n == 1 || n == 2 && w.top == metadata {
 			if reason, again := w.own(t); again || reason != "" {
 				return reason, again
 			}
@@ -168,10 +234,23 @@ func (w *inferrer) try(line []byte) (reason string, again bool) {
 		n := f.node.elem
 		if f.object != 0 {
 			n = f.node.fields[f.before]
+		} else {
+			f.elems++
 		}
 		if !w.value(t, n) {
 			return w.rest(reasonSchema), false
 		}
+		if w.cutting && !w.cut.put(t, n.col) {
+			w.cutting = false
+		}
+	}
+}
+
+// begin begins to cut the record, if those of its class become rows.
+func (w *inferrer) begin() {
+	if w.cut != nil {
+		w.cutting = w.class == w.rows || w.class == classNull
+		w.cut.begin()
 	}
 }
 
@@ -214,7 +293,7 @@ func (w *inferrer) field() bool {
 	i := f.node.names.find(key, f.before)
 	if i < 0 {
 		i = f.node.names.add(string(key))
-		f.node.fields = append(f.node.fields, &node{guard: f.node.guard.below()})
+		f.node.fields = append(f.node.fields, &node{col: f.node.col.field(key), guard: f.node.guard.below()})
 		w.undo = append(w.undo, change{at: f.node, added: true})
 		w.keys += keyCost(key)
 	}
@@ -238,7 +317,7 @@ func keyCost[T string | []byte](key T) int { return 1 + len(key)/64 }
 // own looks at the values that the envelope itself gives a meaning.
 func (w *inferrer) own(t token) (reason string, again bool) {
 	if len(w.frames) == 2 {
-		if w.top == metadata && t == tokenString && w.frames[1].object != 0 && w.scan.end > w.scan.start && w.keyIs("malformed") {
+		if t == tokenString && w.frames[1].object != 0 && w.scan.end > w.scan.start && w.keyIs("malformed") {
 			return w.rest(reasonMalformed), false
 		}
 		return "", false
@@ -286,7 +365,7 @@ func (w *inferrer) value(t token, n *node) bool {
 	case tokenTrue, tokenFalse:
 		seen = schema.SeenBool
 	case tokenNumber:
-		seen = schema.SeenOfNumber(w.scan.bytes())
+		seen = w.scan.seenNumber()
 	case tokenString:
 		seen = schema.SeenString
 	case tokenObject:
@@ -295,7 +374,7 @@ func (w *inferrer) value(t token, n *node) bool {
 	case tokenArray:
 		seen = schema.SeenArray
 		if n.elem == nil {
-			n.elem = &node{guard: n.guard.below()} // without values it says nothing, so it need not be taken back
+			n.elem = &node{col: n.col.element(), guard: n.guard.below()} // without values it says nothing, so it need not be taken back
 		}
 		w.push(n, false)
 	}
@@ -304,6 +383,7 @@ func (w *inferrer) value(t token, n *node) bool {
 			return false
 		}
 		w.undo = append(w.undo, change{at: n, seen: n.seen})
+		w.cutting = w.cutting && (w.cut.rescue != nil || n.col.holds(seen, n.seen))
 		n.seen |= seen
 		n.first = append(n.first, schema.First{Kind: seen, At: w.at})
 	}
@@ -311,6 +391,9 @@ func (w *inferrer) value(t token, n *node) bool {
 }
 
 func (w *inferrer) rollBack() {
+	if w.cut != nil {
+		w.cut.takeBack()
+	}
 	for i := len(w.undo) - 1; i >= 0; i-- {
 		c := w.undo[i]
 		if !c.added {

@@ -38,6 +38,6 @@ func (n *Inference) Columns() (flat schema.Type, unfit map[string]int) {
 	if n.bare > 0 && s.hasObjects() {
 		unfit[reasonKind] = n.bare
 	}
-	flat, _, _ = schema.Flatten(fieldType(s.recordEvidence().Resolve(), ownKeys[rawData]), DefaultConfig().Flat.Separator, nil)
+	flat, _, _ = schema.Flatten(fieldType(s.evidenceOfRows().Resolve(), ownKeys[rawData]), DefaultConfig().Flat.Separator, nil)
 	return flat, unfit
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"golang.org/x/sync/errgroup"
 
+	"headwater/internal/gunzip"
 	"headwater/internal/retry"
 	"headwater/lake"
 	"headwater/table"
@@ -211,7 +212,7 @@ func unpack(r io.Reader) (io.Reader, error) {
 	if head, _ := b.Peek(2); len(head) < 2 || head[0] != 0x1f || head[1] != 0x8b {
 		return b, nil
 	}
-	return gzip.NewReader(b)
+	return gunzip.NewReader(b), nil
 }
 
 // broken tells an object that is damaged from a store that fails: it keeps the store's error.

@@ -277,16 +277,18 @@ func FuzzRecord(f *testing.F) {
 		if reason != "" || of != classObject || !json.Valid(doc) {
 			return
 		}
-		e := in.evidence()[classObject].Fields["raw_data"]
-		typ := e.Resolve()
+		found := scanned{evidence: in.evidence()}
+		whole := layout{record: found.evidenceOfRows().Resolve(), rows: found.rowsOf()}
+		typ := fieldType(whole.record, "raw_data")
 		if typ.Kind == schema.Undecided {
 			return
 		}
-		record := schema.Type{Kind: schema.Struct, Fields: []schema.Field{{Name: "raw_data", Type: typ}}}
-		root, leaves := newColumn(record)
-		w := shredder{scan: in.scan, root: root, leaves: leaves, out: &batch{leaves: make([]leaf, len(leaves))}}
-		if err := w.record(line); err != nil {
-			t.Fatal(err)
+		cut := newInferrer(reading{}, noon, noon+1, 1<<20)
+		cut.cutInto(whole)
+		w, leaves := cut.cut, cut.cut.leaves
+		w.out = &batch{leaves: make([]leaf, len(leaves))}
+		if _, reason := cut.record(line); reason != "" || cut.misfit {
+			t.Fatal(reason, cut.misfit)
 		}
 		if depthOf(typ) > 8 || bytes.Contains(doc, []byte(`\u`)) {
 			return // encoding/json folds escaped keys that differ only in half characters
@@ -295,7 +297,7 @@ func FuzzRecord(f *testing.F) {
 		for i := range w.out.leaves {
 			a.leaves = append(a.leaves, w.out.leaves[i].reader(leaves[i]))
 		}
-		got := a.fields(record, 0, 0, true)["raw_data"]
+		got := a.fields(whole.record, 0, 0, true)["raw_data"]
 		if diff := differ(expect(t, typ, json.RawMessage(bytes.TrimSpace(doc))), got); diff != "" {
 			t.Fatalf("%s: %s", doc, diff)
 		}

@@ -1,7 +1,6 @@
 package serialize
 
 import (
-	"strconv"
 	"time"
 
 	"headwater/envelope"
@@ -34,8 +33,7 @@ func (r *reading) millis(t token, s *scanner) (int64, bool) {
 	if t != tokenNumber {
 		return 0, false
 	}
-	ms, err := strconv.ParseInt(string(s.bytes()), 10, 64)
-	return ms, err == nil
+	return parseLong(s.bytes())
 }
 
 // micros is the same in microseconds, of a declared unit.

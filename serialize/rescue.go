@@ -13,6 +13,15 @@ import (
 type rescue struct {
 	leaf int
 	text []byte
+	// place is that of the object or array under way; says: there is something in it that is not null; always: it is kept even if not.
+	place        string
+	says, always bool
+}
+
+func (r *rescue) begin() {
+	if r != nil {
+		r.text = r.text[:0]
+	}
 }
 
 // end puts what was gathered of the record into its column.
@@ -30,7 +39,6 @@ func (r *rescue) end(out *batch) {
 	l.level(1, 0, false)
 	l.Data = binary.LittleEndian.AppendUint32(l.Data, uint32(len(r.text)))
 	l.Data = append(l.Data, r.text...)
-	r.text = r.text[:0]
 }
 
 func (r *rescue) add(pointer string, value []byte) {
@@ -47,66 +55,27 @@ func (r *rescue) add(pointer string, value []byte) {
 	r.text = compact(r.text, value)
 }
 
-// pointer is the place of the value, just begun, in the innermost of frames.
-func (w *shredder) pointer(frames []columnFrame) (at string) {
-	for _, f := range frames {
-		if f.col.kind == schema.Struct {
-			at = schema.Place(at, f.col.names.list[f.before])
-		} else {
-			at += "/" + strconv.Itoa(f.elems-1)
-		}
+// nested ends the object or array under way, whose text is value.
+func (r *rescue) nested(value []byte) {
+	if r.says || r.always {
+		r.add(r.place, value)
 	}
-	return at
 }
 
-// rescueValue keeps the value that has begun with t.
-func (w *shredder) rescueValue(t token, at string) bool {
-	s := &w.scan
+// keep keeps the value that has begun with t, which no column takes. Where there is no column at all, null and what holds nothing else say nothing, and
+// are kept nowhere.
+func (w *shredder) keep(t token, always bool) {
+	s := w.scan
 	switch t {
 	case tokenObject, tokenArray:
-		start := s.start
-		if !s.skip() {
-			return false
-		}
-		w.rescue.add(at, s.data[start:s.pos])
-	case tokenString:
-		w.rescue.add(at, s.data[s.start-1:s.end+1])
-	default:
-		w.rescue.add(at, s.bytes())
-	}
-	return true
-}
-
-// rescueField keeps the value of a key that has no column, if it says anything: null, and what holds nothing else, is in no column anywhere.
-func (w *shredder) rescueField() bool {
-	s := &w.scan
-	key := s.bytes()
-	if s.escaped {
-		key = w.key
-	}
-	at := schema.Place(w.pointer(w.frames[:len(w.frames)-1]), string(key))
-	t := s.next()
-	switch t {
-	case tokenFault:
-		return false
+		w.within, w.start = 1, s.start
+		w.rescue.place, w.rescue.says, w.rescue.always = w.pointer(), false, always
 	case tokenNull:
-		return true
-	case tokenObject, tokenArray:
-		start, says := s.start, false
-		for outside := len(s.open) - 1; len(s.open) > outside; {
-			switch s.next() {
-			case tokenFault:
-				return false
-			case tokenTrue, tokenFalse, tokenNumber, tokenString:
-				says = true
-			}
-		}
-		if says {
-			w.rescue.add(at, s.data[start:s.pos])
-		}
-		return true
+	case tokenString:
+		w.rescue.add(w.pointer(), s.data[s.start-1:s.end+1])
+	default:
+		w.rescue.add(w.pointer(), s.bytes())
 	}
-	return w.rescueValue(t, at)
 }
 
 // fits says whether the value that begins with t can be in the column c as it is.
@@ -151,7 +120,7 @@ func (w *shredder) converted(t token, c *column) (v value64, ok bool) {
 	case t == tokenObject || t == tokenArray:
 		return v, false
 	}
-	s := &w.scan
+	s := w.scan
 	text := s.bytes()
 	switch c.hint {
 	case "long":
@@ -182,19 +151,16 @@ var units = map[string]envelope.Unit{
 	"timestamp(iso)": envelope.ISO, "timestamp(epoch_s)": envelope.Seconds, "timestamp(epoch_ms)": envelope.Millis,
 }
 
-// convert puts the value that begins with t into its column as its hint says.
+// convert puts the value that begins with t into its column, of another kind than text, as its hint says.
 func (w *shredder) convert(t token, c *column, l *leaf) bool {
-	if c.kind == schema.String {
-		return w.text(t, l)
-	}
 	v, ok := w.converted(t, c)
 	switch c.kind {
-	case schema.Long, schema.Timestamp:
-		l.Longs = append(l.Longs, v.long)
 	case schema.Double:
 		l.Doubles = append(l.Doubles, v.double)
 	case schema.Boolean:
 		l.Bools = append(l.Bools, v.truth)
+	default:
+		l.Longs = append(l.Longs, v.long)
 	}
 	return ok
 }

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"headwater/envelope"
+	"headwater/schema"
 )
 
 // token is what the scanner met.
@@ -36,8 +37,7 @@ const (
 	wantComma
 )
 
-// scanner cuts one JSON text into tokens and checks it against RFC 8259 on the way. Both passes read with it: what the
-// first accepted the second reads the same way. It keeps a stack of its own and allocates nothing per text.
+// scanner cuts one JSON text into tokens and checks it against RFC 8259 on the way. It keeps a stack of its own and allocates nothing per text.
 type scanner struct {
 	limits envelope.Limits
 
@@ -50,6 +50,8 @@ type scanner struct {
 	start, end int
 	// escaped: the string or key has a backslash in it.
 	escaped bool
+	// whole: the number has neither fraction nor exponent; exponent: it has the latter.
+	whole, exponent bool
 	// reason is one of envelope's after a fault.
 	reason string
 }
@@ -203,7 +205,7 @@ func (s *scanner) word(w string, t token) token {
 
 func (s *scanner) number() token {
 	d, i := s.data, s.pos
-	s.start = i
+	s.start, s.whole, s.exponent = i, true, false
 	if d[i] == '-' {
 		i++
 	}
@@ -211,12 +213,14 @@ func (s *scanner) number() token {
 	i = digits(d, i)
 	ok := i > first && (d[first] != '0' || i == first+1)
 	if ok && i < len(d) && d[i] == '.' {
+		s.whole = false
 		i++
 		first = i
 		i = digits(d, i)
 		ok = i > first
 	}
 	if ok && i < len(d) && (d[i] == 'e' || d[i] == 'E') {
+		s.whole, s.exponent = false, true
 		i++
 		if i < len(d) && (d[i] == '+' || d[i] == '-') {
 			i++
@@ -230,6 +234,17 @@ func (s *scanner) number() token {
 		return s.fault(envelope.BadNumber)
 	}
 	return tokenNumber
+}
+
+// seenNumber is what schema.SeenOfNumber says of the number just read, without looking at its digits again where their number tells.
+func (s *scanner) seenNumber() schema.Seen {
+	switch n := s.end - s.start; {
+	case s.whole && n <= 15:
+		return schema.SeenInt
+	case !s.whole && !s.exponent && n < 300:
+		return schema.SeenFraction
+	}
+	return schema.SeenOfNumber(s.bytes())
 }
 
 func digits(d []byte, i int) int {

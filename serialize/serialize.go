@@ -5,8 +5,9 @@
 // file per table, by way of package table, and the day's file in quarantine.
 //
 // Invariants:
-//  1. Every record is read, never a sample, and read twice: the first pass gathers the schema and decides which
-//     records go to quarantine, the second writes the others.
+//  1. Every record is read and its schema verified: one pass gathers the evidence, decides which records go to quarantine, and cuts the
+//     others into the columns that a sample promises. If the evidence of all records promises others, nothing of that pass is kept but
+//     the evidence, and a second one has the right columns. The files are the same as if nothing had been guessed.
 //  2. rows + quarantined = records, and the records of an object are as many as its tail says. Nothing else is published.
 //  3. What is left out is in quarantine before the tables are published without it.
 //  4. Equal objects and settings give equal bytes, whatever the number of workers.
@@ -59,7 +60,10 @@ type Options struct {
 }
 
 // Serializer makes tables of raw objects. It keeps nothing between runs.
-type Serializer struct{ Options }
+type Serializer struct {
+	Options
+	sampling sampling
+}
 
 // New makes a Serializer; it touches nothing yet.
 func New(o Options) *Serializer {
@@ -69,7 +73,7 @@ func New(o Options) *Serializer {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Serializer{o}
+	return &Serializer{o, defaultSampling()}
 }
 
 // Job is one day of one source.
@@ -174,10 +178,10 @@ func (z *Serializer) Stale(ctx context.Context, job Job) (bool, error) {
 type run struct {
 	*Serializer
 	job Job
-	// unfit is how many records are in quarantine, and counted there, because of what the ledger has become since they may have been rows.
-	unfit int64
 	// head is the ledger's version that the types are of; nil if there is no ledger.
-	head   *ledger.Version
+	head *ledger.Version
+	// unfit is how many records are in quarantine, and counted there, because of what the ledger has become since they may have been rows.
+	unfit  int64
 	inputs []input
 	raw    *output
 	flat   *output
@@ -235,6 +239,11 @@ func (r *run) settings() map[string]string {
 		s["record_bytes"] = n.String() // named only where it was changed, so that another default makes no table stale
 	}
 	shape := r.job.Shape.Landed()
+	if r.job.Schema.Ledger != LedgerOn { // with a ledger the columns' types are compared instead
+		for path, hint := range r.job.Schema.Hints {
+			s["hint "+path] = hint
+		}
+	}
 	if shape.Unit != "" {
 		s["external.timestamp"] = string(shape.Unit)
 	}
@@ -261,38 +270,26 @@ func (r *run) do(ctx context.Context) (Result, error) {
 	if !r.job.Full && r.raw.upToDate() && r.flat.upToDate() {
 		return r.repeat(ctx, result)
 	}
-	scanned, err := r.infer(ctx)
+	defer r.discard()
+	s, err := r.tables(ctx)
 	if err != nil {
 		return result, err
 	}
-	defer r.discard()
-	for range replans {
-		if err := r.plan(ctx, scanned); err != nil {
-			return result, err
-		}
-		if err := r.quarantine(ctx, scanned); err != nil {
-			return result, err
-		}
-		if result.LoneSurrogates, err = r.write(ctx, scanned); err != nil {
-			return result, err
-		}
-		crash.Point("serialize.after-write")
-		if moved, err := r.moved(ctx); err != nil {
-			return result, err
-		} else if moved {
-			r.discard()
-			continue
-		}
-		r.unfit = scanned.reasons[reasonSchema] + scanned.reasons[reasonKind]
-		result.Rows, result.Quarantined, result.Reasons = r.raw.footer.Rows, r.raw.footer.Quarantined, scanned.reasons
-		result.RenamedRaw, result.RenamedFlat = r.raw.footer.Renamed, r.flat.footer.Renamed
-		return result, r.publishBoth(ctx, &result)
+	if err := r.quarantine(ctx, s); err != nil { // invariant 3
+		return result, err
 	}
-	return result, fmt.Errorf("other runs have changed the types of its columns %d times while it was written: run it again", replans)
+	crash.Point("serialize.after-write")
+	if moved, err := r.moved(ctx); err != nil {
+		return result, err
+	} else if moved {
+		r.discard()
+		return r.do(ctx)
+	}
+	r.unfit = s.reasons[reasonSchema] + s.reasons[reasonKind]
+	result.Rows, result.Quarantined, result.Reasons, result.LoneSurrogates = s.rows, s.quarantined, s.reasons, s.lone
+	result.RenamedRaw, result.RenamedFlat = r.raw.footer.Renamed, r.flat.footer.Renamed
+	return result, r.publishBoth(ctx, &result)
 }
-
-// replans is how often a run writes its files when others change the types of their columns meanwhile.
-const replans = 5
 
 // publishBoth publishes the raw table and then the flat one. A catalog that does not answer keeps neither file from its place.
 func (r *run) publishBoth(ctx context.Context, result *Result) error {
@@ -340,29 +337,30 @@ func (r *run) discard() {
 	}
 }
 
-// plan decides the tables' columns from the evidence of the whole day.
-func (r *run) plan(ctx context.Context, s *scanned) error {
-	record, err := r.settle(ctx, s)
-	if err != nil {
+// plan decides the tables' columns.
+func (r *run) plan(l layout) error {
+	if err := r.checkColumns(l.record); err != nil {
 		return err
 	}
-	if err := r.checkColumns(record); err != nil {
-		return err
-	}
-	s.record = record
-	for _, o := range []*output{r.raw, r.flat} {
-		o.footer.Rows, o.footer.Quarantined = s.rows, s.quarantined
-	}
-	raw, flat := r.names(r.head, record)
+	raw, flat := r.names(r.head, l)
 	for o, n := range map[*output]named{r.raw: raw, r.flat: flat} {
 		o.footer.Schema, o.footer.Renamed = n.schema, byColumn(n.renamed)
-		if r.head != nil {
-			o.footer.SchemaVersion = r.head.Number
-		}
 	}
-	s.rescue = r.rescues(r.head)
-	r.raw.sources, r.flat.sources = feeds(record, r.job.Shape.Landed().Unit != "", s.rescue)
+	r.raw.sources, r.flat.sources = feeds(l.record, r.job.Shape.Landed().Unit != "", l.rescue)
 	return nil
+}
+
+// checkColumns refuses a type of whole records that has too many columns.
+func (r *run) checkColumns(record schema.Type) error {
+	if n := columnsOf(record); n > r.job.Schema.MaxColumns {
+		return dataError("the day needs %d columns, more than max_columns, %d: %s", n, r.job.Schema.MaxColumns, adviceOnKeys)
+	}
+	return nil
+}
+
+func columnsOf(record schema.Type) int {
+	_, leaves := newColumn(record)
+	return len(leaves)
 }
 
 func byColumn(renamed []schema.Renamed) map[string]string {

@@ -26,7 +26,7 @@ func (r *run) readLedger(ctx context.Context) (err error) {
 	if r.head, err = r.log().Head(ctx); err != nil || r.head.Number == 0 {
 		return err
 	}
-	raw, flat := r.names(r.head, r.head.Evidence().Resolve())
+	raw, flat := r.names(r.head, layoutOf(r.head))
 	r.raw.columns, r.flat.columns = raw.schema, flat.schema
 	return nil
 }
@@ -41,15 +41,15 @@ type named struct {
 	all     schema.Names
 }
 
-// names makes the two tables' schemas of the type of whole records; what v says of names holds. v may be nil.
-func (r *run) names(v *ledger.Version, record schema.Type) (raw, flat named) {
+// names makes the two tables' schemas of what records are cut into; what v says of names holds. v may be nil.
+func (r *run) names(v *ledger.Version, l layout) (raw, flat named) {
 	var givenRaw, givenFlat schema.Names
 	if v != nil {
 		givenRaw, givenFlat = v.RawNames, v.FlatNames
 	}
-	raw.schema, raw.renamed, raw.all = schema.Unique(record, ownKeys, givenRaw)
-	flat.schema, flat.renamed, flat.all = schema.Flatten(fieldType(record, envelope.KeyRawData), r.Config.Flat.Separator, givenFlat)
-	if r.rescues(v) {
+	raw.schema, raw.renamed, raw.all = schema.Unique(l.record, ownKeys, givenRaw)
+	flat.schema, flat.renamed, flat.all = schema.Flatten(fieldType(l.record, envelope.KeyRawData), r.Config.Flat.Separator, givenFlat)
+	if l.rescue {
 		rescued := schema.Field{Name: schema.Rescued, Type: schema.Type{Kind: schema.String}}
 		raw.schema.Fields = append(raw.schema.Fields, rescued)
 		last := len(flat.schema.Fields) - 1
@@ -58,11 +58,8 @@ func (r *run) names(v *ledger.Version, record schema.Type) (raw, flat named) {
 	return raw, flat
 }
 
-// rescues says whether the tables have the column of what no other takes.
-func (r *run) rescues(v *ledger.Version) bool {
-	if v != nil {
-		return v.Rescued
-	}
+// rescues says whether the tables have the column of what no other takes, where no ledger says it.
+func (r *run) rescues() bool {
 	for _, hint := range r.job.Schema.Hints {
 		if hint != "string" {
 			return true
@@ -71,18 +68,18 @@ func (r *run) rescues(v *ledger.Version) bool {
 	return r.job.Schema.Rescued
 }
 
-// settle decides the type of whole records: the ledger's, with what the day brings, or the day's alone if there is no ledger.
-func (r *run) settle(ctx context.Context, s *scanned) (schema.Type, error) {
-	evidence := s.recordEvidence()
+// settle decides, now that all records are known, what they are to be cut into: what the ledger says with what the day brings, or what the day
+// says if there is no ledger.
+func (r *run) settle(ctx context.Context, s *scanned) error {
 	if r.head == nil {
-		return pinned(evidence, r.job.Schema.Hints), nil
+		s.layout = layout{pinned(s.evidenceOfRows(), r.job.Schema.Hints), s.rowsOf(), r.rescues()}
+		return nil
 	}
-	rules := ledger.Rules{
-		Frozen: r.job.Schema.Columns != ColumnsEvolve, MaxRewrite: r.job.Schema.MaxRewrite, Hints: r.job.Schema.Hints, Rescued: r.job.Schema.Rescued,
-	}
+	evidence := s.evidenceOfRows()
+	rules := ledger.Rules{MaxRewrite: r.job.Schema.MaxRewrite, Hints: r.job.Schema.Hints, Rescued: r.job.Schema.Rescued}
 	head, err := r.log().Change(ctx, "serialize "+r.job.Day.String(), func(v *ledger.Version) (bool, error) {
-		rules.Frozen = rules.Frozen && v.Number > 0 // the first day gives the columns that are kept
-		before := v.Evidence().Resolve()
+		rules.Frozen = r.job.Schema.Columns != ColumnsEvolve && v.Number > 0 // the first day gives the columns that are kept
+		before := layoutOf(v)
 		changed, err := v.Add(ledger.Day{Evidence: evidence, Place: r.place, Touched: r.touched(ctx, v)}, rules)
 		if err != nil || !changed {
 			return changed, err
@@ -94,24 +91,26 @@ func (r *run) settle(ctx context.Context, s *scanned) (schema.Type, error) {
 		return true, nil
 	})
 	if errors.Is(err, ledger.ErrRewrite) {
-		return schema.Type{}, dataError("%w", err)
+		return dataError("%w", err)
 	}
 	if err != nil {
-		return schema.Type{}, fmt.Errorf("deciding the columns: %w", err)
+		return fmt.Errorf("deciding the columns: %w", err)
 	}
 	r.head = head
-	record := head.Evidence().Resolve()
-	raw, flat := r.names(head, record)
+	s.layout = layoutOf(head)
+	s.misfit = s.misfit || s.layout.rows != s.rowsOf() // another day has brought the first objects while this one was read
+	raw, flat := r.names(head, s.layout)
 	r.raw.columns, r.flat.columns = raw.schema, flat.schema
-	return record, nil
+	return nil
 }
 
-// checkColumns refuses a type of whole records that has too many columns.
-func (r *run) checkColumns(record schema.Type) error {
-	if _, leaves := newColumn(record); len(leaves) > r.job.Schema.MaxColumns {
-		return dataError("the day needs %d columns, more than max_columns, %d: %s", len(leaves), r.job.Schema.MaxColumns, adviceOnKeys)
+// layoutOf is what the ledger says that records are to be cut into.
+func layoutOf(v *ledger.Version) layout {
+	l := layout{record: v.Evidence().Resolve(), rows: classBare, rescue: v.Rescued}
+	if v.HasObjects() {
+		l.rows = classObject
 	}
-	return nil
+	return l
 }
 
 // pinned is the type of the evidence with the hints.
@@ -128,12 +127,12 @@ func pinned(evidence *schema.Evidence, hints map[string]string) schema.Type {
 }
 
 // keepNames gives the columns of before the names that they have, and notes those of all columns that are not their fields'.
-func (r *run) keepNames(v *ledger.Version, before schema.Type) {
+func (r *run) keepNames(v *ledger.Version, before layout) {
 	if v.Number > 0 {
 		raw, flat := r.names(v, before)
 		v.RawNames, v.FlatNames = raw.all, flat.all
 	}
-	raw, flat := r.names(v, v.Evidence().Resolve())
+	raw, flat := r.names(v, layoutOf(v))
 	v.RawNames, v.FlatNames = raw.all, flat.all
 }
 
@@ -159,7 +158,7 @@ func (r *run) touched(ctx context.Context, v *ledger.Version) ledger.Touched {
 	})
 	return func(record schema.Type) (days []string, err error) {
 		files, err := footers()
-		raw, flat := r.names(v, record)
+		raw, flat := r.names(v, layout{record: record, rescue: v.Rescued})
 		for _, f := range files {
 			columns := raw.schema
 			if f.Table == r.job.Flat.String() {
@@ -182,7 +181,7 @@ func (r *run) moved(ctx context.Context) (bool, error) {
 	if err != nil || head.Number == r.head.Number {
 		return false, err
 	}
-	raw, flat := r.names(head, head.Evidence().Resolve())
+	raw, flat := r.names(head, layoutOf(head))
 	return !schema.Conforms(r.raw.footer.Schema, raw.schema) || !schema.Conforms(r.flat.footer.Schema, flat.schema), nil
 }
 
@@ -205,7 +204,7 @@ func (z *Serializer) Schema(_ context.Context, job Job) (*Schema, error) {
 func (s *Schema) Change(ctx context.Context, by string, change func(v *ledger.Version, touched ledger.Touched) error) (*ledger.Version, error) {
 	s.run.job.Day = table.Day{}
 	return s.Log.Change(ctx, by, func(v *ledger.Version) (bool, error) {
-		before := v.Evidence().Resolve()
+		before := layoutOf(v)
 		if err := change(v, s.run.touched(ctx, v)); err != nil {
 			return false, err
 		}
@@ -216,7 +215,7 @@ func (s *Schema) Change(ctx context.Context, by string, change func(v *ledger.Ve
 
 // Tables are the schemas of the two tables in a version, with the columns that have other names than their fields.
 func (s *Schema) Tables(v *ledger.Version) (raw, flat schema.Type) {
-	r, f := s.run.names(v, v.Evidence().Resolve())
+	r, f := s.run.names(v, layoutOf(v))
 	return r.schema, f.schema
 }
 

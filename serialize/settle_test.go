@@ -515,3 +515,31 @@ func TestCastLosesNothing(t *testing.T) {
 		t.Error("a long is rounded")
 	}
 }
+
+// TestOnePassByLedger: what the ledger knows is read once, also where something waits; what is new is read twice.
+func TestOnePassByLedger(t *testing.T) {
+	w := newWorld(t)
+	w.on(1).land(t, `{"a":{"b":1.5},"l":[1],"text":"x"}`)
+	w.on(1).run(t)
+	for i, doc := range []string{`{"a":{"b":1},"text":[{"k":1}]}`, `{"a":"odd"}`, `{"a":"odd again"}`, `{"new":1}`} {
+		day := w.on(i + 2)
+		day.land(t, doc)
+		r := &run{Serializer: day.Serializer, job: day.job}
+		if err := r.look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		l, err := r.guess(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := r.write(t.Context(), *l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := i%2 == 1; s.misfit != want {
+			t.Errorf("%s is read again: %v, want %v", doc, s.misfit, want)
+		}
+		r.discard()
+		day.run(t)
+	}
+}

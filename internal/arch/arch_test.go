@@ -24,6 +24,7 @@ var ours = map[string][]string{
 	"schema":            {},
 	"schema/ledger":     {"envelope", "internal/crash", "lake", "schema"},
 	"internal/crash":    {},
+	"internal/gunzip":   {},
 	"internal/retry":    {},
 	"internal/demo":     {},
 	"internal/schedule": {},
@@ -65,7 +66,7 @@ var ours = map[string][]string{
 	"kafka/embedded": {"internal/setting"},
 
 	"land":      {"envelope", "internal/crash", "internal/retry", "internal/setting", "kafka", "lake"},
-	"serialize": {"envelope", "internal/crash", "internal/retry", "internal/schedule", "internal/setting", "lake", "schema", "schema/ledger", "serialize/parquet", "table"},
+	"serialize": {"envelope", "internal/crash", "internal/gunzip", "internal/retry", "internal/schedule", "internal/setting", "lake", "schema", "schema/ledger", "serialize/parquet", "table"},
 	// The encoder knows bytes alone.
 	"serialize/parquet": {"schema"},
 
@@ -105,7 +106,7 @@ var theirs = map[string][]string{
 	"github.com/google/go-cmp":                {"collect/collecttest", "lake/laketest", "table/tabletest", "tests/binary"},
 	"github.com/gorilla/websocket":            {"collect/websocket", "internal/demo", "tests/interop/fixture"},
 	"github.com/jlaffaye/ftp":                 {"collect/ftp"},
-	"github.com/klauspost/compress":           {"collect/file", "lake", "land", "serialize", "serialize/parquet"},
+	"github.com/klauspost/compress":           {"collect/file", "internal/gunzip", "lake", "land", "serialize", "serialize/parquet"},
 	"github.com/parquet-go/parquet-go":        {"serialize/parquet"},
 	"github.com/pkg/sftp":                     {"collect/sftp"},
 	"github.com/prometheus":                   {"internal/metrics"},

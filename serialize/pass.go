@@ -16,19 +16,31 @@ import (
 	"headwater/table"
 )
 
-// scanned is what the first pass found out.
+// scanned is what a pass found out.
 type scanned struct {
 	objects  []scannedObject
 	evidence [classes]*schema.Evidence
 	// rows and quarantined add up to the records.
 	rows, quarantined int64
 	reasons           map[string]int64
+	// layout is what the records are to be cut into, now that all are known.
+	layout layout
+	// objects are the rule: there were some on other days.
+	known bool
+	// misfit: there are records that do not fit the layout that they should have been cut into.
+	misfit bool
+	// lone is what Result.LoneSurrogates is.
+	lone int64
+}
+
+// layout is what records are cut into.
+type layout struct {
 	// record is the type of a whole record, by the names in the data.
 	record schema.Type
-	// rescue: the tables have the column of what no other column takes.
+	// rows is the class of raw_data that becomes rows besides null: objects, or bare values where there are none.
+	rows class
+	// rescue: after the columns of the record comes that of what no other takes.
 	rescue bool
-	// known: objects were the rule on another day.
-	known bool
 }
 
 // scannedObject says which records of an object are no rows.
@@ -49,51 +61,82 @@ type badLine struct {
 }
 
 const (
-	// keysPerColumn bounds the memory of the first pass. Most keys become columns; null and empty ones do not.
+	// keysPerColumn bounds the memory of the evidence. Most keys become columns; null and empty ones do not.
 	keysPerColumn = 50
 	adviceOnKeys  = "its objects probably have ids for keys; raise the limit or have the source send them as arrays"
 )
 
-// infer is the first pass. Objects are shared out among the workers; what each has gathered is merged at the end.
+// pass is one reading of the day's records.
+type pass struct {
+	*run
+	scanned
+	// sample says which of the records are read; nil is all.
+	sample *sampling
+	// cut is what becomes of the records besides; nil is nothing.
+	cut *cut
+}
+
+// infer reads the records for their evidence alone.
 func (r *run) infer(ctx context.Context) (*scanned, error) {
-	s := &scanned{objects: make([]scannedObject, len(r.inputs)), reasons: map[string]int64{}, known: r.head != nil && r.head.HasObjects()}
-	d := r.job.Day
-	from, to := dayStart(d, 0, r.Location), dayStart(d, 1, r.Location)
-	inferrers := make([]*inferrer, min(r.Config.workers(), len(r.inputs)))
+	p := &pass{run: r}
+	return &p.scanned, p.read(ctx)
+}
+
+// read reads all records. Objects are shared out among the workers; what each has gathered is merged at the end.
+func (p *pass) read(ctx context.Context) error {
+	p.objects, p.reasons = make([]scannedObject, len(p.inputs)), map[string]int64{}
+	p.known = p.head != nil && p.head.HasObjects()
+	d := p.job.Day
+	from, to := dayStart(d, 0, p.Location), dayStart(d, 1, p.Location)
+	inferrers := make([]*inferrer, min(p.Config.workers(), len(p.inputs)))
 	var next atomic.Int64
 	g, gctx := errgroup.WithContext(ctx)
+	if p.cut != nil {
+		g.Go(func() error { return p.cut.drain(gctx) })
+	}
 	for i := range inferrers {
-		w := newInferrer(r.reading(), from, to, keysPerColumn*r.job.Schema.MaxColumns)
-		w.protect(r.head, r.job.Schema.Columns == ColumnsQuarantine)
+		w := newInferrer(p.reading(), from, to, keysPerColumn*p.job.Schema.MaxColumns)
+		w.protect(p.head, p.job.Schema.Columns == ColumnsQuarantine)
+		if p.cut != nil {
+			w.cutInto(p.cut.layout)
+			w.cut.out = p.cut.batch(len(w.cut.leaves))
+		}
 		inferrers[i] = w
 		g.Go(func() error {
 			for {
 				at := int(next.Add(1)) - 1
-				if at >= len(r.inputs) {
+				if at >= len(p.inputs) {
 					return nil
 				}
-				w.at = int64(at) * recordsPerObject
-				if err := r.inferObject(gctx, w, r.inputs[at], &s.objects[at]); err != nil {
+				read := p.readObject
+				if p.sample != nil {
+					read = p.sampleObject
+				}
+				if err := read(gctx, w, at); err != nil {
 					return err
 				}
 			}
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return nil, err
+		return err
 	}
 	for _, w := range inferrers {
+		p.misfit = p.misfit || w.misfit
+		if w.cut != nil {
+			p.lone += w.cut.lone
+		}
 		for c, e := range w.evidence() {
-			if s.evidence[c] == nil {
-				s.evidence[c] = e
+			if p.evidence[c] == nil {
+				p.evidence[c] = e
 			} else {
-				s.evidence[c].Merge(e)
+				p.evidence[c].Merge(e)
 			}
 		}
 	}
-	s.settleKinds()
-	s.count()
-	return s, r.checkConnector(s)
+	p.settleKinds()
+	p.count()
+	return p.checkConnector(&p.scanned)
 }
 
 // dayStart is the first millisecond of the day that many days after d.
@@ -108,32 +151,47 @@ func dayStart(d table.Day, days int, where *time.Location) int64 {
 	return t.UnixMilli()
 }
 
-func (r *run) inferObject(ctx context.Context, w *inferrer, in input, o *scannedObject) error {
-	for l, err := range r.lines(ctx, in) {
+func (p *pass) readObject(ctx context.Context, w *inferrer, at int) error {
+	in, o := p.inputs[at], &p.objects[at]
+	for l, err := range p.lines(ctx, in) {
 		if err != nil {
 			return err
 		}
+		w.at = int64(at)*recordsPerObject + o.records
 		o.records++
-		if l.tooLong {
-			o.bad = append(o.bad, badLine{l.number, reasonTooLong})
-			w.at++
-			continue
+		if err := p.readRecord(w, l, o); err != nil {
+			return err
 		}
-		of, reason := w.record(l.text)
-		w.at++
-		switch {
-		case reason == tooManyKeys:
-			return dataError("the day has more than %d different keys (long ones count as several), %d times max_columns: %s",
-				w.maxKeys, keysPerColumn, adviceOnKeys)
-		case reason != "":
-			o.bad = append(o.bad, badLine{l.number, reason})
-		case of == classBare:
-			o.addBare(l.number)
+		if w.cut != nil {
+			if err := p.cut.handOn(ctx, w, at, false); err != nil {
+				return err
+			}
 		}
 	}
 	if in.told && o.records != in.tail.Count {
 		return dataError("%s has %d records, but was written with %d; restore it from a copy or from the topic",
 			in.Key, o.records, in.tail.Count)
+	}
+	if w.cut != nil {
+		return p.cut.handOn(ctx, w, at, true)
+	}
+	return nil
+}
+
+func (p *pass) readRecord(w *inferrer, l line, o *scannedObject) error {
+	if l.tooLong {
+		o.bad = append(o.bad, badLine{l.number, reasonTooLong})
+		return nil
+	}
+	of, reason := w.record(l.text)
+	switch {
+	case reason == tooManyKeys:
+		return dataError("the day has more than %d different keys (long ones count as several), %d times max_columns: %s",
+			w.maxKeys, keysPerColumn, adviceOnKeys)
+	case reason != "":
+		o.bad = append(o.bad, badLine{l.number, reason})
+	case of == classBare:
+		o.addBare(l.number)
 	}
 	return nil
 }
@@ -177,16 +235,19 @@ func (s *scanned) count() {
 	}
 }
 
-// recordEvidence is that of the records that become rows. ingestion_timestamp is in it even if there are none, because a
-// file needs a column.
-func (s *scanned) recordEvidence() *schema.Evidence {
+// rowsOf is the class of raw_data that becomes rows.
+func (s *scanned) rowsOf() class {
+	if s.hasObjects() {
+		return classObject
+	}
+	return classBare
+}
+
+// evidenceOfRows is that of the records that become rows. ingestion_timestamp is in it even if there are none, because a file needs a column.
+func (s *scanned) evidenceOfRows() *schema.Evidence {
 	e := &schema.Evidence{}
 	e.Merge(s.evidence[classNull])
-	if s.hasObjects() {
-		e.Merge(s.evidence[classObject])
-	} else {
-		e.Merge(s.evidence[classBare])
-	}
+	e.Merge(s.evidence[s.rowsOf()])
 	e.Seen = schema.SeenObject
 	if at := e.Fields[envelope.KeyTimestamp]; at == nil || at.Seen == 0 {
 		e.Fields[envelope.KeyTimestamp] = &schema.Evidence{Seen: schema.SeenInt}

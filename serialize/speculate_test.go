@@ -1,0 +1,206 @@
+package serialize
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"headwater/lake"
+	"headwater/lake/mem"
+	"headwater/table"
+	"headwater/table/dir"
+)
+
+// twice never guesses; once guesses always, from all that there is, and the others from so little that they miss things.
+var (
+	twice  = sampling{from: 1 << 62}
+	once   = sampling{objects: 1 << 20, records: 1 << 40, bytes: 1 << 40}
+	scarce = []sampling{{objects: 1, records: 1, bytes: 1 << 20}, {objects: 2, records: 20, bytes: 1 << 20}, {objects: 3, records: 1000, bytes: 300}}
+)
+
+// otherwise is the world with other tables and quarantine, of the same objects, and with what is there besides.
+func (w *world) otherwise(t testing.TB, s sampling, others map[string][]byte) *world {
+	t.Helper()
+	tables := mem.New()
+	for key, data := range others {
+		if _, err := tables.Put(t.Context(), key, bytes.NewReader(data), lake.Condition{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	catalog, err := dir.Open(t.Context(), tables)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := w.Options
+	o.Tables, o.Catalog, o.Quarantine = tables, catalog, lake.Quarantine{Store: mem.New(), Dir: o.Temp}
+	z := New(o)
+	z.sampling = s
+	return &world{Serializer: z, raw: w.raw, tables: tables, job: w.job}
+}
+
+// agrees runs the day with other guesses and wants the same tables, quarantine and numbers.
+func (w *world) agrees(t testing.TB, r Result, others map[string][]byte) {
+	t.Helper()
+	for _, s := range append([]sampling{twice, once}, scarce...) {
+		other := w.otherwise(t, s, others)
+		got := other.runOnce(t)
+		if got.Rows != r.Rows || got.Quarantined != r.Quarantined {
+			t.Errorf("%+v: %d rows and %d quarantined, without %d and %d", s, got.Rows, got.Quarantined, r.Rows, r.Quarantined)
+		}
+		if !r.NoOp && (!cmp.Equal(r.Reasons, got.Reasons) || got.LoneSurrogates != r.LoneSurrogates) {
+			t.Errorf("%+v: %+v, without %+v", s, got, r)
+		}
+		for _, n := range []table.Name{w.job.Raw, w.job.Flat} {
+			if !bytes.Equal(w.file(t, n), other.file(t, n)) {
+				t.Errorf("%+v: %s has other bytes", s, n)
+			}
+		}
+		key := lake.QuarantineKey("serialize", w.job.Source, w.job.Day.String(), w.job.Day.String())
+		if w.has(t, w.Quarantine.Store, key) != other.has(t, other.Quarantine.Store, key) {
+			t.Errorf("%+v: only one has a quarantine", s)
+		} else if w.has(t, w.Quarantine.Store, key) && !bytes.Equal(bytesOf(t, w.Quarantine.Store, key), bytesOf(t, other.Quarantine.Store, key)) {
+			t.Errorf("%+v: the quarantine has other bytes", s)
+		}
+	}
+}
+
+func (w *world) has(t testing.TB, s lake.Store, key string) bool {
+	t.Helper()
+	_, err := s.Stat(t.Context(), key)
+	if err != nil && !errors.Is(err, lake.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return err == nil
+}
+
+// surprise is a record that a sample may miss; some change the schema, some only seem to, and some are unfit.
+func (r texts) surprise() string {
+	lines := []string{
+		envelopeOf(`{"new":` + r.value(2) + `}`),
+		envelopeOf(`{"a":` + r.value(3) + `,"c":` + r.value(1) + `}`),
+		envelopeOf(`{"n":1.5}`), envelopeOf(`{"n":9007199254740993}`), envelopeOf(`{"n":18446744073709551616}`), envelopeOf(`{"n":1` + strings.Repeat("0", 40) + `}`),
+		envelopeOf(`{"f":9007199254740993}`), envelopeOf(`{"f":1}`), envelopeOf(`{"f":1e400}`), envelopeOf(`{"n":true}`), envelopeOf(`{"n":[1]}`),
+		envelopeOf(`{"late":null}`), envelopeOf(`{"late":[]}`), envelopeOf(`{"late":{}}`), envelopeOf(`{"late":{"x":null}}`), envelopeOf(`{"late":[[null]]}`),
+		envelopeOf(`{"l":[[1]]}`), envelopeOf(`{"l":[{"x":1}]}`), envelopeOf(`{"l":[1.5,null]}`), envelopeOf(`{"l":null,"o":null}`), envelopeOf(`{"o":[]}`),
+		envelopeOf(`{"mixed":{"k":[{"j":1}]}}`), envelopeOf(`{"mixed":{"k":1,"k":2}}`), envelopeOf(`{"mixed":[1, {"j" : "\ud800"}]}`), envelopeOf(`{"mixed":{"k":1}`),
+		envelopeOf(`{"n":1,"n":2}`), envelopeOf(`{"l":[1,2],"s":"\ud800","o":{"x":1,"x":1}}`), envelopeOf(`{"new2":1,"l":["cut`), `no JSON`, `[]`, `"x"`,
+		envelopeOf(`null`), envelopeOf(`[]`), envelopeOf(`"bare"`), envelopeOf(`7`), envelopeOf(`{}`),
+		strings.Replace(envelopeOf(`{"n":"x"}`), `"h"}`, `"h","malformed":"x"}`, 1),
+		strings.Replace(envelopeOf(`{"n":1}`), `"h"}`, `"h","trace":{"id":"x"}}`, 1),
+		strings.Replace(envelopeOf(`null`), `"host_name"`, `"only_of_nulls"`, 1),
+		strings.Replace(envelopeOf(`{"n":"x"}`), fmt.Sprint(noon), fmt.Sprint(noon+86400000), 1),
+		strings.Replace(envelopeOf(`{"n":"x"}`), fmt.Sprint(noon), `"noon"`, 1),
+		strings.Replace(envelopeOf(`{"n":"x"}`), `"ingestion_timestamp"`, `"time"`, 1),
+		strings.Replace(envelopeOf(`{"n":1}`), `}`, `},"beside":[1,"x"]`, 1),
+		fmt.Sprintf(`{"ingestion_timestamp":%d,"metadata":{"host_name":"h"},"raw_data":%s}`, noon, r.value(1)),
+	}
+	return lines[r.IntN(len(lines))]
+}
+
+// TestGuesses: whatever a sample misses, the tables and the quarantine are those of all records. Both ends of a guess are met often.
+func TestGuesses(t *testing.T) {
+	held, missed := 0, 0
+	for seed := range uint64(100) {
+		r := texts{rand.New(rand.NewPCG(seed, 11))}
+		w := newWorld(t)
+		w.sampling = twice
+		w.Config.Workers = 1 + int(seed%3)
+		for range 1 + r.IntN(4) {
+			var lines []string
+			for i := range 1 + r.IntN(40) {
+				lines = append(lines, envelopeOf(fmt.Sprintf(`{"n":%d,"f":0.5,"s":"é\n%d","l":[%d,null],"o":{"x":{"y":true}},"mixed":%s,"none":null}`,
+					i, i, i, either(i%2 == 0, `1`, `"x"`))))
+				if seed%7 == 0 {
+					lines[len(lines)-1] = envelopeOf(r.value(int(seed % 3)))
+				}
+				if r.IntN(30) == 0 {
+					lines = append(lines, r.surprise())
+				}
+			}
+			w.put(t, lines...)
+		}
+		w.run(t)
+		for _, s := range scarce {
+			switch how := w.guessed(t, s); {
+			case how == nil:
+			case how.misfit:
+				missed++
+			default:
+				held++
+			}
+		}
+		if t.Failed() {
+			t.Fatal("seed", seed)
+		}
+	}
+	if t.Logf("%d guesses held and %d did not", held, missed); held < 50 || missed < 50 {
+		t.Errorf("%d guesses held and %d did not, so one of the two is hardly tested", held, missed)
+	}
+}
+
+func either(first bool, a, b string) string {
+	if first {
+		return a
+	}
+	return b
+}
+
+// guessed is how a guess ended, nil if there was none.
+func (w *world) guessed(t testing.TB, s sampling) *scanned {
+	t.Helper()
+	r := &run{Serializer: w.otherwise(t, s, nil).Serializer, job: w.job}
+	defer func() { r.discard() }()
+	if err := r.look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l, err := r.guess(t.Context())
+	if err != nil || l == nil {
+		return nil
+	}
+	how, err := r.write(t.Context(), *l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return how
+}
+
+// TestGuessIsKept: what leaves the columns as they are costs no second pass.
+func TestGuessIsKept(t *testing.T) {
+	const first = `{"n":1,"b":18446744073709551616,"f":0.5,"s":"x","l":[1],"o":{"x":1},"mixed":[1,"x",{"k":1}],"text":{"k":"x"},"none":null}`
+	for doc, kept := range map[string]bool{
+		`{}`: true, `{"n":null,"o":null,"l":null}`: true, `{"n":9007199254740993}`: true, `{"n":1.5}`: false, `{"n":1e2}`: false, `{"n":18446744073709551616}`: false,
+		`{"n":"1"}`: false, `{"n":true}`: false, `{"n":[1]}`: false, `{"n":{}}`: false, `{"b":1}`: true, `{"b":9007199254740993}`: true, `{"b":0.5}`: false,
+		`{"f":1}`: true, `{"f":9007199254740993}`: false, `{"f":1e400}`: false, `{"f":18446744073709551616}`: false, `{"s":1}`: true, `{"s":{"new":[1,{}]}}`: true, `{"l":[]}`: true,
+		`{"l":[null]}`: true, `{"l":[1.5]}`: false, `{"l":[[]]}`: false, `{"l":{}}`: false, `{"o":{}}`: true, `{"o":{"x":1,"y":1}}`: false, `{"o":{"x":1,"y":null}}`: true, `{"o":[]}`: false,
+		`{"mixed":[true,{"k":{"j":[]}}]}`: true, `{"mixed":1}`: false, `{"none":[]}`: true, `{"none":{"x":[null,{}]}}`: true, `{"none":1}`: false, `{"none":[[1]]}`: false,
+		`{"new":null}`: true, `{"new":1}`: false, `{"n":1,"n":1.5}`: true, `{"new":1,"cut":`: true, `1`: true, `[1.5]`: true, `null`: true,
+	} {
+		w := newWorld(t)
+		w.put(t, envelopeOf(first), envelopeOf(doc), envelopeOf(`{"n":2}`))
+		w.run(t)
+		if got := !w.guessed(t, scarce[0]).misfit; got != kept {
+			t.Errorf("after %s, %s leaves the columns: %v, want %v", first, doc, got, kept)
+		}
+	}
+}
+
+// TestHollowTwice: what says nothing alone may say something together with what was met elsewhere.
+func TestHollowTwice(t *testing.T) {
+	w := newWorld(t)
+	with := func(raw, x string) string {
+		return strings.Replace(envelopeOf(raw), `"h"}`, `"h","x":`+x+`}`, 1)
+	}
+	w.put(t, envelopeOf(`{"n":1}`), with(`{"n":2}`, `[]`), with(`null`, `{}`))
+	w.run(t)
+	if got := fieldType(w.footer(t, w.job.Raw).Schema, "metadata").String(); got != "struct<host_name:string,thread_id:bigint,x:string>" {
+		t.Error(got)
+	}
+	if !w.guessed(t, scarce[0]).misfit {
+		t.Error("the guess had no such column, and yet it held")
+	}
+}
