@@ -2,8 +2,11 @@ package serialize
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"iter"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -541,5 +544,54 @@ func TestOnePassByLedger(t *testing.T) {
 		}
 		r.discard()
 		day.run(t)
+	}
+}
+
+// meddling is a quarantine's store that does something once before it is written to, which is after the files are made and before they are
+// published.
+type meddling struct {
+	lake.Store
+	once func()
+}
+
+func (m *meddling) List(ctx context.Context, prefix, after string) iter.Seq2[lake.Object, error] {
+	if m.once != nil {
+		m.once()
+		m.once = nil
+	}
+	return m.Store.List(ctx, prefix, after)
+}
+
+func (m *meddling) Put(ctx context.Context, key string, body io.ReadSeeker, cond lake.Condition) (lake.Object, error) {
+	if m.once != nil {
+		m.once()
+		m.once = nil
+	}
+	return m.Store.Put(ctx, key, body, cond)
+}
+
+// TestMovedTypes: nothing is published under types that another run has changed while the files were made.
+func TestMovedTypes(t *testing.T) {
+	w := newWorld(t)
+	w.on(1).land(t, `{"a":1}`)
+	w.on(1).run(t)
+	w.on(2).land(t, `{"a":2}`, `no JSON`)
+	w.on(3).land(t, `{"a":0.5}`)
+	o := w.Options
+	between := 0
+	o.Quarantine.Store = &meddling{Store: w.raw, once: func() {
+		between++
+		w.on(3).runOnce(t)
+	}}
+	second := w.on(2)
+	second.Serializer = New(o)
+	if _, err := second.Run(t.Context(), second.job); err != nil {
+		t.Fatal(err)
+	}
+	if between != 1 {
+		t.Fatal("the other run did not come between")
+	}
+	if got := w.on(2).columns(t); got != "a:double" {
+		t.Errorf("it is published with the old types: %s", got)
 	}
 }
