@@ -205,7 +205,7 @@ type shredder struct {
 	// rescue keeps what no column takes; nil where every value has one. pointer is the place of the value that has just begun.
 	rescue  *rescue
 	pointer func() string
-	out    *batch
+	out     *batch
 
 	frames  []columnFrame
 	objects uint64
