@@ -102,7 +102,7 @@ func (w *world) runOnce(t testing.TB) Result {
 func (w *world) run(t testing.TB) Result {
 	t.Helper()
 	r := w.runOnce(t)
-	w.agrees(t, r)
+	w.agrees(t, r, once, scarce[0], scarce[1])
 	return r
 }
 
