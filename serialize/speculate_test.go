@@ -101,7 +101,7 @@ func (r texts) surprise() string {
 // TestGuesses: whatever a sample misses, the tables and the quarantine are those of all records. Both ends of a guess are met often.
 func TestGuesses(t *testing.T) {
 	held, missed := 0, 0
-	for seed := range uint64(100) {
+	for seed := range uint64(50) {
 		r := texts{rand.New(rand.NewPCG(seed, 11))}
 		w := newWorld(t)
 		w.sampling = twice
@@ -134,7 +134,7 @@ func TestGuesses(t *testing.T) {
 			t.Fatal("seed", seed)
 		}
 	}
-	if t.Logf("%d guesses held and %d did not", held, missed); held < 50 || missed < 50 {
+	if t.Logf("%d guesses held and %d did not", held, missed); held < 20 || missed < 20 {
 		t.Errorf("%d guesses held and %d did not, so one of the two is hardly tested", held, missed)
 	}
 }
