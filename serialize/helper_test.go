@@ -104,7 +104,7 @@ func (w *world) run(t testing.TB) Result {
 	before := w.others(t)
 	r := w.runOnce(t)
 	if r.Objects > 0 {
-		w.agrees(t, r, before)
+		w.agrees(t, r, before, once, scarce[0], scarce[1])
 	}
 	return r
 }

@@ -12,6 +12,7 @@ import (
 
 	"headwater/lake"
 	"headwater/lake/mem"
+	"headwater/schema"
 	"headwater/table"
 	"headwater/table/dir"
 )
@@ -44,10 +45,10 @@ func (w *world) otherwise(t testing.TB, s sampling, others map[string][]byte) *w
 }
 
 // agrees runs the day with other guesses and wants the same tables, quarantine and numbers.
-func (w *world) agrees(t testing.TB, r Result, others map[string][]byte) {
+func (w *world) agrees(t testing.TB, r Result, besides map[string][]byte, others ...sampling) {
 	t.Helper()
-	for _, s := range append([]sampling{twice, once}, scarce...) {
-		other := w.otherwise(t, s, others)
+	for _, s := range others {
+		other := w.otherwise(t, s, besides)
 		got := other.runOnce(t)
 		if got.Rows != r.Rows || got.Quarantined != r.Quarantined {
 			t.Errorf("%+v: %d rows and %d quarantined, without %d and %d", s, got.Rows, got.Quarantined, r.Rows, r.Quarantined)
@@ -105,7 +106,7 @@ func (r texts) surprise() string {
 // TestGuesses: whatever a sample misses, the tables and the quarantine are those of all records. Both ends of a guess are met often.
 func TestGuesses(t *testing.T) {
 	held, missed := 0, 0
-	for seed := range uint64(100) {
+	for seed := range uint64(50) {
 		r := texts{rand.New(rand.NewPCG(seed, 11))}
 		w := newWorld(t)
 		w.sampling = twice
@@ -124,7 +125,7 @@ func TestGuesses(t *testing.T) {
 			}
 			w.put(t, lines...)
 		}
-		w.run(t)
+		w.agrees(t, w.runOnce(t), nil, append(scarce, once)...)
 		for _, s := range scarce {
 			switch how := w.guessed(t, s); {
 			case how == nil:
@@ -138,7 +139,7 @@ func TestGuesses(t *testing.T) {
 			t.Fatal("seed", seed)
 		}
 	}
-	if t.Logf("%d guesses held and %d did not", held, missed); held < 50 || missed < 50 {
+	if t.Logf("%d guesses held and %d did not", held, missed); held < 20 || missed < 20 {
 		t.Errorf("%d guesses held and %d did not, so one of the two is hardly tested", held, missed)
 	}
 }
@@ -182,7 +183,7 @@ func TestGuessIsKept(t *testing.T) {
 	} {
 		w := newWorld(t)
 		w.put(t, envelopeOf(first), envelopeOf(doc), envelopeOf(`{"n":2}`))
-		w.run(t)
+		w.agrees(t, w.runOnce(t), nil, scarce[0])
 		if got := !w.guessed(t, scarce[0]).misfit; got != kept {
 			t.Errorf("after %s, %s leaves the columns: %v, want %v", first, doc, got, kept)
 		}
@@ -203,4 +204,58 @@ func TestHollowTwice(t *testing.T) {
 	if !w.guessed(t, scarce[0]).misfit {
 		t.Error("the guess had no such column, and yet it held")
 	}
+}
+
+// own is what the records are cut into without a ledger.
+func (s *scanned) own() layout { return layout{record: s.evidenceOfRows().Resolve(), rows: s.rowsOf()} }
+
+// FuzzGuess guesses from one record and reads another: it is refused for the same reason as without a guess and leaves nothing behind, or it
+// is a misfit exactly if the two together need other columns.
+func FuzzGuess(f *testing.F) {
+	r := texts{rand.New(rand.NewPCG(5, 5))}
+	for range 300 {
+		f.Add([]byte(r.value(3)), []byte(r.value(3)))
+		f.Add([]byte(`{"n":1,"f":0.5,"s":"x","l":[1],"o":{"x":1},"mixed":[1,"x"],"none":null}`), []byte(strings.TrimSuffix(strings.TrimPrefix(r.surprise(), `{"raw_data":`), `,"metadata":{"thread_id":1,"host_name":"h"},"ingestion_timestamp":1783252800000}`)))
+	}
+	f.Fuzz(func(t *testing.T, first, second []byte) {
+		before, both := newInferrer(reading{}, noon, noon+1, 1<<20), newInferrer(reading{}, noon, noon+1, 1<<20)
+		lines := [][]byte{[]byte(envelopeOf(string(first))), []byte(envelopeOf(string(second)))}
+		if _, reason := before.record(lines[0]); reason != "" {
+			return
+		}
+		both.record(lines[0])
+		of, reason := both.record(lines[1])
+		guess, truth := scanned{evidence: before.evidence()}, scanned{evidence: both.evidence()}
+		guess.layout, truth.layout = guess.own(), truth.own()
+		if depthOf(truth.layout.record) > schema.DeepestColumn-5 {
+			return // where text begins, what says nothing has a column, which only the end of the pass tells
+		}
+		w := newInferrer(reading{}, noon, noon+1, 1<<20)
+		w.cutInto(guess.layout)
+		w.cut.out = &batch{leaves: make([]leaf, len(w.cut.leaves))}
+		if w.record(lines[0]); w.misfit {
+			t.Fatalf("%s does not fit its own columns", lines[0])
+		}
+		levels := func() (n []int) {
+			for _, l := range w.cut.out.leaves {
+				n = append(n, len(l.Def), len(l.Rep), len(l.Longs)+len(l.Doubles)+len(l.Bools), len(l.Data))
+			}
+			return append(n, w.cut.out.rows, w.cut.out.levels, w.cut.out.bytes, int(w.cut.lone))
+		}
+		had := levels()
+		got, why := w.record(lines[1])
+		if got != of || why != reason {
+			t.Fatalf("%s: %d %q, without a guess %d %q", lines[1], got, why, of, reason)
+		}
+		if now := levels(); w.cut.out.rows == had[len(had)-4] && !cmp.Equal(had, now) {
+			t.Fatalf("%s is no row, and leaves something behind: %v, before %v", lines[1], now, had)
+		}
+		if row := w.cut.out.rows > had[len(had)-4]; row == (reason != "" || w.misfit || of == classBare && guess.layout.rows == classObject) {
+			t.Fatalf("%s after %s is a row: %v", lines[1], lines[0], row)
+		}
+		same := guess.layout.rows == truth.layout.rows && schema.Equal(guess.layout.record, truth.layout.record)
+		if w.misfit == same {
+			t.Fatalf("%s after %s does not fit: %v, but the columns stay: %v", lines[1], lines[0], w.misfit, same)
+		}
+	})
 }

@@ -82,9 +82,9 @@ func sample(r *rand.Rand, kind, n int) []byte {
 
 func TestSameText(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
-	for level := -3; level <= 9; level++ {
+	for _, level := range []int{-3, -2, 0, 1, 6, 9} {
 		for kind := range 5 {
-			for _, n := range []int{0, 1, 300, 70_000, 600_000} {
+			for _, n := range []int{0, 1, 300, 70_000, 300_000} {
 				text := sample(r, kind, n)
 				data := pack(t, level, either(n%3 == 0, "x\u00ff", ""), sample(r, 0, n%1000), text)
 				data = append(data, pack(t, 6, "", nil, text[:n/2])...)
@@ -113,7 +113,7 @@ func TestDamage(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
 	var data []byte
 	for i, level := range []int{9, 0, 1, -2} {
-		data = append(data, pack(t, level, "name", []byte("extra"), sample(r, i, 400))...)
+		data = append(data, pack(t, level, "name", []byte("extra"), sample(r, i, 100))...)
 	}
 	failed := 0
 	for n := range data {
