@@ -32,27 +32,35 @@ func partitionColumns() []string { return []string{"year", "month", "day"} }
 // order and number of fields stay, so that the result can be walked side by side with t.
 func Unique(t Type, own []string) (Type, []Renamed) {
 	var renamed []Renamed
-	return unique(t, "", "", append(partitionColumns(), own...), own, &renamed), renamed
+	n := naming{usable, &renamed}
+	return n.unique(t, "", "", append(partitionColumns(), own...), own), renamed
 }
 
-func unique(t Type, path, column string, reserved, own []string, renamed *[]Renamed) Type {
+// naming is how the names of a table are made.
+type naming struct {
+	// usable is a name as a column may have it.
+	usable  func(name string) string
+	renamed *[]Renamed
+}
+
+func (n naming) unique(t Type, path, column string, reserved, own []string) Type {
 	switch t.Kind {
 	case List:
-		elem := unique(*t.Elem, path, column, nil, nil, renamed)
+		elem := n.unique(*t.Elem, path, column, nil, nil)
 		return Type{Kind: List, Elem: &elem}
 	case Struct:
 		wanted := make([]string, len(t.Fields))
 		for i, f := range t.Fields {
 			wanted[i] = f.Name
 		}
-		names := apart(wanted, reserved, own)
+		names := n.apart(wanted, reserved, own)
 		out := Type{Kind: Struct, Fields: make([]Field, len(t.Fields))}
 		for i, f := range t.Fields {
 			at, to := join(path, f.Name), join(column, names[i])
 			if names[i] != f.Name {
-				*renamed = append(*renamed, Renamed{at, to})
+				*n.renamed = append(*n.renamed, Renamed{at, to})
 			}
-			out.Fields[i] = Field{names[i], unique(f.Type, at, to, nil, nil, renamed)}
+			out.Fields[i] = Field{names[i], n.unique(f.Type, at, to, nil, nil)}
 		}
 		return out
 	}
@@ -63,22 +71,27 @@ func unique(t Type, path, column string, reserved, own []string, renamed *[]Rena
 // separator, in the order in which walking t meets them, and IngestedAt last. Lists stay as they are, what is in them
 // too. A t that is no Struct becomes the column Value; an Undecided one none.
 func Flatten(t Type, separator string) (Type, []Renamed) {
+	var renamed []Renamed
+	flat := naming{usable, &renamed}.flatten(t, separator, append(partitionColumns(), IngestedAt))
+	flat.Fields = append(flat.Fields, Field{IngestedAt, Type{Kind: Timestamp}})
+	return flat, renamed
+}
+
+func (n naming) flatten(t Type, separator string, reserved []string) Type {
 	leaves := flatLeaves(t, "", "", separator, nil)
 	wanted := make([]string, len(leaves))
 	for i, l := range leaves {
 		wanted[i] = l.name
 	}
-	names := apart(wanted, append(partitionColumns(), IngestedAt), nil)
+	names := n.apart(wanted, reserved, nil)
 	flat := Type{Kind: Struct, Fields: make([]Field, 0, len(leaves)+1)}
-	var renamed []Renamed
 	for i, l := range leaves {
 		if names[i] != l.name {
-			renamed = append(renamed, Renamed{l.path, names[i]})
+			*n.renamed = append(*n.renamed, Renamed{l.path, names[i]})
 		}
-		flat.Fields = append(flat.Fields, Field{names[i], unique(l.typ, l.path, names[i], nil, nil, &renamed)})
+		flat.Fields = append(flat.Fields, Field{names[i], n.unique(l.typ, l.path, names[i], nil, nil)})
 	}
-	flat.Fields = append(flat.Fields, Field{IngestedAt, Type{Kind: Timestamp}})
-	return flat, renamed
+	return flat
 }
 
 // flatLeaf is a column on its way into the flat table.
@@ -112,7 +125,7 @@ func flatLeaves(t Type, path, name, separator string, out []flatLeaf) []flatLeaf
 // apart keeps names apart where case does not count, and away from reserved, except those that are one of own. A name that
 // nobody before it wants is never changed for the sake of a suffix, so that the names of most columns are those of the data
 // whatever else there is.
-func apart(wanted, reserved, own []string) []string {
+func (n naming) apart(wanted, reserved, own []string) []string {
 	taken := make(map[string]bool, len(wanted)+len(reserved))
 	for _, r := range reserved {
 		taken[r] = true
@@ -120,7 +133,7 @@ func apart(wanted, reserved, own []string) []string {
 	names := make([]string, len(wanted))
 	var losers []int
 	for i, name := range wanted {
-		names[i] = usable(name)
+		names[i] = n.usable(name)
 		switch fold := strings.ToLower(names[i]); {
 		case slices.Contains(own, name):
 		case taken[fold]:
@@ -132,12 +145,12 @@ func apart(wanted, reserved, own []string) []string {
 	tried := map[string]int{} // the suffix that the last loser of the same name got
 	for _, i := range losers {
 		base, fold := names[i], strings.ToLower(names[i])
-		n := max(1, tried[fold])
+		k := max(1, tried[fold])
 		for taken[strings.ToLower(names[i])] {
-			n++
-			names[i] = base + "_" + strconv.Itoa(n)
+			k++
+			names[i] = base + "_" + strconv.Itoa(k)
 		}
-		tried[fold] = n
+		tried[fold] = k
 		taken[strings.ToLower(names[i])] = true
 	}
 	return names
@@ -149,8 +162,13 @@ func usable(name string) string {
 	if name == "" {
 		return NoName
 	}
+	return without(".,:;<>`", name)
+}
+
+// without is name with _ in the place of odd and of control characters.
+func without(odd, name string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || strings.ContainsRune(".,:;<>`", r) {
+		if r < ' ' || r == 0x7f || strings.ContainsRune(odd, r) {
 			return '_'
 		}
 		return r

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/bits"
 	"strconv"
+	"unicode/utf8"
 
 	"headwater/schema"
 	"headwater/serialize/parquet"
@@ -105,6 +106,8 @@ type shredder struct {
 	frames  []columnFrame
 	objects uint64
 	key     []byte
+	// hollow: in dialect spark, the record may have an empty string.
+	hollow bool
 	// lone counts the halves of surrogate pairs that became U+FFFD.
 	lone int64
 }
@@ -134,6 +137,7 @@ func (w *shredder) record(line []byte) error {
 		return w.misfit(t)
 	}
 	w.frames = w.frames[:0]
+	w.hollow = w.spark && hasEmptyString(line)
 	w.open(w.root, 0)
 	for {
 		t := s.next()
@@ -189,7 +193,7 @@ func (w *shredder) field() bool {
 	f := &w.frames[len(w.frames)-1]
 	key := w.scan.bytes()
 	if w.scan.escaped {
-		w.key, _ = unescape(w.key[:0], key)
+		w.key, _ = unescape(w.key[:0], key, utf8.RuneError)
 		key = w.key
 	}
 	i := f.col.names.find(key, f.before)
@@ -255,6 +259,10 @@ func (w *shredder) value(t token, c *column, rep uint8) bool {
 		w.fill(c, c.def-1, rep)
 		return true
 	}
+	if w.hollow && w.lost(t, c) {
+		w.fill(c, c.def-1, rep)
+		return t != tokenArray || w.scan.skip()
+	}
 	if c.kind == schema.Struct || c.kind == schema.List {
 		w.open(c, rep)
 		return (c.kind == schema.Struct) == (t == tokenObject) && (c.kind == schema.List) == (t == tokenArray)
@@ -272,6 +280,9 @@ func (w *shredder) value(t token, c *column, rep uint8) bool {
 	if t != tokenNumber {
 		return false
 	}
+	if w.spark {
+		return sparkNumber(c.kind, w.scan.bytes(), l)
+	}
 	return number(c.kind, w.scan.bytes(), l)
 }
 
@@ -284,7 +295,7 @@ func (w *shredder) text(t token, l *leaf) bool {
 	case tokenString:
 		if s.escaped {
 			var lone int
-			l.Data, lone = unescape(l.Data, s.bytes())
+			l.Data, lone = unescape(l.Data, s.bytes(), w.half())
 			w.lone += int64(lone)
 		} else {
 			l.Data = append(l.Data, s.bytes()...)
@@ -294,7 +305,11 @@ func (w *shredder) text(t token, l *leaf) bool {
 		if !s.skip() {
 			return false
 		}
-		l.Data = compact(l.Data, s.data[start:s.pos])
+		if w.spark {
+			l.Data = append(l.Data, s.data[start:s.pos]...)
+		} else {
+			l.Data = compact(l.Data, s.data[start:s.pos])
+		}
 	default:
 		l.Data = append(l.Data, s.bytes()...)
 	}

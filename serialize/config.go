@@ -34,7 +34,16 @@ type Config struct {
 type SchemaConfig struct {
 	// MaxColumns is how many columns a table may have; a day that needs more is refused.
 	MaxColumns int `yaml:"max_columns"`
+	// Dialect is whose rules decide columns and values: headwater's or spark's.
+	Dialect string `yaml:"dialect"`
 }
+
+// The dialects.
+const (
+	DialectHeadwater = "headwater"
+	// DialectSpark makes of each day what Spark 4 makes of it, but for what docs/spark-dialect.md names.
+	DialectSpark = "spark"
+)
 
 // FlatConfig is how raw_data becomes one level of columns.
 type FlatConfig struct {
@@ -55,7 +64,7 @@ func DefaultConfig() Config {
 		Flat:          FlatConfig{Separator: "_", Arrays: "keep"},
 		RowGroupBytes: 256 << 20,
 		RecordBytes:   72 << 20,
-		Schema:        SchemaConfig{MaxColumns: 20_000},
+		Schema:        SchemaConfig{MaxColumns: 20_000, Dialect: DialectHeadwater},
 	}
 }
 
@@ -101,6 +110,9 @@ func (c *SchemaConfig) Validate() setting.Faults {
 	var faults setting.Faults
 	if c.MaxColumns < 1 {
 		faults.Add([]string{"max_columns"}, "must be positive, got %d", c.MaxColumns)
+	}
+	if c.Dialect != DialectHeadwater && c.Dialect != DialectSpark {
+		faults.Add([]string{"dialect"}, "must be headwater or spark, got %q", c.Dialect)
 	}
 	return faults
 }

@@ -1,6 +1,8 @@
 package serialize
 
 import (
+	"unicode/utf8"
+
 	"headwater/envelope"
 	"headwater/schema"
 )
@@ -46,6 +48,7 @@ const (
 // node is schema.Evidence as it is gathered.
 type node struct {
 	seen   schema.Seen
+	digits uint8 // schema.Evidence.BigDigits
 	names  names
 	fields []*node
 	elem   *node
@@ -56,9 +59,10 @@ type node struct {
 // change is what one record added to the evidence, so that it can be taken back if the record turns out to be unfit.
 type change struct {
 	at *node
-	// seen is what at had seen before; with added, at got a field instead.
-	seen  schema.Seen
-	added bool
+	// seen and digits are what at had before; with added, at got a field instead.
+	seen   schema.Seen
+	digits uint8
+	added  bool
 }
 
 // inferrer reads records and gathers evidence. A record that goes to quarantine leaves none.
@@ -199,7 +203,7 @@ func (w *inferrer) field() bool {
 	f := &w.frames[len(w.frames)-1]
 	key := w.scan.bytes()
 	if w.scan.escaped {
-		w.key, _ = unescape(w.key[:0], key)
+		w.key, _ = unescape(w.key[:0], key, utf8.RuneError)
 		key = w.key
 	}
 	i := f.node.names.find(key, f.before)
@@ -242,6 +246,10 @@ func (w *inferrer) own(t token) (reason string, again bool) {
 			of = classObject
 		case tokenNull:
 			of = classNull
+		case tokenString:
+			if w.spark && w.scan.end == w.scan.start {
+				of = classNull // as inference there has it: of itself it would make every other raw_data a string
+			}
 		}
 		again = of != w.class
 		w.class = of
@@ -271,15 +279,20 @@ func (w *inferrer) checkTime(t token) string {
 // value notes what t says of the place n.
 func (w *inferrer) value(t token, n *node) {
 	var seen schema.Seen
+	var digits uint8
 	switch t {
 	case tokenNull:
 		seen = schema.SeenNull
 	case tokenTrue, tokenFalse:
 		seen = schema.SeenBool
 	case tokenNumber:
-		seen = schema.SeenOfNumber(w.scan.bytes())
+		if seen = schema.SeenOfNumber(w.scan.bytes()); seen == schema.SeenBigInt {
+			digits = schema.BigDigits(w.scan.bytes())
+		}
 	case tokenString:
-		seen = schema.SeenString
+		if seen = schema.SeenString; w.scan.end == w.scan.start {
+			seen = schema.SeenEmptyString
+		}
 	case tokenObject:
 		seen = schema.SeenObject
 		w.push(n, true)
@@ -290,9 +303,10 @@ func (w *inferrer) value(t token, n *node) {
 		}
 		w.push(n, false)
 	}
-	if n.seen&seen == 0 {
-		w.undo = append(w.undo, change{at: n, seen: n.seen})
+	if n.seen&seen == 0 || digits > n.digits {
+		w.undo = append(w.undo, change{at: n, seen: n.seen, digits: n.digits})
 		n.seen |= seen
+		n.digits = max(n.digits, digits)
 	}
 }
 
@@ -300,7 +314,7 @@ func (w *inferrer) rollBack() {
 	for i := len(w.undo) - 1; i >= 0; i-- {
 		c := w.undo[i]
 		if !c.added {
-			c.at.seen = c.seen
+			c.at.seen, c.at.digits = c.seen, c.digits
 			continue
 		}
 		w.keys -= keyCost(c.at.names.removeLast())
@@ -318,7 +332,7 @@ func (w *inferrer) evidence() (out [classes]*schema.Evidence) {
 }
 
 func (n *node) evidence() *schema.Evidence {
-	e := &schema.Evidence{Seen: n.seen}
+	e := &schema.Evidence{Seen: n.seen, BigDigits: n.digits}
 	if n.elem != nil {
 		e.Elem = n.elem.evidence()
 	}

@@ -23,6 +23,8 @@ type scanned struct {
 	// rows and quarantined add up to the records.
 	rows, quarantined int64
 	reasons           map[string]int64
+	// spark: columns are those of DialectSpark.
+	spark bool
 	// record is the type of a whole record, by the names in the data.
 	record schema.Type
 }
@@ -52,7 +54,7 @@ const (
 
 // infer is the first pass. Objects are shared out among the workers; what each has gathered is merged at the end.
 func (r *run) infer(ctx context.Context) (*scanned, error) {
-	s := &scanned{objects: make([]scannedObject, len(r.inputs)), reasons: map[string]int64{}}
+	s := &scanned{objects: make([]scannedObject, len(r.inputs)), reasons: map[string]int64{}, spark: r.job.Schema.Dialect == DialectSpark}
 	d := r.job.Day
 	from, to := dayStart(d, 0, r.Location), dayStart(d, 1, r.Location)
 	inferrers := make([]*inferrer, min(r.Config.workers(), len(r.inputs)))
@@ -182,6 +184,9 @@ func (s *scanned) recordType() schema.Type {
 	e.Seen = schema.SeenObject
 	if at := e.Fields[envelope.KeyTimestamp]; at == nil || at.Seen == 0 {
 		e.Fields[envelope.KeyTimestamp] = &schema.Evidence{Seen: schema.SeenInt}
+	}
+	if s.spark {
+		return e.ResolveSpark()
 	}
 	return e.Resolve()
 }

@@ -357,8 +357,8 @@ func (s *scanner) skip() bool {
 }
 
 // unescape appends the characters that src, the inside of a checked JSON string, stands for. Half a surrogate pair
-// stands for nothing that UTF-8 can hold and becomes U+FFFD; lone counts those.
-func unescape(dst, src []byte) (out []byte, lone int) {
+// stands for nothing that UTF-8 can hold and becomes half; lone counts those.
+func unescape(dst, src []byte, half rune) (out []byte, lone int) {
 	for {
 		i := bytes.IndexByte(src, '\\')
 		if i < 0 {
@@ -378,6 +378,7 @@ func unescape(dst, src []byte) (out []byte, lone int) {
 			if r, whole = pair(r, src); whole {
 				src = src[6:]
 			} else {
+				r = half
 				lone++
 			}
 		}

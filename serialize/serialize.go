@@ -202,7 +202,7 @@ func (r *run) look(ctx context.Context) (err error) {
 
 // settings are those that change rows.
 func (r *run) settings() map[string]string {
-	s := map[string]string{"dialect": "headwater", "timezone": r.Location.String()}
+	s := map[string]string{"dialect": r.job.Schema.Dialect, "timezone": r.Location.String()}
 	if n := r.Config.RecordBytes; n != DefaultConfig().RecordBytes {
 		s["record_bytes"] = n.String() // named only where it was changed, so that another default makes no table stale
 	}
@@ -306,12 +306,19 @@ func (r *run) plan(s *scanned) error {
 	for _, o := range []*output{r.raw, r.flat} {
 		o.footer.Rows, o.footer.Quarantined = s.rows, s.quarantined
 	}
+	unique, flatten := schema.Unique, schema.Flatten
+	if s.spark {
+		unique, flatten = schema.UniqueSpark, schema.FlattenSpark
+	}
 	var renamed []schema.Renamed
-	r.raw.footer.Schema, renamed = schema.Unique(record, ownKeys)
+	r.raw.footer.Schema, renamed = unique(record, ownKeys)
 	r.raw.footer.Renamed = byColumn(renamed)
-	r.flat.footer.Schema, renamed = schema.Flatten(fieldType(record, envelope.KeyRawData), r.Config.Flat.Separator)
+	r.flat.footer.Schema, renamed = flatten(fieldType(record, envelope.KeyRawData), r.Config.Flat.Separator)
 	r.flat.footer.Renamed = byColumn(renamed)
 	r.raw.sources, r.flat.sources = feeds(record, r.job.Shape.Landed().Unit != "")
+	if s.spark && len(r.flat.sources) > 1 {
+		r.flat.sources = r.flat.sources[:len(r.flat.sources)-1] // the time of ingestion is no column there
+	}
 	return nil
 }
 

@@ -190,7 +190,7 @@ sources:
     push: {path: /trades}
     topic: {name: "prod.{source}"}
     tables: {raw: "{source}_all", flat: "{source}_flat"}
-    schema: {max_columns: 7}
+    schema: {max_columns: 7, dialect: spark}
 serialize: {schema: {max_columns: 500}}
 `)
 	if p.DataDir != filepath.Join(filepath.Dir(p.Dir), "elsewhere") || p.Lake.Raw != "/srv/a b" || p.Lake.Tables != filepath.Join(p.Dir, "tables") {
@@ -222,12 +222,12 @@ serialize: {schema: {max_columns: 500}}
 	wantOrders := Source{
 		Name: "orders", Kind: "file", Topic: "orders_raw", Partitions: 6, Replication: 3, Configs: map[string]string{"retention.ms": "604800000"},
 		RawTable: table.Name{Database: "market", Table: "orders_raw"}, FlatTable: table.Name{Database: "market", Table: "orders"}, base: p.Dir,
-		Schema: serialize.SchemaConfig{MaxColumns: 500},
+		Schema: serialize.SchemaConfig{MaxColumns: 500, Dialect: "headwater"},
 	}
 	wantTrades := Source{
 		Name: "trades", Kind: "push", Topic: "prod.trades",
 		RawTable: table.Name{Database: "market", Table: "trades_all"}, FlatTable: table.Name{Database: "market", Table: "trades_flat"}, base: p.Dir,
-		Schema: serialize.SchemaConfig{MaxColumns: 7},
+		Schema: serialize.SchemaConfig{MaxColumns: 7, Dialect: "spark"},
 	}
 	if diff := cmp.Diff([]Source{wantOrders, wantTrades}, []Source{orders, trades}, cmp.AllowUnexported(Source{})); diff != "" {
 		t.Error(diff)
