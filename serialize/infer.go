@@ -95,6 +95,7 @@ type evidenceFrame struct {
 
 func newInferrer(how reading, from, to int64, maxKeys int) *inferrer {
 	w := &inferrer{reading: how, from: from, to: to, maxKeys: maxKeys, scan: newScanner()}
+	w.scan.lenient = how.spark
 	for c := range w.roots {
 		root := &node{}
 		for _, key := range ownKeys {

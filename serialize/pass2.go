@@ -149,6 +149,7 @@ type cutter struct {
 func newCutter(s *scanned, how reading, free chan *batch) *cutter {
 	root, leaves := newColumn(s.record)
 	w := shredder{reading: how, root: root, leaves: leaves, scan: newScanner()}
+	w.scan.lenient = how.spark
 	if how.Unit != "" {
 		w.stamp = root.fields[root.names.find([]byte(envelope.KeyTimestamp), -1)]
 		w.leaves = append(w.leaves, leafInfo{kind: schema.Timestamp})

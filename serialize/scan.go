@@ -40,6 +40,8 @@ const (
 // first accepted the second reads the same way. It keeps a stack of its own and allocates nothing per text.
 type scanner struct {
 	limits envelope.Limits
+	// lenient takes in what Spark does beyond RFC 8259: scanlenient.go.
+	lenient bool
 
 	data []byte
 	pos  int
@@ -136,11 +138,17 @@ func (s *scanner) close() token {
 }
 
 func (s *scanner) key(c byte) token {
-	if c != '"' {
+	switch {
+	case c == '"':
+		if !s.text() {
+			return tokenFault
+		}
+	case c == '\'' && s.lenient:
+		if !s.singleQuoted() {
+			return tokenFault
+		}
+	default:
 		return s.fault(envelope.UnexpectedCharacter)
-	}
-	if !s.text() {
-		return tokenFault
 	}
 	if s.peek() != ':' {
 		return s.fault(envelope.UnexpectedCharacter)
@@ -170,6 +178,11 @@ func (s *scanner) value(c byte) token {
 		return s.word("false", tokenFalse)
 	case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
 		return s.number()
+	}
+	if s.lenient {
+		if t := s.beyond(c); t != tokenEnd {
+			return t
+		}
 	}
 	if c >= 'A' && c <= 'z' && c != '\\' && c != ']' {
 		return s.fault(envelope.BadLiteral)
@@ -206,6 +219,9 @@ func (s *scanner) number() token {
 	s.start = i
 	if d[i] == '-' {
 		i++
+		if s.lenient && i < len(d) && d[i] == 'I' {
+			return s.notFinite()
+		}
 	}
 	first := i
 	i = digits(d, i)
@@ -285,7 +301,7 @@ func (s *scanner) text() bool {
 			}
 		case c == '\\':
 			s.escaped = true
-			n := escape(d[i:])
+			n := s.escape(d[i:])
 			if n == 0 {
 				s.reason = envelope.BadEscape
 				return false
@@ -311,13 +327,17 @@ func (s *scanner) checkText(high bool) bool {
 }
 
 // escape is the length of the escape that d begins with, 0 if it is none.
-func escape(d []byte) int {
+func (s *scanner) escape(d []byte) int {
 	if len(d) < 2 {
 		return 0
 	}
 	switch d[1] {
 	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
 		return 2
+	case '\'':
+		if s.lenient {
+			return 2
+		}
 	case 'u':
 		if _, ok := hex4(d[2:]); ok {
 			return 6

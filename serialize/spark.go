@@ -2,6 +2,7 @@ package serialize
 
 import (
 	"bytes"
+	"math"
 	"unicode/utf8"
 
 	"headwater/schema"
@@ -18,7 +19,9 @@ func (w *shredder) half() rune {
 }
 
 // hasEmptyString is true of every record that has one.
-func hasEmptyString(record []byte) bool { return bytes.Contains(record, []byte(`""`)) }
+func hasEmptyString(record []byte) bool {
+	return bytes.Contains(record, []byte(`""`)) || bytes.Contains(record, []byte(`''`))
+}
 
 // lost reports whether Spark makes null of the value that begins with t: an empty string where the column c has none, or an array with
 // such an element. What lies in an object is lost for itself, so an array with objects is not, however little is left of them.
@@ -60,13 +63,19 @@ func (s *scanner) emptyElement(elem *column) bool {
 	}
 }
 
-// sparkNumber is number, but that a double may be infinite, and that an integer of a double is no double before: it has no -0.
+// javaNaN is the one that Java makes; strconv's has another bit set.
+var javaNaN = math.Float64frombits(0x7ff8 << 48)
+
+// sparkNumber is number, but that a double need not be finite, and that an integer becomes one only in the end: it has no -0.
 func sparkNumber(kind schema.Kind, text []byte, l *leaf) bool {
 	if kind != schema.Double {
 		return number(kind, text, l)
 	}
 	f, _ := parseDouble(text)
-	if string(text) == "-0" {
+	switch {
+	case math.IsNaN(f):
+		f = javaNaN
+	case string(text) == "-0":
 		f = 0
 	}
 	l.Doubles = append(l.Doubles, f)

@@ -27,14 +27,14 @@ var (
 	placeKinds = []string{"bool", "int", "int", "wide", "big", "huge", "fraction", "fraction", "string", "string", "null", "empty", "array", "array", "object", "object", "object"}
 	// No two of these are equal where case does not count, alone or joined by _.
 	dayKeys = []string{
-		`"a"`, `"b"`, `"\u0063"`, `"Qty"`, `"d e"`, `"é"`, `"x-y"`, `"f.g"`, `"k$"`, `"1"`, `"日本"`, `"😀"`, `"\uff5e"`, `"raw_data"`, `"f\"g"`, `"b\\s"`, `""`, `"Σ"`, `"'q'"`, `"\/"`, `"[0]"`, `"z\u00e9"`,
+		`"a"`, `"b"`, `"\u0063"`, `"Qty"`, `"d e"`, `"é"`, `"x-y"`, `"f.g"`, `"k$"`, `"1"`, `"日本"`, `"😀"`, `"\uff5e"`, `"raw_data"`, `"f\"g"`, `"b\\s"`, `""`, `"Σ"`, `"'q'"`, `"\/"`, `"[0]"`, `"z\u00e9"`, `'s'`,
 	}
 	bigs      = []string{"9223372036854775808", "-9223372036854775809", "18446744073709551616", "-123456789012345678901", "12345678901234567890123456789"}
 	fractions = []string{
-		"0.1", "-0.0", "1e5", "1E-400", "-1e400", "1e400", "1.50", "123456789012345678.9", "2.2250738585072014e-308", "4.9e-324", "0e0", "-1.0E+2", "9007199254740993.0",
+		"0.1", "-0.0", "1e5", "1E-400", "-1e400", "1e400", "1.50", "123456789012345678.9", "2.2250738585072014e-308", "4.9e-324", "0e0", "-1.0E+2", "9007199254740993.0", "NaN", "Infinity", "-Infinity", "+INF",
 	}
 	chars = []string{
-		"a", "B", " ", "é", "世", "😀", `\n`, `\t`, `\"`, `\\`, `\/`, `\u00e9`, `\ud83d\ude00`, `\ud83d`, `\ude00`, `\u0000`, "{", "]", ",", "'", "\u007f", "\u2028", "1", "NaN", "null", "-0",
+		"a", "B", " ", "é", "世", "😀", `\n`, `\t`, `\"`, `\\`, `\/`, `\'`, `\u00e9`, `\ud83d\ude00`, `\ud83d`, `\ude00`, `\u0000`, "{", "]", ",", "'", "\u007f", "\u2028", "1", "NaN", "null", "-0",
 	}
 )
 
@@ -82,7 +82,7 @@ func (r *dayMaker) value(p *place) string {
 	case "null":
 		return "null"
 	case "empty":
-		return `""`
+		return pick(r, []string{`""`, `""`, `''`})
 	case "bool":
 		return pick(r, []string{"true", "false"})
 	case "int":
@@ -121,12 +121,15 @@ func (r *dayMaker) text() string {
 	for range r.IntN(5) {
 		s.WriteString(pick(r, chars))
 	}
+	if r.IntN(20) == 0 && !strings.Contains(s.String(), "'") {
+		return "'" + strings.ReplaceAll(s.String(), `\"`, `"`) + "'"
+	}
 	return `"` + s.String() + `"`
 }
 
 // badLines are no JSON to either; unfit are what Spark makes rows of and we do not.
 var (
-	badLines = []string{`{"raw_data":{"a":1}`, `{"raw_data":{"a":01},"ingestion_timestamp":1}`, `nul`, `{"raw_data":{"a":"\x"}}`, `{a:1}`, `[1]`, `{"raw_data":tru}`, `"x"`, "{\"raw_data\":\"\x01\"}", `{"raw_data":[1,]}`}
+	badLines = []string{`{"raw_data":{"a":1}`, `{"raw_data":{"a":01},"ingestion_timestamp":1}`, `nul`, `{"raw_data":{"a":"\x"}}`, `{a:1}`, `[1]`, `{"raw_data":tru}`, `"x"`, "{\"raw_data\":\"\x01\"}", `{"raw_data":[1,]}`, `{"raw_data":-NaN}`, `{"raw_data":INF}`, `{"raw_data":NaNx}`, `{"raw_data":'\x'}`}
 	unfit    = []string{`!%s x`, `!%s{"a":1}`, `!{"raw_data":{"zz":1,"zz":2},"ingestion_timestamp":1783252800000}`, `![%s]`, `!{"raw_data":{"zz":1}}`}
 )
 

@@ -1,5 +1,5 @@
 """Reads days as jobs on Spark do. Each line of stdin is a JSON list of folders, each line of stdout the list of what was read: of the raw
-objects in FOLDER/in, and of the tables in FOLDER/raw.parquet and FOLDER/flat.parquet."""
+objects in FOLDER/in, and of the tables in FOLDER/raw.parquet and FOLDER/flat.parquet, if they are there."""
 
 import json
 import os
@@ -8,8 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, DecimalType, DoubleType, StructType
+from pyspark.sql.types import ArrayType, DecimalType, DoubleType, StructField, StructType
 
 spark = (
     SparkSession.builder.master("local[2]")
@@ -40,35 +39,55 @@ def plain(value, of):
     return value
 
 
-def rows(frame):
-    return {"schema": json.loads(frame.schema.json()), "rows": [plain(r, frame.schema) for r in frame.collect()]}
+def told(fields, rows):
+    of = StructType(fields)
+    return {"schema": json.loads(of.json()), "rows": [plain(r, of) for r in rows]}
 
 
-def leaves(column, of, name):
-    for f in of.fields:
-        inner = column.getField(f.name)
-        path = name + [f.name]
+def read(frame):
+    return told(frame.schema.fields, frame.collect())
+
+
+def leaves(of, name=()):
+    """The fields of the flat table and, for each, the way to it."""
+    for i, f in enumerate(of.fields):
         if isinstance(f.dataType, StructType):
-            yield from leaves(inner, f.dataType, path)
+            for way, leaf in leaves(f.dataType, name + (f.name,)):
+                yield (i, *way), leaf
         else:
-            yield inner.alias("_".join(path))
+            yield (i,), StructField("_".join(name + (f.name,)), f.dataType)
+
+
+def follow(value, way):
+    for i in way:
+        if value is None:
+            return None
+        value = value[i]
+    return value
 
 
 def day(folder):
     try:
         frame = spark.read.json(os.path.join(folder, "in"))
-        answer = {"corrupt": 0}
-        if "_corrupt_record" in frame.columns:
-            frame = frame.cache()
-            whole = frame.where("ingestion_timestamp is not null").drop("_corrupt_record")
-            answer["corrupt"] = frame.count() - whole.count()
-            frame = whole
-        answer["raw"] = rows(frame)
-        of = dict(zip(frame.columns, [f.dataType for f in frame.schema.fields])).get("raw_data")
-        if isinstance(of, StructType):
-            answer["flat"] = rows(frame.select(*leaves(F.col("raw_data"), of, [])))
+        fields, rows = frame.schema.fields, frame.collect()
+        corrupt = 0
+        names = frame.columns
+        if "_corrupt_record" in names:
+            # Of lines that are no JSON it is all there is, but rows of which Spark has lost a value have it too.
+            at = names.index("ingestion_timestamp")
+            whole = [r for r in rows if r[at] is not None]
+            corrupt = len(rows) - len(whole)
+            gone = names.index("_corrupt_record")
+            fields, rows = [f for i, f in enumerate(fields) if i != gone], [r[:gone] + r[gone + 1 :] for r in whole]
+        answer = {"corrupt": corrupt, "raw": told(fields, rows)}
+        at = [f.name for f in fields].index("raw_data") if "raw_data" in names else -1
+        if at >= 0 and isinstance(fields[at].dataType, StructType):
+            flat = list(leaves(fields[at].dataType))
+            answer["flat"] = told([f for _, f in flat], [[follow(r[at], way) for way, _ in flat] for r in rows])
         for table in ("raw", "flat"):
-            answer["our_" + table] = rows(spark.read.parquet(os.path.join(folder, table + ".parquet")))
+            path = os.path.join(folder, table + ".parquet")
+            if os.path.exists(path):
+                answer["our_" + table] = read(spark.read.parquet(path))
         return answer
     except Exception as e:  # the day as a whole
         return {"error": str(e)[:2000]}
