@@ -34,6 +34,7 @@ func TestSparkDifferences(t *testing.T) {
 		},
 		"names":         {[]string{"={\"a:b\":1,\"c\\u0001\":2,\"d.e\":3}"}, "a_b bigint, c_ bigint, d.e bigint", "[map[a_b:1 c_:2 d.e:3]]", nil},
 		"text after it": {[]string{`={"a":1}`, envelopeOf(`{"a":"x"}`) + ` {"a":2}`}, "a bigint", "[map[a:1]]", map[string]int64{envelope.TextAfterValue: 1}},
+		"unfit digits":  {[]string{`={"a":18446744073709551616}`, `{"raw_data":{"a":123456789012345678901234567890},"cut`}, "a decimal(20,0)", "[map[a:18446744073709551616m]]", map[string]int64{envelope.UnexpectedEnd: 1}},
 		"deep":          {[]string{`={"d":` + deep + `}`}, "", "", nil},
 		"long number":   {[]string{`={"n":` + strings.Repeat("9", 2000) + `}`}, "n double", "[map[n:+Inf]]", nil},
 	} {
