@@ -21,7 +21,8 @@ func TestSparkDifferences(t *testing.T) {
 		reasons map[string]int64
 	}{
 		"case": {
-			[]string{`={"a":1,"A":"x"}`, `={"o":{"k":1},"o_k":2}`}, "A string, a_2 bigint, o_k bigint, o_k_2 bigint",
+			[]string{`={"a":1,"A":"x"}`, `={"o":{"k":1},"o_k":2}`},
+			"A string, a_2 bigint, o_k bigint, o_k_2 bigint",
 			"[map[A:x a_2:1] map[o_k:1 o_k_2:2]]", nil,
 		},
 		"a key twice":    {[]string{`={"a":1}`, `={"a":1,"a":""}`}, "a bigint", "[map[a:1]]", map[string]int64{"duplicate-key": 1}},
@@ -118,4 +119,49 @@ func TestSparkOfOthers(t *testing.T) {
 	if got := fmt.Sprint(w.rows(t, w.job.Flat)); got != "[map[n:0.5] map[a:[2] n:1]]" {
 		t.Error(got)
 	}
+}
+
+// FuzzSpark: what the first pass of the dialect takes in fits the columns that it finds, and is one row of them.
+func FuzzSpark(f *testing.F) {
+	for _, s := range []string{
+		`{"a":[1,"",[2]]}`, `{'a':'x\'"'}`, `{"a":NaN,"b":-INF}`, `{"a":[{"b":""},""]}`, `{"a":[[1],[""]]}`, `{"a":{"b":[]},"c":[{}]}`, `{"":1,"a":{"":2}}`, `{"a":18446744073709551616}`,
+		`{"a":"\ud800"}`, `""`, `''`, `[""]`, `[['']]`, `{"a":-0}`, `{"a":1e999}`, `{"a":'`, `{'a`, `{"a":-I}`, `+`, `{"a":[{"b":[[{"c":[""]}]]}]}`,
+	} {
+		f.Add([]byte(s), []byte(`{"a":1}`))
+		f.Add([]byte(s), []byte(`{"a":["x",1.5]}`))
+	}
+	f.Fuzz(func(t *testing.T, doc, other []byte) {
+		how := reading{spark: true}
+		in := newInferrer(how, noon, noon+1, 1<<20)
+		s := &scanned{spark: true}
+		var fit [][]byte
+		for _, d := range [][]byte{doc, other} {
+			line := []byte(envelopeOf(string(d)))
+			if of, reason := in.record(line); reason == "" && (of != classBare) {
+				fit = append(fit, line)
+			}
+		}
+		s.evidence = in.evidence()
+		s.record = s.recordType()
+		w := newCutter(s, how, nil)
+		w.out = &batch{leaves: make([]leaf, len(w.leaves))}
+		for _, line := range fit {
+			if err := w.record(line); err != nil {
+				t.Fatalf("%q of %v: %v", line, s.record, err)
+			}
+		}
+		a := assembler{}
+		for i := range w.out.leaves {
+			a.leaves = append(a.leaves, w.out.leaves[i].reader(w.shredder.leaves[i]))
+		}
+		for range fit {
+			a.at = 0
+			a.fields(s.record, 0, 0, true)
+		}
+		for i, l := range a.leaves {
+			if len(l.def) > 0 || len(l.values) > 0 {
+				t.Fatalf("leaf %d of %v has %d levels and %d values too many", i, s.record, len(l.def), len(l.values))
+			}
+		}
+	})
 }
