@@ -319,6 +319,7 @@ func TestSparkGolden(t *testing.T) {
 
 // TestSparkDialect compares the dialect with Spark on random days: as many as HEADWATER_SPARK_DAYS says, else as long as its time.
 func TestSparkDialect(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	if n, err := strconv.ParseUint(os.Getenv("HEADWATER_SEED"), 10, 64); err == nil {
 		seed = n
