@@ -110,10 +110,18 @@ func (r *dayMaker) value(p *place) string {
 	var parts []string
 	for _, i := range r.Perm(len(p.keys)) {
 		if r.IntN(4) > 0 {
-			parts = append(parts, r.space()+p.keys[i]+r.space()+":"+r.space()+r.value(p.fields[i])+r.space())
+			parts = append(parts, r.space()+r.spelled(p.keys[i])+r.space()+":"+r.space()+r.value(p.fields[i])+r.space())
 		}
 	}
 	return "{" + r.space() + strings.Join(parts, ",") + "}"
+}
+
+// spelled is the same key, now and then otherwise.
+func (r *dayMaker) spelled(key string) string {
+	if c := key[1]; r.IntN(8) == 0 && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z') {
+		return fmt.Sprintf(`%c\u%04x%s`, key[0], c, key[2:])
+	}
+	return key
 }
 
 func (r *dayMaker) text() string {
@@ -136,6 +144,9 @@ var (
 func (r *dayMaker) day() sparkDay {
 	data := &place{kinds: []string{"object"}}
 	r.grow(data, 1+r.IntN(4))
+	if r.IntN(12) == 0 { // a topic without objects
+		data = &place{kinds: []string{pick(r, []string{"bool", "int", "big", "fraction", "string", "array"}), pick(r, []string{"int", "wide", "array"})}, elem: r.place(2)}
+	}
 	extra := r.place(2)
 	hasExtra := r.IntN(5) == 0
 	bad := r.IntN(4) == 0
@@ -155,13 +166,13 @@ func (r *dayMaker) day() sparkDay {
 			if hasExtra && r.IntN(3) > 0 {
 				line += `,"extra":` + r.value(extra)
 			}
-			line += "}"
+			line += "}" + pick(r, []string{"", "", "", "", "", "", " ", "\r"})
 			lines = append(lines, line)
 			if bad && r.IntN(8) == 0 {
 				lines = append(lines, pick(r, badLines))
 			}
 			if bad && r.IntN(8) == 0 {
-				lines = append(lines, strings.Replace(pick(r, unfit), "%s", line, 1))
+				lines = append(lines, strings.Replace(pick(r, unfit), "%s", strings.TrimSpace(line), 1))
 			}
 			if r.IntN(40) == 0 {
 				lines = append(lines, pick(r, []string{"", "  ", "\t"}))
