@@ -3,6 +3,7 @@ package serialize
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -149,15 +150,21 @@ func (d sparkDay) ours(t testing.TB) (a sparkAnswer, w *world) {
 
 // pyspark is one Spark that is asked for many days.
 type pyspark struct {
-	in  *json.Encoder
-	out *bufio.Reader
-	log *bytes.Buffer
+	in   *json.Encoder
+	out  *bufio.Reader
+	log  *bytes.Buffer
+	kill func()
 }
+
+// patience is how long Spark may take for the days that it is asked for, on a machine that is busy with other tests.
+const patience = 10 * time.Minute
 
 func startSpark(t *testing.T) *pyspark {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), fixture.Python(t), "testdata/spark.py")
-	p := &pyspark{log: &bytes.Buffer{}}
+	ctx, kill := context.WithCancel(t.Context())
+	t.Cleanup(kill)
+	cmd := exec.CommandContext(ctx, fixture.Python(t), "testdata/spark.py")
+	p := &pyspark{log: &bytes.Buffer{}, kill: kill}
 	cmd.Stderr = p.log
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -209,6 +216,7 @@ func (p *pyspark) ask(t testing.TB, days ...sparkDay) (spark, ours []sparkAnswer
 			write(folder+"/flat.parquet", w.file(t, w.job.Flat))
 		}
 	}
+	defer time.AfterFunc(patience, p.kill).Stop()
 	if err := p.in.Encode(folders); err != nil {
 		t.Fatalf("asking Spark: %v\n%s", err, p.log)
 	}
