@@ -10,6 +10,7 @@ export HEADWATER_SEED ?= $(shell date +%Y%m%d)
 FUZZTIME ?= 1m
 KILLS ?= 500
 SETTINGS ?= 200
+DAYS ?= 2000
 SCALE ?= small
 DEMO ?=
 
@@ -58,6 +59,7 @@ soak:
 	HEADWATER_KILLS=$(KILLS) go test -count=1 -timeout 0 -v -run 'TestRandomKills|TestEveryPoint|TestZombie|Killed|OnS3|OnHive' ./tests/crash
 	HEADWATER_MUTANTS=all go test -count=1 -timeout 0 -v ./tests/mutants
 	HEADWATER_SETTINGS=$(SETTINGS) HEADWATER_ROUNDS=$(SETTINGS) HEADWATER_DAMAGES=1000 go test -count=1 -timeout 0 -v -run 'TestMetamorphic|TestManyProcesses|TestTornFiles' ./tests/flow
+	HEADWATER_SPARK_DAYS=$(DAYS) go test -count=1 -timeout 0 -v -run TestSparkDialect ./serialize
 	HEADWATER_BIG=5GB HEADWATER_FILES=100000 HEADWATER_BOMB=10GB go test -count=1 -timeout 0 -v ./tests/limits
 
 # The stages beside what a user would pick instead. SCALE is small, medium or full; see docs/bench.md.

@@ -188,6 +188,24 @@ func TestTerminalWidth(t *testing.T) {
 	}
 }
 
+// TestDecimals: days of other precisions are one column, the widest.
+func TestDecimals(t *testing.T) {
+	of := func(digits uint8) schema.Type { return schema.Type{Kind: schema.Decimal, Precision: digits} }
+	tab := Table{Name: orders, Files: []File{
+		parquet(t, 5, object("d", of(19)), "SELECT CAST(-9223372036854775809 AS DECIMAL(19,0)) d"),
+		parquet(t, 6, object("d", long), "SELECT 7::BIGINT d"),
+		parquet(t, 7, object("d", of(25)), "SELECT CAST('1234567890123456789012345' AS DECIMAL(25,0)) d"),
+	}}
+	for _, f := range tab.Files {
+		tab.Schema = schema.Merge(tab.Schema, f.Schema)
+	}
+	wantAnswer(t, "json", "SELECT d, typeof(d) AS t FROM shop.orders ORDER BY d", `
+{"d":-9223372036854775809,"t":"DECIMAL(25,0)"}
+{"d":7,"t":"DECIMAL(25,0)"}
+{"d":1234567890123456789012345,"t":"DECIMAL(25,0)"}
+`, tab)
+}
+
 func TestDaysOfDifferentSchemas(t *testing.T) {
 	first := object("id", long, "n", long, "v", object("a", long, "B", timestamp), "l", array(object("x", long)), "t", timestamp, "s", str, "d", decimal, "old", str)
 	second := object("id", long, "n", double, "v", object("a", str, "c", array(str)), "l", array(object("x", decimal, "y", str)), "t", str, "s", array(object("k", long, "m", str)), "d", double, "new", object("e", long))

@@ -117,7 +117,7 @@ func typeName(t schema.Type) string {
 	case schema.Long:
 		return "BIGINT"
 	case schema.Decimal:
-		return "DECIMAL(38,0)"
+		return fmt.Sprintf("DECIMAL(%d,0)", t.Digits())
 	case schema.Double:
 		return "DOUBLE"
 	case schema.Timestamp:

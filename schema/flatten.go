@@ -25,8 +25,11 @@ const (
 	IngestedAt = "_ingested_at"
 )
 
-// reservedColumns are the names that no column of the data may have.
-func reservedColumns() []string { return []string{"year", "month", "day", Rescued} }
+// partitionColumns are the names that no column of a file may have.
+func partitionColumns() []string { return []string{"year", "month", "day"} }
+
+// reservedColumns are those that no column of the data may have.
+func reservedColumns() []string { return append(partitionColumns(), Rescued) }
 
 // Unique gives the fields of a table's schema, at every level, names that Hive can hold and that stay apart where case
 // does not count, as in Hive. Of several the first in order keeps its name and the others get _2, _3. At the top level the names
@@ -35,7 +38,7 @@ func reservedColumns() []string { return []string{"year", "month", "day", Rescue
 //
 // Names that are given stay whatever comes beside them; all are those of t's columns, to be given to what t grows into.
 func Unique(t Type, own []string, given Names) (unique Type, renamed []Renamed, all Names) {
-	n := namer{given: given, all: Names{}}
+	n := namer{usable: usable, given: given, all: Names{}}
 	unique = n.unique(t, spot{}, append(reservedColumns(), own...), own)
 	return unique, n.renamed, n.all
 }
@@ -50,6 +53,8 @@ func Place(above, field string) string {
 
 // namer gives names: its own where none are given.
 type namer struct {
+	// usable is a name as a column may have it.
+	usable     func(name string) string
 	given, all Names
 	renamed    []Renamed
 }
@@ -90,23 +95,28 @@ func (n *namer) unique(t Type, at spot, reserved, own []string) Type {
 // too. A t that is no Struct becomes the column Value; an Undecided one none.
 // Names are given as in Unique.
 func Flatten(t Type, separator string, given Names) (flat Type, renamed []Renamed, all Names) {
-	n := namer{given: given, all: Names{}}
+	n := namer{usable: usable, given: given, all: Names{}}
+	flat = n.flatten(t, separator, append(reservedColumns(), IngestedAt))
+	flat.Fields = append(flat.Fields, Field{IngestedAt, Type{Kind: Timestamp}})
+	return flat, n.renamed, n.all
+}
+
+func (n *namer) flatten(t Type, separator string, reserved []string) Type {
 	leaves := flatLeaves(t, spot{}, "", separator, nil)
 	wanted := make([]string, len(leaves))
 	spots := make([]spot, len(leaves))
 	for i, l := range leaves {
 		wanted[i], spots[i] = l.name, l.at
 	}
-	flat = Type{Kind: Struct, Fields: make([]Field, 0, len(leaves)+1)}
-	for i, name := range n.apart(wanted, spots, append(reservedColumns(), IngestedAt), nil) {
+	flat := Type{Kind: Struct, Fields: make([]Field, 0, len(leaves)+1)}
+	for i, name := range n.apart(wanted, spots, reserved, nil) {
 		l := leaves[i]
 		if l.at.column = name; name != l.name {
 			n.renamed = append(n.renamed, Renamed{l.at.path, name})
 		}
 		flat.Fields = append(flat.Fields, Field{name, n.unique(l.typ, l.at, nil, nil)})
 	}
-	flat.Fields = append(flat.Fields, Field{IngestedAt, Type{Kind: Timestamp}})
-	return flat, n.renamed, n.all
+	return flat
 }
 
 // flatLeaf is a column on its way into the flat table.
@@ -157,7 +167,7 @@ func (n *namer) apart(wanted []string, at []spot, reserved, own []string) []stri
 		if names[i] != "" {
 			continue
 		}
-		names[i] = usable(name)
+		names[i] = n.usable(name)
 		switch fold := strings.ToLower(names[i]); {
 		case slices.Contains(own, name):
 		case taken[fold]:
@@ -189,8 +199,13 @@ func usable(name string) string {
 	if name == "" {
 		return NoName
 	}
+	return without(".,:;<>`", name)
+}
+
+// without is name with _ in the place of odd and of control characters.
+func without(odd, name string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || strings.ContainsRune(".,:;<>`", r) {
+		if r < ' ' || r == 0x7f || strings.ContainsRune(odd, r) {
 			return '_'
 		}
 		return r

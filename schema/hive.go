@@ -21,6 +21,8 @@ func (t Type) text(name func(string) string) string {
 		return "struct<" + strings.Join(fields, ",") + ">"
 	case Long:
 		return "bigint"
+	case Decimal:
+		return t.decimalName()
 	}
 	return sparkNames[t.Kind]
 }

@@ -26,20 +26,25 @@ const (
 	SeenFraction
 	// SeenHugeFraction is one that is not finite as a double.
 	SeenHugeFraction
+	// SeenString is a string that is not empty.
 	SeenString
 	SeenArray
 	SeenObject
+	SeenEmptyString
 )
 
 const (
 	seenWhole  = SeenInt | SeenWideInt | SeenBigInt | SeenHugeInt
 	seenNumber = seenWhole | SeenFraction | SeenHugeFraction
+	seenText   = SeenString | SeenEmptyString
 )
 
 // Evidence is everything inference keeps of the values at one place. It is a set that only grows, so that what is
 // resolved from it does not depend on the order in which documents were read or on how they were shared out.
 type Evidence struct {
 	Seen Seen
+	// BigDigits is how many digits the longest of the integers has that are SeenBigInt.
+	BigDigits uint8
 	// Elem is the evidence of the elements of all arrays here, nil without one.
 	Elem *Evidence
 	// Fields are the evidence of the fields of all objects here.
@@ -67,7 +72,7 @@ func (e *Evidence) first(f First) {
 	e.First = append(e.First, f)
 }
 
-// Merge adds o to e: union at every place. It is commutative, associative and idempotent. e may share parts of o afterwards.
+// Merge adds o to e: union, and the greater BigDigits, at every place. It is commutative, associative and idempotent. e may share parts of o afterwards.
 func (e *Evidence) Merge(o *Evidence) {
 	if o == nil || e == o {
 		return
@@ -76,6 +81,7 @@ func (e *Evidence) Merge(o *Evidence) {
 	for _, f := range o.First {
 		e.first(f)
 	}
+	e.BigDigits = max(e.BigDigits, o.BigDigits)
 	if e.Elem == nil {
 		e.Elem = o.Elem
 	} else {
@@ -120,7 +126,7 @@ func (e *Evidence) resolve(depth int) Type {
 		return Type{Kind: Boolean}
 	case e.Seen&seenNumber != 0:
 		return Type{Kind: numberKind(e.Seen)}
-	case e.Seen&SeenString != 0:
+	case e.Seen&seenText != 0:
 		return Type{Kind: String}
 	case depth >= DeepestColumn:
 		return Type{Kind: String}
@@ -151,7 +157,7 @@ func (e *Evidence) resolveStruct(depth int) Type {
 // kinds counts the kinds of value that no common type but String holds.
 func kinds(s Seen) int {
 	n := 0
-	for _, kind := range []Seen{SeenBool, seenNumber, SeenString, SeenArray, SeenObject} {
+	for _, kind := range []Seen{SeenBool, seenNumber, seenText, SeenArray, SeenObject} {
 		if s&kind != 0 {
 			n++
 		}
@@ -173,6 +179,9 @@ func numberKind(s Seen) Kind {
 	}
 	return Long
 }
+
+// BigDigits is what a JSON integer that is SeenBigInt adds to an Evidence's.
+func BigDigits(text []byte) uint8 { return uint8(len(bytes.TrimPrefix(text, []byte("-")))) }
 
 // SeenOfNumber classifies a JSON number, which must be spelled as RFC 8259 has it.
 func SeenOfNumber(text []byte) Seen {

@@ -47,6 +47,9 @@ func TestResolve(t *testing.T) {
 		{str(SeenBool | SeenInt), Type{Kind: String}},
 		{str(SeenArray | SeenObject), Type{Kind: String}},
 		{str(SeenString | SeenObject), Type{Kind: String}},
+		{str(SeenEmptyString), Type{Kind: String}},
+		{str(SeenEmptyString | SeenInt), Type{Kind: String}},
+		{str(SeenEmptyString | SeenString), Type{Kind: String}},
 		{str(SeenArray), Type{}},
 		{str(SeenObject), Type{}},
 		{&Evidence{Seen: SeenArray, Elem: str(SeenNull)}, Type{}},
@@ -64,9 +67,12 @@ func TestResolve(t *testing.T) {
 }
 
 func randomEvidence(r *rand.Rand, depth int) *Evidence {
-	e := &Evidence{Seen: Seen(r.IntN(1 << 11))}
+	e := &Evidence{Seen: Seen(r.IntN(1 << 12))}
 	if r.IntN(2) == 0 {
-		e.Seen = 1 << r.IntN(11)
+		e.Seen = 1 << r.IntN(12)
+	}
+	if e.Seen&SeenBigInt != 0 {
+		e.BigDigits = uint8(19 + r.IntN(20))
 	}
 	if e.Seen&SeenArray != 0 && depth > 0 {
 		e.Elem = randomEvidence(r, depth-1)
@@ -84,7 +90,7 @@ func (e *Evidence) clone() *Evidence {
 	if e == nil {
 		return nil
 	}
-	c := &Evidence{Seen: e.Seen, Elem: e.Elem.clone()}
+	c := &Evidence{Seen: e.Seen, BigDigits: e.BigDigits, Elem: e.Elem.clone()}
 	for name, f := range e.Fields {
 		if c.Fields == nil {
 			c.Fields = map[string]*Evidence{}
@@ -99,7 +105,7 @@ func same(a, b *Evidence) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	if a.Seen != b.Seen || !same(a.Elem, b.Elem) || len(a.Fields) != len(b.Fields) {
+	if a.Seen != b.Seen || a.BigDigits != b.BigDigits || !same(a.Elem, b.Elem) || len(a.Fields) != len(b.Fields) {
 		return false
 	}
 	for name, f := range a.Fields {
@@ -132,7 +138,8 @@ func TestMergeOfEvidence(t *testing.T) {
 			t.Fatal("not idempotent")
 		case !same(merged(ab, a), ab):
 			t.Fatal("forgot something")
-		case !reflect.DeepEqual(merged(a, b, c).Resolve(), merged(c, a, b, a).Resolve()):
+		case !reflect.DeepEqual(merged(a, b, c).Resolve(), merged(c, a, b, a).Resolve()),
+			!reflect.DeepEqual(merged(a, b, c).ResolveSpark(), merged(c, a, b, a).ResolveSpark()):
 			t.Fatal("the type depends on the order")
 		}
 	}
@@ -256,5 +263,66 @@ func TestNamesStayApart(t *testing.T) {
 		if last := flat.Fields[len(flat.Fields)-1]; last.Name != IngestedAt {
 			t.Fatal(last)
 		}
+	}
+}
+
+// TestResolveSpark has the rules in which Spark differs; days with its own answers are in package serialize.
+func TestResolveSpark(t *testing.T) {
+	str := func(s Seen) *Evidence { return &Evidence{Seen: s} }
+	big := func(s Seen, digits uint8) *Evidence { return &Evidence{Seen: s | SeenBigInt, BigDigits: digits} }
+	list := func(elem *Evidence) *Evidence { return &Evidence{Seen: SeenArray, Elem: elem} }
+	fields := func(f map[string]*Evidence) *Evidence { return &Evidence{Seen: SeenObject, Fields: f} }
+	for i, test := range []struct {
+		e    *Evidence
+		want Type
+	}{
+		{str(SeenNull), of(String)},
+		{str(SeenEmptyString | SeenNull), of(String)},
+		{str(SeenEmptyString | SeenInt), of(Long)},
+		{str(SeenEmptyString | SeenBool), of(Boolean)},
+		{str(SeenString | SeenInt), of(String)},
+		{str(SeenWideInt | SeenFraction), of(Double)},
+		{str(SeenHugeInt), of(Double)},
+		{str(SeenHugeInt | SeenInt), of(Double)},
+		{str(SeenHugeFraction), of(Double)},
+		{big(0, 19), decimal(19)},
+		{big(SeenInt, 19), decimal(20)},
+		{big(SeenWideInt, 30), decimal(30)},
+		{big(0, 38), of(Decimal)},
+		{big(SeenFraction, 19), of(Double)},
+		{big(SeenHugeInt, 19), of(Double)},
+		{list(nil), array(of(String))},
+		{list(str(SeenEmptyString)), array(of(String))},
+		{list(fields(nil)), Type{}},
+		{fields(map[string]*Evidence{"": str(SeenInt)}), Type{}},
+		{fields(map[string]*Evidence{"a": str(SeenObject), "never": {}}), Type{}},
+		{
+			fields(map[string]*Evidence{"\U0001f600": str(SeenInt), "\uff5e": str(SeenInt), "Z": str(SeenInt), "a": list(str(SeenObject | SeenEmptyString))}),
+			object("Z", of(Long), "\U0001f600", of(Long), "\uff5e", of(Long)),
+		},
+	} {
+		if diff := cmp.Diff(test.want, test.e.ResolveSpark()); diff != "" {
+			t.Errorf("%d: %s", i, diff)
+		}
+	}
+}
+
+func TestNamesOfSpark(t *testing.T) {
+	typ := object("", of(Long), "A", of(Long), "a", of(Long), "b.c", object("d:e", of(Long)), "year", of(Long))
+	typ.Fields = typ.Fields[1:] // nameless ones are never resolved
+	flat, renamed := FlattenSpark(typ, "_")
+	want := object("A", of(Long), "a_2", of(Long), "b.c_d_e", of(Long), "year_2", of(Long))
+	if diff := cmp.Diff(want, flat); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]Renamed{{"a", "a_2"}, {"b.c.d:e", "b.c_d_e"}, {"year", "year_2"}}, renamed); diff != "" {
+		t.Error(diff)
+	}
+	if flat, _ := FlattenSpark(Type{}, "_"); !Equal(flat, object(IngestedAt, of(Timestamp))) {
+		t.Errorf("a table of nothing is %v", flat)
+	}
+	unique, _ := UniqueSpark(typ, nil)
+	if want := object("A", of(Long), "a_2", of(Long), "b.c", object("d_e", of(Long)), "year_2", of(Long)); !Equal(unique, want) {
+		t.Errorf("%v, want %v", unique, want)
 	}
 }

@@ -4,7 +4,7 @@ import "slices"
 
 // Equal reports whether a and b are the same type, the order of fields included.
 func Equal(a, b Type) bool {
-	if a.Kind != b.Kind || (a.Elem == nil) != (b.Elem == nil) {
+	if a.Kind != b.Kind || a.Precision != b.Precision || (a.Elem == nil) != (b.Elem == nil) {
 		return false
 	}
 	if a.Elem != nil && !Equal(*a.Elem, *b.Elem) {
@@ -21,7 +21,7 @@ func (t Type) Equal(u Type) bool { return Equal(t, u) }
 // Merge is the narrowest type that holds the values of both: the join of the type lattice. It is commutative,
 // associative and idempotent, so that a table's type does not depend on the order in which its partitions are met.
 //
-// Equal types stay as they are. Otherwise Undecided gives way to the other, Long widens to Decimal or Double, Structs merge by
+// Equal types stay as they are. Otherwise Undecided gives way to the other, Long widens to Decimal or Double, a Decimal to one of more digits, Structs merge by
 // name (case decides) and Lists by element; everything else is String. The fields of Structs that are
 // not equal are ordered by name, except that IngestedAt comes last.
 func Merge(a, b Type) Type {
@@ -37,6 +37,12 @@ func Merge(a, b Type) Type {
 	case a.Kind == List && b.Kind == List:
 		elem := Merge(elemOf(a), elemOf(b))
 		return Type{Kind: List, Elem: &elem}
+	case a.Kind == Decimal && b.Kind == Decimal:
+		return decimal(max(a.Digits(), b.Digits()))
+	case a.Kind == Decimal && b.Kind == Long:
+		return decimal(max(a.Digits(), longDigits))
+	case b.Kind == Decimal && a.Kind == Long:
+		return decimal(max(b.Digits(), longDigits))
 	case widens(a.Kind, b.Kind):
 		return b
 	case widens(b.Kind, a.Kind):
@@ -45,9 +51,12 @@ func Merge(a, b Type) Type {
 	return Type{Kind: String}
 }
 
+// longDigits is the precision of the Decimal that Spark takes for every Long.
+const longDigits = 20
+
 // widens reports whether values of from are read as to. Of integers beyond 2^53 a double is only the nearest: their files
 // keep them, and a day that has both kinds is no Double.
-func widens(from, to Kind) bool { return from == Long && (to == Decimal || to == Double) }
+func widens(from, to Kind) bool { return from == Long && to == Double }
 
 // Conforms reports whether what a file has as t is read as a table's u without a change of type: every column that both have is of one type. Either may
 // have columns that the other has not.

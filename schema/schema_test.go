@@ -27,6 +27,11 @@ func TestMerge(t *testing.T) {
 		{of(Undecided), object("a", of(Long)), object("a", of(Long))},
 		{of(Undecided), of(Undecided), of(Undecided)},
 		{of(Long), of(Decimal), of(Decimal)},
+		{of(Long), decimal(19), decimal(20)},
+		{decimal(25), of(Long), decimal(25)},
+		{decimal(25), decimal(19), decimal(25)},
+		{decimal(25), of(Decimal), of(Decimal)},
+		{decimal(25), of(Double), of(String)},
 		{of(Long), of(Double), of(Double)},
 		{of(Decimal), of(Double), of(String)},
 		{of(Boolean), of(Long), of(String)},
@@ -62,6 +67,8 @@ func TestMerge(t *testing.T) {
 func random(r *rand.Rand, depth int) Type {
 	k := Kind(r.IntN(int(Struct) + 1))
 	switch {
+	case k == Decimal:
+		return decimal(1 + r.IntN(38))
 	case k < List || depth == 0:
 		return of(k % List)
 	case k == List:
@@ -147,7 +154,7 @@ func TestSparkJSONComesBack(t *testing.T) {
 
 func TestSparkJSONOfOthers(t *testing.T) {
 	for _, text := range []string{
-		`"integer"`, `"date"`, `"decimal(10,2)"`, `null`, `1`, `[]`, `{}`, `{"type":"map","keyType":"string","valueType":"long"}`,
+		`"integer"`, `"date"`, `"decimal(10,2)"`, `"decimal(0,0)"`, `"decimal(39,0)"`, `"decimal(07,0)"`, `null`, `1`, `[]`, `{}`, `{"type":"map","keyType":"string","valueType":"long"}`,
 		`{"type":"array","elementType":"float"}`, `{"type":"struct","fields":[{"name":"a","type":"byte"}]}`, `{"type":"struct","fields":[{"name":1}]}`,
 		`{"type":"struct","fields":[{"name":"a"}]}`,
 	} {

@@ -10,7 +10,7 @@ import (
 
 // seenNames are in the order of the bits.
 var seenNames = []string{
-	"null", "bool", "int", "wide_int", "big_int", "huge_int", "fraction", "huge_fraction", "string", "array", "object",
+	"null", "bool", "int", "wide_int", "big_int", "huge_int", "fraction", "huge_fraction", "string", "array", "object", "empty_string",
 }
 
 // Kind is that of a column for these kinds of value, whatever is in arrays and objects.
@@ -36,6 +36,9 @@ func SeenOf(value []byte) Seen {
 	case 't', 'f':
 		return SeenBool
 	case '"':
+		if len(value) == 2 {
+			return SeenEmptyString
+		}
 		return SeenString
 	case '[':
 		return SeenArray

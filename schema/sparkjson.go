@@ -6,12 +6,11 @@ import (
 	"fmt"
 )
 
-// sparkNames are Spark's names of the kinds without parts; Hive's differ in Long.
+// sparkNames are Spark's names of the kinds without parts but Decimal; Hive's differ in Long.
 var sparkNames = map[Kind]string{
 	Undecided: "void",
 	Boolean:   "boolean",
 	Long:      "long",
-	Decimal:   "decimal(38,0)",
 	Double:    "double",
 	String:    "string",
 	Timestamp: "timestamp",
@@ -47,6 +46,9 @@ func (t Type) MarshalJSON() ([]byte, error) {
 			s.Fields[i] = sparkField{Name: f.Name, Type: new(f.Type), Nullable: true}
 		}
 		return json.Marshal(s)
+	}
+	if t.Kind == Decimal {
+		return json.Marshal(t.decimalName())
 	}
 	name, found := sparkNames[t.Kind]
 	if !found {
@@ -111,5 +113,14 @@ func (t *Type) setName(name string) error {
 			return nil
 		}
 	}
+	for digits := 1; digits <= maxPrecision; digits++ {
+		if *t = decimal(digits); t.decimalName() == name {
+			return nil
+		}
+	}
+	*t = Type{}
 	return fmt.Errorf("type %q is not one that tables of Headwater have", name)
 }
+
+// decimalName is a Decimal as Spark and Hive spell it.
+func (t Type) decimalName() string { return fmt.Sprintf("decimal(%d,0)", t.Digits()) }

@@ -14,7 +14,7 @@ const (
 	Boolean
 	// Long is int64.
 	Long
-	// Decimal is decimal(38,0): integers beyond int64.
+	// Decimal is decimal(p,0): integers beyond int64.
 	Decimal
 	Double
 	// String is UTF-8: JSON strings as they are, every other JSON value as its own text.
@@ -36,6 +36,27 @@ type Type struct {
 	Fields []Field
 	// Hint is how values are made of what is in the data, if a person has said so (ParseHint). It is no part of the type.
 	Hint string
+	// Precision is how many digits a Decimal has; 0 stands for the most, 38, which is never written otherwise.
+	Precision uint8
+}
+
+// maxPrecision is the most digits that a Decimal can have.
+const maxPrecision = 38
+
+// Digits is a Decimal's precision as a number of digits.
+func (t Type) Digits() int {
+	if t.Precision == 0 {
+		return maxPrecision
+	}
+	return int(t.Precision)
+}
+
+// decimal is the Decimal of at least that many digits.
+func decimal(digits int) Type {
+	if digits >= maxPrecision {
+		return Type{Kind: Decimal}
+	}
+	return Type{Kind: Decimal, Precision: uint8(digits)}
 }
 
 // Field is a named part of a Struct; every field is nullable.

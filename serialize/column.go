@@ -213,6 +213,8 @@ type shredder struct {
 	// value that no column has.
 	within, start int
 	text          *leaf
+	// hollow: in dialect spark, the record may have an empty string.
+	hollow bool
 	// lone counts the halves of surrogate pairs that became U+FFFD.
 	lone int64
 	// levels and loneBefore are what the batch and lone had before the record.
@@ -250,6 +252,7 @@ func newShredder(l layout, how reading, scan *scanner) *shredder {
 func (w *shredder) begin() {
 	w.levels, w.loneBefore = w.out.levels, w.lone
 	w.frames, w.within, w.text = w.frames[:0], 0, nil
+	w.hollow = w.spark && hasEmptyString(w.scan.data)
 	w.rescue.begin()
 	w.open(w.root, 0)
 }
@@ -315,6 +318,13 @@ func (w *shredder) put(t token, c *column) bool {
 		w.keep(t, true)
 		return true
 	}
+	if w.hollow && w.lost(t, c) {
+		w.fill(c, c.def-1, rep)
+		if nests {
+			w.within = 1
+		}
+		return true
+	}
 	if c == w.stamp && !w.ingested(t) {
 		return false
 	}
@@ -330,7 +340,11 @@ func (w *shredder) leave() {
 	if w.within--; w.within == 0 && w.text != nil {
 		l := w.text
 		at := w.prefix(l)
-		l.Data = compact(l.Data, w.scan.data[w.start:w.scan.pos])
+		if w.spark {
+			l.Data = append(l.Data, w.scan.data[w.start:w.scan.pos]...)
+		} else {
+			l.Data = compact(l.Data, w.scan.data[w.start:w.scan.pos])
+		}
 		binary.LittleEndian.PutUint32(l.Data[at:], uint32(len(l.Data)-at-4))
 		w.text = nil
 	} else if w.within == 0 && w.rescue != nil {
@@ -394,6 +408,9 @@ func (w *shredder) value(t token, c *column, rep uint8) bool {
 	if t != tokenNumber {
 		return false
 	}
+	if w.spark {
+		return sparkNumber(c.kind, w.scan.bytes(), l)
+	}
 	return number(c.kind, w.scan.bytes(), l)
 }
 
@@ -412,7 +429,7 @@ func (w *shredder) characters(t token, l *leaf) {
 		return
 	}
 	at, lone := w.prefix(l), 0
-	l.Data, lone = unescape(l.Data, s.bytes())
+	l.Data, lone = unescape(l.Data, s.bytes(), w.half())
 	w.lone += int64(lone)
 	binary.LittleEndian.PutUint32(l.Data[at:], uint32(len(l.Data)-at-4))
 }

@@ -37,6 +37,8 @@ type Config struct {
 type SchemaConfig struct {
 	// MaxColumns is how many columns a table may have; a day that needs more is refused.
 	MaxColumns int `yaml:"max_columns"`
+	// Dialect is whose rules decide columns and values: headwater's or spark's.
+	Dialect string `yaml:"dialect"`
 	// Ledger is on, so that a column has one type for life, or off: every day stands alone.
 	Ledger string `yaml:"ledger"`
 	// Columns is what becomes of values that the ledger has no column for, or one of another type: evolve adds and widens, freeze
@@ -51,8 +53,12 @@ type SchemaConfig struct {
 	Hints map[string]string `yaml:"hints"`
 }
 
-// The values of Ledger and Columns.
+// The values of Dialect, Ledger and Columns.
 const (
+	DialectHeadwater = "headwater"
+	// DialectSpark makes of each day, which stands alone whatever Ledger says, what Spark 4 makes of it, but for what docs/spark-dialect.md names.
+	DialectSpark = "spark"
+
 	LedgerOn  = "on"
 	LedgerOff = "off"
 
@@ -80,7 +86,7 @@ func DefaultConfig() Config {
 		Flat:          FlatConfig{Separator: "_", Arrays: "keep"},
 		RowGroupBytes: 256 << 20,
 		RecordBytes:   72 << 20,
-		Schema:        SchemaConfig{MaxColumns: 20_000, Ledger: LedgerOn, Columns: ColumnsEvolve, MaxRewrite: 31, Hints: map[string]string{}},
+		Schema:        SchemaConfig{MaxColumns: 20_000, Dialect: DialectHeadwater, Ledger: LedgerOn, Columns: ColumnsEvolve, MaxRewrite: 31, Hints: map[string]string{}},
 	}
 }
 
@@ -127,20 +133,26 @@ func (c *SchemaConfig) Validate() setting.Faults {
 	if c.MaxColumns < 1 {
 		faults.Add([]string{"max_columns"}, "must be positive, got %d", c.MaxColumns)
 	}
+	if c.Dialect != DialectHeadwater && c.Dialect != DialectSpark {
+		faults.Add([]string{"dialect"}, "must be headwater or spark, got %q", c.Dialect)
+	}
 	if c.Ledger != LedgerOn && c.Ledger != LedgerOff {
 		faults.Add([]string{"ledger"}, "must be on or off, got %q", c.Ledger)
 	}
 	switch c.Columns {
 	case ColumnsEvolve:
 	case ColumnsFreeze, ColumnsQuarantine:
-		if c.Ledger == LedgerOff {
-			faults.Add([]string{"columns"}, "%s needs the ledger: write ledger: on", c.Columns)
+		if !c.hasLedger() {
+			faults.Add([]string{"columns"}, "%s needs the ledger: write ledger: on, and dialect: headwater", c.Columns)
 		}
 	default:
 		faults.Add([]string{"columns"}, "must be evolve, freeze or quarantine, got %q", c.Columns)
 	}
 	if c.MaxRewrite < 0 {
 		faults.Add([]string{"max_rewrite"}, "must be 0 or more, got %d", c.MaxRewrite)
+	}
+	if c.Dialect == DialectSpark && (c.Rescued || len(c.Hints) > 0) {
+		faults.Add([]string{"dialect"}, "spark has neither hints nor the column %s: leave them out, or write headwater", schema.Rescued)
 	}
 	for _, path := range slices.Sorted(maps.Keys(c.Hints)) {
 		if _, err := schema.ParseHint(c.Hints[path]); err != nil {
@@ -149,6 +161,9 @@ func (c *SchemaConfig) Validate() setting.Faults {
 	}
 	return faults
 }
+
+// hasLedger says whether days have the types of all days.
+func (c *SchemaConfig) hasLedger() bool { return c.Ledger == LedgerOn && c.Dialect != DialectSpark }
 
 func (c *Config) workers() int {
 	if c.Workers > 0 {

@@ -21,6 +21,7 @@ func TestConfig(t *testing.T) {
 		"row_group_bytes: 1kB":         "row_group_bytes",
 		"record_bytes: 0":              "record_bytes",
 		"schema: {max_columns: 0}":     "schema.max_columns",
+		"schema: {dialect: Spark}":     "schema.dialect",
 		"workers: -1":                  "workers",
 		"{engine: spark, workers: -1}": "engine workers",
 	}

@@ -2,6 +2,7 @@ package serialize
 
 import (
 	"strconv"
+	"unicode/utf8"
 
 	"headwater/envelope"
 	"headwater/schema"
@@ -50,6 +51,7 @@ const (
 // node is schema.Evidence as it is gathered.
 type node struct {
 	seen   schema.Seen
+	digits uint8 // schema.Evidence.BigDigits
 	names  names
 	fields []*node
 	elem   *node
@@ -65,9 +67,11 @@ type node struct {
 // change is what one record added to the evidence, so that it can be taken back if the record turns out to be unfit.
 type change struct {
 	at *node
-	// seen is what at had seen before; with added, at got a field instead.
-	seen  schema.Seen
-	added bool
+	// seen and digits are what at had before; with added, at got a field instead.
+	seen   schema.Seen
+	digits uint8
+	first  int // how many at.first had
+	added  bool
 }
 
 // inferrer reads records and gathers evidence. A record that goes to quarantine leaves none.
@@ -111,6 +115,7 @@ type evidenceFrame struct {
 
 func newInferrer(how reading, from, to int64, maxKeys int) *inferrer {
 	w := &inferrer{reading: how, from: from, to: to, maxKeys: maxKeys, scan: newScanner()}
+	w.scan.lenient = how.spark
 	for c := range w.roots {
 		root := &node{}
 		for _, key := range ownKeys {
@@ -287,7 +292,7 @@ func (w *inferrer) field() bool {
 	f := &w.frames[len(w.frames)-1]
 	key := w.scan.bytes()
 	if w.scan.escaped {
-		w.key, _ = unescape(w.key[:0], key)
+		w.key, _ = unescape(w.key[:0], key, utf8.RuneError)
 		key = w.key
 	}
 	i := f.node.names.find(key, f.before)
@@ -330,6 +335,10 @@ func (w *inferrer) own(t token) (reason string, again bool) {
 			of = classObject
 		case tokenNull:
 			of = classNull
+		case tokenString:
+			if w.spark && w.scan.end == w.scan.start {
+				of = classNull // as inference there has it: of itself it would make every other raw_data a string
+			}
 		}
 		again = of != w.class
 		w.class = of
@@ -359,15 +368,20 @@ func (w *inferrer) checkTime(t token) string {
 // value notes what t says of the place n; false if the table does not take it.
 func (w *inferrer) value(t token, n *node) bool {
 	var seen schema.Seen
+	var digits uint8
 	switch t {
 	case tokenNull:
 		seen = schema.SeenNull
 	case tokenTrue, tokenFalse:
 		seen = schema.SeenBool
 	case tokenNumber:
-		seen = w.scan.seenNumber()
+		if seen = w.scan.seenNumber(); seen == schema.SeenBigInt {
+			digits = schema.BigDigits(w.scan.bytes())
+		}
 	case tokenString:
-		seen = schema.SeenString
+		if seen = schema.SeenString; w.scan.end == w.scan.start {
+			seen = schema.SeenEmptyString
+		}
 	case tokenObject:
 		seen = schema.SeenObject
 		w.push(n, true)
@@ -378,12 +392,16 @@ func (w *inferrer) value(t token, n *node) bool {
 		}
 		w.push(n, false)
 	}
+	if digits > n.digits {
+		w.undo = append(w.undo, change{at: n, seen: n.seen, digits: n.digits, first: len(n.first)})
+		n.digits = digits
+	}
 	if n.seen&seen == 0 {
 		if !n.guard.allows(seen) {
 			return false
 		}
-		w.undo = append(w.undo, change{at: n, seen: n.seen})
-		w.cutting = w.cutting && (w.cut.rescue != nil || n.col.holds(seen, n.seen))
+		w.undo = append(w.undo, change{at: n, seen: n.seen, digits: n.digits, first: len(n.first)})
+		w.cutting = w.cutting && (w.spark || w.cut.rescue != nil || n.col.holds(seen, n.seen))
 		n.seen |= seen
 		n.first = append(n.first, schema.First{Kind: seen, At: w.at})
 	}
@@ -397,8 +415,7 @@ func (w *inferrer) rollBack() {
 	for i := len(w.undo) - 1; i >= 0; i-- {
 		c := w.undo[i]
 		if !c.added {
-			c.at.seen = c.seen
-			c.at.first = c.at.first[:len(c.at.first)-1]
+			c.at.seen, c.at.digits, c.at.first = c.seen, c.digits, c.at.first[:c.first]
 			continue
 		}
 		w.keys -= keyCost(c.at.names.removeLast())
@@ -416,7 +433,7 @@ func (w *inferrer) evidence() (out [classes]*schema.Evidence) {
 }
 
 func (n *node) evidence() *schema.Evidence {
-	e := &schema.Evidence{Seen: n.seen, First: n.first}
+	e := &schema.Evidence{Seen: n.seen, BigDigits: n.digits, First: n.first}
 	if n.elem != nil {
 		e.Elem = n.elem.evidence()
 	}

@@ -9,11 +9,15 @@ import (
 // reading is how a worker reads records: as the topic's shape in raw objects has them.
 type reading struct {
 	envelope.Shape
-	loc  *time.Location
-	text []byte
+	loc *time.Location
+	// spark: values are read as Spark reads them.
+	spark bool
+	text  []byte
 }
 
-func (r *run) reading() reading { return reading{Shape: r.job.Shape.Landed(), loc: r.Location} }
+func (r *run) reading() reading {
+	return reading{Shape: r.job.Shape.Landed(), loc: r.Location, spark: r.job.Schema.Dialect == DialectSpark}
+}
 
 // unpack is the record without the string around its JSON text, valid until the next; a reason means that there is none in it.
 func (r *reading) unpack(record []byte) (text []byte, reason string) {

@@ -336,6 +336,12 @@ func cpuSeconds() float64 {
 // TestOrder: which object a record is in, and what stands before it, changes neither the schema nor what is quarantined,
 // and records that are quarantined leave no trace in the schema.
 func TestOrder(t *testing.T) {
+	for _, dialect := range []string{DialectHeadwater, DialectSpark} {
+		t.Run(dialect, func(t *testing.T) { testOrder(t, dialect) })
+	}
+}
+
+func testOrder(t *testing.T, dialect string) {
 	r := texts{rand.New(rand.NewPCG(7, 7))}
 	var good, all []string
 	for range 150 {
@@ -353,12 +359,13 @@ func TestOrder(t *testing.T) {
 		}
 	}
 	clean := newWorld(t)
+	clean.job.Schema.Dialect = dialect
 	clean.put(t, good...)
 	clean.run(t)
 	want := clean.footer(t, clean.job.Raw).Schema
 	for workers := range 4 {
 		w := newWorld(t)
-		w.Config.Workers = workers + 1
+		w.Config.Workers, w.job.Schema.Dialect = workers+1, dialect
 		lines := all
 		for len(lines) > 0 {
 			n := min(len(lines), 1+r.IntN(60))

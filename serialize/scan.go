@@ -40,6 +40,8 @@ const (
 // scanner cuts one JSON text into tokens and checks it against RFC 8259 on the way. It keeps a stack of its own and allocates nothing per text.
 type scanner struct {
 	limits envelope.Limits
+	// lenient takes in what Spark does beyond RFC 8259: scanlenient.go.
+	lenient bool
 
 	data []byte
 	pos  int
@@ -138,11 +140,17 @@ func (s *scanner) close() token {
 }
 
 func (s *scanner) key(c byte) token {
-	if c != '"' {
+	switch {
+	case c == '"':
+		if !s.text() {
+			return tokenFault
+		}
+	case c == '\'' && s.lenient:
+		if !s.singleQuoted() {
+			return tokenFault
+		}
+	default:
 		return s.fault(envelope.UnexpectedCharacter)
-	}
-	if !s.text() {
-		return tokenFault
 	}
 	if s.peek() != ':' {
 		return s.fault(envelope.UnexpectedCharacter)
@@ -172,6 +180,11 @@ func (s *scanner) value(c byte) token {
 		return s.word("false", tokenFalse)
 	case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
 		return s.number()
+	}
+	if s.lenient {
+		if t := s.beyond(c); t != tokenEnd {
+			return t
+		}
 	}
 	if c >= 'A' && c <= 'z' && c != '\\' && c != ']' {
 		return s.fault(envelope.BadLiteral)
@@ -208,6 +221,9 @@ func (s *scanner) number() token {
 	s.start, s.whole, s.exponent = i, true, false
 	if d[i] == '-' {
 		i++
+		if s.lenient && i < len(d) && d[i] == 'I' {
+			return s.notFinite()
+		}
 	}
 	first := i
 	i = digits(d, i)
@@ -300,7 +316,7 @@ func (s *scanner) text() bool {
 			}
 		case c == '\\':
 			s.escaped = true
-			n := escape(d[i:])
+			n := s.escape(d[i:])
 			if n == 0 {
 				s.reason = envelope.BadEscape
 				return false
@@ -326,13 +342,17 @@ func (s *scanner) checkText(high bool) bool {
 }
 
 // escape is the length of the escape that d begins with, 0 if it is none.
-func escape(d []byte) int {
+func (s *scanner) escape(d []byte) int {
 	if len(d) < 2 {
 		return 0
 	}
 	switch d[1] {
 	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
 		return 2
+	case '\'':
+		if s.lenient {
+			return 2
+		}
 	case 'u':
 		if _, ok := hex4(d[2:]); ok {
 			return 6
@@ -372,8 +392,8 @@ func (s *scanner) skip() bool {
 }
 
 // unescape appends the characters that src, the inside of a checked JSON string, stands for. Half a surrogate pair
-// stands for nothing that UTF-8 can hold and becomes U+FFFD; lone counts those.
-func unescape(dst, src []byte) (out []byte, lone int) {
+// stands for nothing that UTF-8 can hold and becomes half; lone counts those.
+func unescape(dst, src []byte, half rune) (out []byte, lone int) {
 	for {
 		i := bytes.IndexByte(src, '\\')
 		if i < 0 {
@@ -393,6 +413,7 @@ func unescape(dst, src []byte) (out []byte, lone int) {
 			if r, whole = pair(r, src); whole {
 				src = src[6:]
 			} else {
+				r = half
 				lone++
 			}
 		}

@@ -234,12 +234,12 @@ func (r *run) look(ctx context.Context) (err error) {
 
 // settings are those that change rows.
 func (r *run) settings() map[string]string {
-	s := map[string]string{"dialect": "headwater", "timezone": r.Location.String()}
+	s := map[string]string{"dialect": r.job.Schema.Dialect, "timezone": r.Location.String()}
 	if n := r.Config.RecordBytes; n != DefaultConfig().RecordBytes {
 		s["record_bytes"] = n.String() // named only where it was changed, so that another default makes no table stale
 	}
 	shape := r.job.Shape.Landed()
-	if r.job.Schema.Ledger != LedgerOn { // with a ledger the columns' types are compared instead
+	if !r.job.Schema.hasLedger() { // with a ledger the columns' types are compared instead
 		for path, hint := range r.job.Schema.Hints {
 			s["hint "+path] = hint
 		}
@@ -347,6 +347,9 @@ func (r *run) plan(l layout) error {
 		o.footer.Schema, o.footer.Renamed = n.schema, byColumn(n.renamed)
 	}
 	r.raw.sources, r.flat.sources = feeds(l.record, r.job.Shape.Landed().Unit != "", l.rescue)
+	if r.job.Schema.Dialect == DialectSpark && len(r.flat.sources) > 1 {
+		r.flat.sources = r.flat.sources[:len(r.flat.sources)-1] // the time of ingestion is no column there
+	}
 	return nil
 }
 

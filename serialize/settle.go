@@ -20,7 +20,7 @@ const recordsPerObject = 1 << 40
 
 // readLedger reads what is known of the columns before this run.
 func (r *run) readLedger(ctx context.Context) (err error) {
-	if r.job.Schema.Ledger != LedgerOn {
+	if !r.job.Schema.hasLedger() {
 		return nil
 	}
 	if r.head, err = r.log().Head(ctx); err != nil || r.head.Number == 0 {
@@ -47,6 +47,11 @@ func (r *run) names(v *ledger.Version, l layout) (raw, flat named) {
 	if v != nil {
 		givenRaw, givenFlat = v.RawNames, v.FlatNames
 	}
+	if r.job.Schema.Dialect == DialectSpark {
+		raw.schema, raw.renamed = schema.UniqueSpark(l.record, ownKeys)
+		flat.schema, flat.renamed = schema.FlattenSpark(fieldType(l.record, envelope.KeyRawData), r.Config.Flat.Separator)
+		return raw, flat
+	}
 	raw.schema, raw.renamed, raw.all = schema.Unique(l.record, ownKeys, givenRaw)
 	flat.schema, flat.renamed, flat.all = schema.Flatten(fieldType(l.record, envelope.KeyRawData), r.Config.Flat.Separator, givenFlat)
 	if l.rescue {
@@ -72,7 +77,7 @@ func (r *run) rescues() bool {
 // says if there is no ledger.
 func (r *run) settle(ctx context.Context, s *scanned) error {
 	if r.head == nil {
-		s.layout = layout{pinned(s.evidenceOfRows(), r.job.Schema.Hints), s.rowsOf(), r.rescues()}
+		s.layout = r.alone(s)
 		return nil
 	}
 	evidence := s.evidenceOfRows()
@@ -102,6 +107,15 @@ func (r *run) settle(ctx context.Context, s *scanned) error {
 	raw, flat := r.names(head, s.layout)
 	r.raw.columns, r.flat.columns = raw.schema, flat.schema
 	return nil
+}
+
+// alone is what the records are to be cut into where no other day counts.
+func (r *run) alone(s *scanned) layout {
+	evidence := s.evidenceOfRows()
+	if r.job.Schema.Dialect == DialectSpark {
+		return layout{record: evidence.ResolveSpark(), rows: s.rowsOf()}
+	}
+	return layout{pinned(evidence, r.job.Schema.Hints), s.rowsOf(), r.rescues()}
 }
 
 // layoutOf is what the ledger says that records are to be cut into.
@@ -193,8 +207,8 @@ type Schema struct {
 
 // Schema opens the ledger of the job's source, whatever the job's day. It is an error if the source has none by its configuration.
 func (z *Serializer) Schema(_ context.Context, job Job) (*Schema, error) {
-	if job.Schema.Ledger != LedgerOn {
-		return nil, fmt.Errorf("source %s has no schema ledger: its schema.ledger is %s", job.Source, job.Schema.Ledger)
+	if !job.Schema.hasLedger() {
+		return nil, fmt.Errorf("source %s has no schema ledger: its schema.ledger is %s, its schema.dialect %s", job.Source, job.Schema.Ledger, job.Schema.Dialect)
 	}
 	r := &run{Serializer: z, job: job, raw: &output{name: job.Raw}, flat: &output{name: job.Flat}}
 	return &Schema{Log: r.log(), run: r}, nil

@@ -89,7 +89,7 @@ func (r *run) guess(ctx context.Context) (*layout, error) {
 	for _, in := range r.inputs {
 		size += in.Size
 	}
-	if size < r.sampling.from {
+	if size < r.sampling.from || r.job.Schema.Dialect == DialectSpark { // whose rules a record is not held against
 		return nil, nil
 	}
 	part := *r
@@ -98,7 +98,7 @@ func (r *run) guess(ctx context.Context) (*layout, error) {
 	if err := sample.read(ctx); err != nil {
 		return nil, err
 	}
-	l := layout{pinned(sample.evidenceOfRows(), r.job.Schema.Hints), sample.rowsOf(), r.rescues()}
+	l := r.alone(&sample.scanned)
 	if columnsOf(l.record) > r.job.Schema.MaxColumns {
 		return nil, nil // a record to come may make one column of many
 	}

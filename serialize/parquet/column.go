@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// DecimalWidth is the size of a decimal(38,0): a 128-bit two's complement integer, big-endian.
+	// DecimalWidth is the size of a Decimal's value in Values: a 128-bit two's complement integer, big-endian.
 	DecimalWidth = 16
 
 	// A page ends with the batch that reaches one of these: bytes of values as they are, values, or levels.
@@ -65,6 +65,7 @@ type Column struct {
 	kind schema.Kind
 	// def is the greatest definition level of the values that are added, rep that of repetition.
 	def, rep  uint8
+	width     int // of a Decimal
 	repeating hybrid
 	chunks    []*Chunk
 
@@ -111,7 +112,7 @@ type Place struct {
 // NewColumn encodes for places, of which there is one for each file and at least one, all of one kind.
 func NewColumn(places ...Place) *Column {
 	leaf := places[0].Leaf
-	c := &Column{kind: leaf.Kind, def: leaf.Def + places[0].Above, rep: leaf.Rep}
+	c := &Column{kind: leaf.Kind, def: leaf.Def + places[0].Above, rep: leaf.Rep, width: leaf.Width}
 	for _, p := range places {
 		c.chunks = append(c.chunks, &Chunk{leaf: p.Leaf, above: p.Above})
 	}
@@ -264,26 +265,31 @@ func (c *Column) addDoubles(list []float64, plain bool) {
 }
 
 func (c *Column) addTexts(data []byte, plain bool) {
-	if plain {
-		c.plain = append(c.plain, data...)
-	}
 	prefix, decimal := 4, c.kind == schema.Decimal
 	if decimal {
 		prefix = 0
 	}
+	if plain && !decimal {
+		c.plain = append(c.plain, data...)
+	}
 	for len(data) > 0 {
-		n := DecimalWidth
-		if !decimal {
+		n, from := DecimalWidth, 0
+		if decimal {
+			from = DecimalWidth - c.width
+		} else {
 			n = 4 + int(binary.LittleEndian.Uint32(data))
 		}
+		value := data[from:n]
 		isNew := plain
 		if !plain {
 			var i uint32
-			i, isNew = c.dictionary.text(data[:n])
+			i, isNew = c.dictionary.text(value)
 			c.numbers = append(c.numbers, i)
+		} else if decimal {
+			c.plain = append(c.plain, value...)
 		}
 		if isNew {
-			c.bounds.text(data[prefix:n], decimal)
+			c.bounds.text(value[prefix:], decimal)
 		}
 		data = data[n:]
 		c.values++

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/big"
 
 	"github.com/parquet-go/parquet-go/deprecated"
 	"github.com/parquet-go/parquet-go/encoding/thrift"
@@ -32,6 +33,8 @@ const magic = "PAR1"
 type Leaf struct {
 	Path []string
 	Kind schema.Kind
+	// Width is how many bytes a Decimal's values have.
+	Width int
 	// Def and Rep are the greatest levels.
 	Def, Rep uint8
 }
@@ -102,9 +105,10 @@ func (f *File) node(name string, t schema.Type, above Leaf) error {
 	e.Type = thrift.New(physical)
 	switch t.Kind {
 	case schema.Decimal:
-		e.TypeLength, e.ConvertedType = thrift.New(int32(DecimalWidth)), thrift.New(deprecated.Decimal)
-		e.Scale, e.Precision = thrift.New(int32(0)), thrift.New(int32(38))
-		e.LogicalType.Value = &format.DecimalType{Precision: 38}
+		here.Width = widthOfDecimal(t.Digits())
+		e.TypeLength, e.ConvertedType = thrift.New(int32(here.Width)), thrift.New(deprecated.Decimal)
+		e.Scale, e.Precision = thrift.New(int32(0)), thrift.New(int32(t.Digits()))
+		e.LogicalType.Value = &format.DecimalType{Precision: int32(t.Digits())}
 	case schema.String:
 		e.ConvertedType, e.LogicalType.Value = thrift.New(deprecated.UTF8), new(format.StringType)
 	case schema.Timestamp:
@@ -114,6 +118,12 @@ func (f *File) node(name string, t schema.Type, above Leaf) error {
 	f.meta.Schema = append(f.meta.Schema, e)
 	f.leaves = append(f.leaves, here)
 	return nil
+}
+
+// widthOfDecimal is the fewest bytes of two's complement that hold every integer of so many digits.
+func widthOfDecimal(digits int) int {
+	greatest := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(digits)), nil)
+	return (greatest.Sub(greatest, big.NewInt(1)).BitLen() + 8) / 8
 }
 
 func physical(k schema.Kind) (format.Type, bool) {

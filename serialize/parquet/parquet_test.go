@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/big"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -187,6 +188,44 @@ func some[T any](n int, read func([]T) (int64, int, error)) (int64, []any, error
 		out = append(out, v)
 	}
 	return levels, out, err
+}
+
+// TestDecimals: a decimal of every precision has the bytes that it needs, and the values that it can have come out.
+func TestDecimals(t *testing.T) {
+	for digits := 1; digits <= 38; digits++ {
+		greatest := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(digits)), nil)
+		greatest.Sub(greatest, big.NewInt(1))
+		ints := []*big.Int{greatest, new(big.Int).Neg(greatest), big.NewInt(0), big.NewInt(-1), big.NewInt(7)}
+		for _, few := range []bool{false, true} { // which decides between a dictionary and none
+			var list []any
+			var want []string
+			for range map[bool]int{false: 1, true: 9}[few] {
+				for _, n := range ints {
+					two := new(big.Int).And(n, new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 128), big.NewInt(1)))
+					list = append(list, string(two.FillBytes(make([]byte, DecimalWidth))))
+					want = append(want, n.String())
+				}
+			}
+			typ := schema.Type{Kind: schema.Decimal, Precision: uint8(digits % 38)}
+			data := fileOf(t, object("c", typ), []*Values{flat(schema.Decimal, 1, list...)})
+			e := footer(t, data).Schema[1]
+			width := int(e.TypeLength.V)
+			if least := greatest.BitLen()/8 + 1; width != least || int(e.Precision.V) != digits {
+				t.Fatalf("%d digits: %d bytes of precision %d, want %d", digits, width, e.Precision.V, least)
+			}
+			var got []string
+			for values := read(t, data, 0)[0].Data; len(values) > 0; values = values[width:] {
+				n := new(big.Int).SetBytes(values[:width])
+				if n.Bit(8*width-1) == 1 {
+					n.Sub(n, new(big.Int).Lsh(big.NewInt(1), uint(8*width)))
+				}
+				got = append(got, n.String())
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Fatalf("%d digits (-want +got):\n%s", digits, diff)
+			}
+		}
+	}
 }
 
 // joined is one Values of many.

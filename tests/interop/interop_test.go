@@ -198,12 +198,12 @@ func TestFlights(t *testing.T) {
 // sensors is a number of documents whose sums are easily told.
 const sensors = 2000
 
-func sensorsPipeline(t *testing.T) pipeline {
+func sensorsPipeline(t *testing.T, dialect string, big uint64) pipeline {
 	t.Helper()
-	p := newPipeline(t, "sources: {sensors: {file: {path: \"in/*.ndjson\", format: ndjson}}}\n")
+	p := newPipeline(t, "sources: {sensors: {file: {path: \"in/*.ndjson\", format: ndjson}, schema: {dialect: "+dialect+"}}}\n")
 	var lines bytes.Buffer
 	for i := range sensors {
-		fmt.Fprintf(&lines, `{"id":%d,"name":"Zo\u00eb \"%d\"","at":{"lat":%d.5,"lon":-0.25},"tags":["a","b"],"big":9007199254740993,"none":null}`+"\n", i, i, i)
+		fmt.Fprintf(&lines, `{"id":%d,"name":"Zo\u00eb \"%d\"","at":{"lat":%d.5,"lon":-0.25},"tags":["a","b"],"big":%d,"none":null}`+"\n", i, i, i, big)
 	}
 	p.Write(t, "in/sensors.ndjson", lines.Bytes())
 	p.headwater(t, "run", "--once")
@@ -213,17 +213,23 @@ func sensorsPipeline(t *testing.T) pipeline {
 // TestReaders reads the tables and the raw objects with what their readers have at hand.
 func TestReaders(t *testing.T) {
 	fixture.Python(t) // skips before anything is run
-	p := sensorsPipeline(t)
+	t.Run("headwater", func(t *testing.T) { testReaders(t, "headwater", 9007199254740993) })
+	// Its decimals have the bytes that their digits need, here 9.
+	t.Run("spark", func(t *testing.T) { testReaders(t, "spark", 12345678901234567890) })
+}
+
+func testReaders(t *testing.T, dialect string, big uint64) {
+	p := sensorsPipeline(t, dialect, big)
 	tables, raw := filepath.Join(p.Dir, "headwater-data/tables/air"), filepath.Join(p.Dir, rawObjects)
 	type table struct {
 		Rows       int
 		Ids        int
-		Big        int
+		Big        uint64
 		Partitions []string
 		Name       string
 	}
 	const sum = sensors * (sensors - 1) / 2
-	want := table{sensors, sum, 9007199254740993, []string{"year", "month", "day"}, `Zoë "7"`}
+	want := table{sensors, sum, big, []string{"year", "month", "day"}, `Zoë "7"`}
 	for _, reader := range []string{"pyarrow", "duckdb", "pandas", "polars"} {
 		for name, id := range map[string]string{"sensors": "id", "sensors_raw": "raw_data.id"} {
 			t.Run(reader+" "+name, func(t *testing.T) {

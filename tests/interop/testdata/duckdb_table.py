@@ -12,4 +12,4 @@ types = {name: kind for name, kind, *_ in db.sql(f"DESCRIBE SELECT * FROM {sourc
 rows, ids, big = db.sql(f"SELECT count(*), sum({id_path})::BIGINT, max({prefix}big) FROM {source}").fetchall()[0]
 (name,) = db.sql(f"SELECT {prefix}name FROM {source} WHERE {id_path} = 7").fetchall()[0]
 partitions = [n for n in ("year", "month", "day") if types[n] in ("INTEGER", "BIGINT")]
-json.dump({"Rows": rows, "Ids": ids, "Big": big, "Partitions": partitions, "Name": name}, sys.stdout)
+json.dump({"Rows": rows, "Ids": ids, "Big": int(big), "Partitions": partitions, "Name": name}, sys.stdout)

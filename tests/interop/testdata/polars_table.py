@@ -13,7 +13,7 @@ json.dump(
     {
         "Rows": frame.height,
         "Ids": frame["id"].sum(),
-        "Big": frame["big"].max(),
+        "Big": int(frame["big"].max()),
         "Partitions": partitions,
         "Name": frame.filter(pl.col("id") == 7)["name"][0],
     },

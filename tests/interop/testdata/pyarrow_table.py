@@ -29,7 +29,7 @@ json.dump(
     {
         "Rows": data.count_rows(),
         "Ids": pc.sum(column(id_path)).as_py(),
-        "Big": pc.max(column(sibling("big"))).as_py(),
+        "Big": int(pc.max(column(sibling("big"))).as_py()),
         "Partitions": partitions,
         "Name": pc.filter(column(sibling("name")), seventh)[0].as_py(),
     },
