@@ -172,12 +172,16 @@ func compareWithObjects(raw string, own tables, key string, records int) (rows, 
 	}
 	ofFlat := sides{key: inObjects.key, from: inObjects.from}
 	for _, p := range places(footer.Schema) {
-		inObjects.values, inRaw.values = append(inObjects.values, identifier(p.path...)), append(inRaw.values, identifier(p.path...))
+		inObjects.add(p, identifier(p.path...))
+		inRaw.add(p, identifier(p.path...))
 		if f, ok := p.inFlat(); ok {
-			ofFlat.values, inFlat.values = append(ofFlat.values, identifier(p.path...)), append(inFlat.values, identifier(f.path...))
+			ofFlat.add(p, identifier(p.path...))
+			inFlat.add(f, identifier(f.path...))
 		}
 	}
-	ofFlat.values, inFlat.values = append(ofFlat.values, "make_timestamptz(ingestion_timestamp * 1000)"), append(inFlat.values, identifier(schema.IngestedAt))
+	stamp := place{path: []string{schema.IngestedAt}}
+	ofFlat.add(stamp, "make_timestamptz(ingestion_timestamp * 1000)")
+	inFlat.add(stamp, identifier(schema.IngestedAt))
 	for name, pair := range map[string][2]sides{"raw": {inObjects, inRaw}, "flat": {ofFlat, inFlat}} {
 		count, filled, different, err := db.compare(pair[0], pair[1])
 		switch {
@@ -208,10 +212,14 @@ func footerOfFlat(dir string) (table.Footer, error) {
 	return footerOf(files[0])
 }
 
-// sides is what is compared with the like of it: the SQL of values, in the rows that from gives, which a key tells apart.
+// sides is what is compared with the like of it: the SQL of values, which have names, in the rows that from gives, which a key tells apart.
 type sides struct {
-	key, from string
-	values    []string
+	key, from     string
+	names, values []string
+}
+
+func (s *sides) add(p place, value string) {
+	s.names, s.values = append(s.names, p.String()), append(s.values, value)
 }
 
 // digests has for each value how often it is there, and the sum of the hashes of it and its row's key, and before them the number of rows and of keys.
@@ -242,10 +250,10 @@ func (d *database) compare(want, got sides) (rows, values int64, different []str
 			different = append(different, fmt.Sprintf("%s %s of %s", *b[i], what, *a[i]))
 		}
 	}
-	for i, v := range got.values {
+	for i, name := range got.names {
 		counted, sum := 2+2*i, 3+2*i
 		if *a[counted] != *b[counted] || *a[sum] != *b[sum] {
-			different = append(different, v)
+			different = append(different, name)
 		}
 		values += number(*b[counted])
 	}
@@ -286,7 +294,7 @@ func (d *database) compareRows(want, got sides, records int) error {
 	for n := range a {
 		for i := range a[n] {
 			if (a[n][i] == nil) != (b[n][i] == nil) || text(a[n][i]) != text(b[n][i]) {
-				return fmt.Errorf("in the row of %s, %s is %.200s, want %.200s", text(a[n][0]), append([]string{got.key}, got.values...)[i], text(b[n][i]), text(a[n][i]))
+				return fmt.Errorf("in the row of %s, %s is %.200s, want %.200s", text(a[n][0]), append([]string{got.key}, got.names...)[i], text(b[n][i]), text(a[n][i]))
 			}
 		}
 	}
@@ -359,19 +367,27 @@ func (d *database) compareTables(ownDir, rivalDir, key string) (lost, otherType,
 		return nil, nil, nil, err
 	}
 	for i, p := range common {
-		ours, theirs, is := identifier(p.path...), identifier(p.path...), *typeOf[0][i]
-		if its := sqlType(p.typ); is != its {
+		ours, theirs, is, its := identifier(p.path...), identifier(p.path...), *typeOf[0][i], sqlType(p.typ)
+		if !slices.Equal(typeWords(is), typeWords(its)) {
 			otherType = append(otherType, p.String()+" "+is)
-			if p.typ.Kind == schema.String {
-				ours = fmt.Sprintf("TRY_CAST(%s AS %s)", ours, is)
-			} else {
-				theirs = fmt.Sprintf("TRY_CAST(%s AS %s)", theirs, its)
-			}
 		}
-		want.values, got.values = append(want.values, ours), append(got.values, theirs)
+		if is != its && p.typ.Kind == schema.String {
+			ours = fmt.Sprintf("TRY_CAST(%s AS %s)", ours, is)
+		} else if is != its {
+			theirs = fmt.Sprintf("TRY_CAST(%s AS %s)", theirs, its)
+		}
+		want.add(p, ours)
+		got.add(p, theirs)
 	}
 	_, _, different, err = d.compare(want, got)
 	return lost, otherType, different, err
+}
+
+// typeWords are equal for types that differ only in the order of fields and in quotes.
+func typeWords(sql string) []string {
+	words := strings.FieldsFunc(strings.ReplaceAll(sql, `"`, ""), func(r rune) bool { return strings.ContainsRune(" ,()", r) })
+	slices.Sort(words)
+	return words
 }
 
 // doCompare is a process of its own for its memory: In has the objects, Out our tables, and Rival, if there is one, another's, whose differences go into a file

@@ -56,7 +56,7 @@ func script(name string) func(l *lab, raw, out string) *exec.Cmd {
 }
 
 // patience is how long an engine may take for the tables of one kind of data.
-const patience = 3 * time.Minute
+const patience = 10 * time.Minute
 
 // chosen are the engines that HEADWATER_BENCH_ENGINES names, or all; headwater and the floor always are. What cannot be had is named and left out.
 func chosen(t *testing.T) (out []engine) {
