@@ -87,6 +87,7 @@ def spark(tables, out):
         .enableHiveSupport()
         .config("spark.hadoop.javax.jdo.option.ConnectionURL", "jdbc:derby:memory:rows;create=true")
         .config("spark.sql.warehouse.dir", out + "/warehouse")
+        .config("spark.driver.extraJavaOptions", "-Dderby.system.home=" + out)
         .config("spark.sql.hive.convertMetastoreParquet", "false")
         .config("spark.sql.session.timeZone", "UTC")
         .config("spark.sql.parquet.mergeSchema", "true")
@@ -109,10 +110,10 @@ def spark(tables, out):
             if "_ingested_at" in frame.columns:
                 frame = frame.withColumn("_ingested_at", F.unix_micros("_ingested_at"))
             write(out, f"{reader}-{name}", rows(frame))
-        # Hive 2 knows no timestamps of 64 bits.
+        # Hive 2 knows no timestamps of 64 bits: above it has become a bigint.
         days = ("year", "month", "day")
-        columns = {f.name: f.dataType.simpleString().replace("timestamp", "bigint") for f in frame.schema if f.name not in days}
-        columns = ", ".join(f"`{name.lower()}` {kind.lower()}" for name, kind in columns.items())
+        columns = ((f.name(), f.dataType().sql()) for f in frame._jdf.schema().fields())  # with names in quotes
+        columns = ", ".join(f"`{name}` {kind}".lower() for name, kind in columns if name not in days)
         spark.sql(f"create external table {name} ({columns}) partitioned by (year int, month int, day int) stored as parquet location 'file://{path}'")
         spark.sql(f"msck repair table {name}")
         write(out, f"hive-{name}", rows(spark.table(name)))
