@@ -55,7 +55,7 @@ type task struct {
 var roles = map[string]func(context.Context, task) (int64, error){
 	"generate": doGenerate, "broker": doBroker, "collect": doCollect, "producer": doProducer, "land": doLand,
 	"text": doText, "source": doSource, "gzip-go": doGzip, "serialize": doSerialize,
-	"objects": doObjects, "compare": doCompare, "floor": doFloor,
+	"objects": doObjects, "compare": doCompare, "floor": doFloor, "values": doValues,
 }
 
 // child is the whole life of a child process: it prints the number of records.
