@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
 	"strconv"
 
 	"headwater/schema"
@@ -25,6 +26,11 @@ type column struct {
 	from, to int
 	// in is the object that this field was met in last.
 	in uint64
+	// lazy: a field of a struct in no list. How often it is absent is counted, and its leaves get the levels only when there is something else to add to them, or the batch ends: an
+	// object that has few of many fields costs as much as those few. opened counts the objects of such a struct, the document too, seen of those of the struct around it for how many the
+	// leaves have levels.
+	lazy         bool
+	opened, seen int
 }
 
 // leafInfo describes a leaf to those who write it.
@@ -52,7 +58,7 @@ func (c *column) grow(t schema.Type, rep, above uint8, leaves *[]leafInfo) {
 			above++
 		}
 		for _, f := range t.Fields {
-			field := &column{def: c.def + 1}
+			field := &column{def: c.def + 1, lazy: rep == 0}
 			field.grow(f.Type, rep, above, leaves)
 			c.names.add(f.Name)
 			c.fields = append(c.fields, field)
@@ -74,6 +80,18 @@ func (l *leaf) level(def, rep uint8, nested bool) {
 	l.Def = append(l.Def, def)
 	if nested {
 		l.Rep = append(l.Rep, rep)
+	}
+}
+
+// repeat adds a level n times, of values that begin a row.
+func (l *leaf) repeat(def uint8, n int, nested bool) {
+	at := len(l.Def)
+	l.Def = slices.Grow(l.Def, n)[:at+n]
+	for i := range l.Def[at:] {
+		l.Def[at+i] = def
+	}
+	if nested {
+		l.Rep = append(l.Rep, make([]uint8, n)...)
 	}
 }
 
@@ -113,8 +131,9 @@ type shredder struct {
 type columnFrame struct {
 	col    *column
 	object uint64
-	// met is how many of an object's fields have had a value; before is the last of them.
+	// met is how many of an object's fields have had a value; before is the last of them; leaves is how many leaves they have.
 	met, before int32
+	leaves      int
 	// rep is the repetition level of the next value: of a list, the list's own after the first element.
 	rep uint8
 	// empty: no element of the list has been met.
@@ -180,6 +199,7 @@ func (w *shredder) misfit(t token) error {
 
 func (w *shredder) open(c *column, rep uint8) {
 	w.objects++
+	c.opened++
 	w.frames = append(w.frames, columnFrame{col: c, object: w.objects, before: -1, rep: rep, empty: true})
 }
 
@@ -198,7 +218,13 @@ func (w *shredder) field() bool {
 	}
 	f.before = i
 	f.met++
-	f.col.fields[i].in = f.object
+	c := f.col.fields[i]
+	c.in = f.object
+	f.leaves += c.to - c.from
+	if c.lazy {
+		w.settle(c, f.col.opened-1)
+		c.seen = f.col.opened
+	}
 	return true
 }
 
@@ -231,7 +257,10 @@ func (w *shredder) close() {
 		if f.empty {
 			w.fill(f.col, f.col.def, f.rep)
 		}
-	case int(f.met) < len(f.col.fields):
+	case int(f.met) == len(f.col.fields):
+	case f.col.fields[0].lazy:
+		w.out.levels += f.col.to - f.col.from - f.leaves
+	default:
 		for _, c := range f.col.fields {
 			if c.in != f.object {
 				w.fill(c, c.def-1, f.rep)
@@ -239,6 +268,38 @@ func (w *shredder) close() {
 		}
 	}
 	w.frames = w.frames[:len(w.frames)-1]
+}
+
+// settle says of all leaves below c, which is lazy, that there was no value in the objects up to one.
+func (w *shredder) settle(c *column, object int) {
+	n := object - c.seen
+	if n == 0 {
+		return
+	}
+	w.settleBelow(c) // what was absent inside of c was so before c was
+	for i := c.from; i < c.to; i++ {
+		w.out.leaves[i].repeat(c.def-1, n, w.leaves[i].nested)
+	}
+	c.seen = object
+}
+
+func (w *shredder) settleBelow(c *column) {
+	for _, field := range c.fields {
+		if !field.lazy {
+			return
+		}
+		if field.seen < c.opened {
+			w.settle(field, c.opened)
+		} else {
+			w.settleBelow(field)
+		}
+	}
+}
+
+// finish completes the batch, which may be used only then.
+func (w *shredder) finish() *batch {
+	w.settleBelow(w.root)
+	return w.out
 }
 
 // fill says of all leaves below c that there is no value.
@@ -251,6 +312,11 @@ func (w *shredder) fill(c *column, def, rep uint8) {
 
 // value puts the value that begins with t into the column c; false if c is of another kind.
 func (w *shredder) value(t token, c *column, rep uint8) bool {
+	if t == tokenNull && c.lazy {
+		c.seen-- // as if it were absent
+		w.out.levels += c.to - c.from
+		return true
+	}
 	if t == tokenNull {
 		w.fill(c, c.def-1, rep)
 		return true

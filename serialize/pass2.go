@@ -180,13 +180,13 @@ func (r *run) cutObject(ctx context.Context, c *cutter, at int, s *scanned, queu
 			return fmt.Errorf("reading %s, line %d, again: %w", in.Key, l.number, err)
 		}
 		if c.out.full() {
-			if err := send(ctx, queue, c.out); err != nil {
+			if err := send(ctx, queue, c.finish()); err != nil {
 				return err
 			}
 			c.begin()
 		}
 	}
-	if err := send(ctx, queue, c.out); err != nil {
+	if err := send(ctx, queue, c.finish()); err != nil {
 		return err
 	}
 	close(queue)
