@@ -64,7 +64,7 @@ soak:
 
 # The stages beside what a user would pick instead. SCALE is small, medium or full; see docs/bench.md.
 bench:
-	HEADWATER_BENCH=$(SCALE) go test -count=1 -timeout 0 -run 'TestTable|TestLanding|TestSources|TestLatency|TestFreshness' -v ./bench
+	HEADWATER_BENCH=$(SCALE) go test -count=1 -timeout 0 -run 'TestTable|TestSerialize|TestShapes|TestLanding|TestSources|TestLatency|TestFreshness' -v ./bench
 
 clean:
 	rm -rf bin .cache

@@ -70,11 +70,11 @@ type lab struct {
 	dir     string
 	data    dataset
 	records int
-	// python has DuckDB; empty leaves that peer out.
-	python string
 	// profiles is where CPU profiles go, empty for none.
 	profiles string
 	least    map[string]usage
+	// uncompressed is how many bytes the floor compresses.
+	uncompressed int64
 }
 
 // part is a line of the table, with the parts that it is compared with.
@@ -92,14 +92,21 @@ var lines = []part{
 	{"gzip-go", nil},
 	{"gzip", nil},
 	{"broker of land", nil},
-	{"serialize", []string{"duckdb"}},
-	{"duckdb", nil},
+	{"serialize", nil},
 }
 
 func (l *lab) note(part string, u usage) { l.least[part] = l.least[part].least(u) }
 
 // run runs a command that must end well and whose last word is the number of records. All must be there.
 func (l *lab) run(part string, cmd *exec.Cmd) {
+	l.t.Helper()
+	if got := l.output(part, cmd); got != "" && got != strconv.Itoa(l.records) {
+		l.t.Fatalf("%s of %s: %s records of %d", part, l.data.name, got, l.records)
+	}
+	l.note(part, used(cmd.ProcessState, int64(l.records)))
+}
+
+func (l *lab) output(part string, cmd *exec.Cmd) string {
 	l.t.Helper()
 	var out bytes.Buffer
 	if cmd.Stdout == nil {
@@ -109,10 +116,17 @@ func (l *lab) run(part string, cmd *exec.Cmd) {
 	if err := cmd.Run(); err != nil {
 		l.t.Fatalf("%s of %s: %v", part, l.data.name, err)
 	}
-	if got := strings.TrimSpace(out.String()); got != "" && got != strconv.Itoa(l.records) {
-		l.t.Fatalf("%s of %s: %s records of %d", part, l.data.name, got, l.records)
+	return strings.TrimSpace(out.String())
+}
+
+// count runs a task in a child whose answer is another number than that of the records.
+func (l *lab) count(t task) int64 {
+	l.t.Helper()
+	n, err := strconv.ParseInt(l.output(t.part(), l.child(t)), 10, 64)
+	if err != nil {
+		l.t.Fatalf("%s of %s: %v", t.part(), l.data.name, err)
 	}
-	l.note(part, used(cmd.ProcessState, int64(l.records)))
+	return n
 }
 
 // do runs a task in a child.
@@ -174,6 +188,15 @@ func (l *lab) prepare() { l.do(task{Role: "generate", Out: l.path("items")}) }
 
 func (l *lab) path(name string) string { return filepath.Join(l.dir, name) }
 
+func (l *lab) topic() string { return l.data.name + "_raw" }
+
+// objects puts the items into n objects and gives the folder of the raw layer.
+func (l *lab) objects(n int) string {
+	raw := l.fresh("raw")
+	l.do(task{Role: "objects", In: l.path("items"), Out: raw, Topic: l.topic(), Objects: n})
+	return raw
+}
+
 // fresh is an empty folder.
 func (l *lab) fresh(name string) string {
 	if err := errors.Join(os.RemoveAll(l.path(name)), os.MkdirAll(l.path(name), 0o750)); err != nil {
@@ -184,7 +207,7 @@ func (l *lab) fresh(name string) string {
 
 // measure runs every part once. Each stage reads what the one before it wrote, and its rivals the same.
 func (l *lab) measure() {
-	topic := l.data.name + "_raw"
+	topic := l.topic()
 	kafka, text := l.fresh("kafka"), l.path("text")
 	l.withBroker(kafka, task{Role: "collect", In: l.path("items"), Topic: topic})
 	landed := l.fresh("landed")
@@ -195,9 +218,6 @@ func (l *lab) measure() {
 	l.do(task{Role: "gzip-go", In: text, Out: l.path("text.gz")})
 	l.gzip(text)
 	l.do(task{Role: "serialize", In: raw, Out: l.fresh("serialized"), Topic: topic})
-	if l.python != "" {
-		l.run("duckdb", exec.CommandContext(l.t.Context(), l.python, "peer_duckdb.py", raw, l.fresh("duckdb")))
-	}
 }
 
 func (l *lab) gzip(text string) {
@@ -232,20 +252,13 @@ var scales = map[string]float64{"small": 0.1, "medium": 0.4, "full": 1}
 
 // TestTable is the benchmark; HEADWATER_BENCH is the scale. HEADWATER_BENCH_PROFILES names a folder for CPU profiles.
 func TestTable(t *testing.T) {
-	scale, known := scales[os.Getenv("HEADWATER_BENCH")]
-	if !known {
-		t.Skip("set HEADWATER_BENCH to small, medium or full: make bench SCALE=small")
-	}
-	runs, err := strconv.Atoi(cmp.Or(os.Getenv("HEADWATER_BENCH_RUNS"), "3"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	scale, runs := settings(t)
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "data\tpart\trecords\tCPU s\trecords per CPU s\tpeak MB\tratio")
 	for _, d := range datasets {
 		l := &lab{
 			t: t, dir: t.TempDir(), data: d, records: int(float64(d.full) * scale), least: map[string]usage{},
-			python: python(t), profiles: os.Getenv("HEADWATER_BENCH_PROFILES"),
+			profiles: os.Getenv("HEADWATER_BENCH_PROFILES"),
 		}
 		l.prepare()
 		for range runs {
@@ -259,18 +272,21 @@ func TestTable(t *testing.T) {
 	}
 }
 
-func python(t *testing.T) string {
+// settings are the scale and the number of runs. Without a scale the test is skipped.
+func settings(t *testing.T) (scale float64, runs int) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "../scripts/setup-python.sh")
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("setting up Python for DuckDB: %v", err)
+	scale, known := scales[os.Getenv("HEADWATER_BENCH")]
+	if !known {
+		t.Skip("set HEADWATER_BENCH to small, medium or full: make bench SCALE=small")
 	}
-	return strings.TrimSpace(string(out))
+	runs, err := strconv.Atoi(cmp.Or(os.Getenv("HEADWATER_BENCH_RUNS"), "3"))
+	if err != nil || runs < 1 {
+		t.Fatalf("HEADWATER_BENCH_RUNS must be a number of runs: %v", err)
+	}
+	return scale, runs
 }
 
-// TestParts keeps the benchmark working: few records through every part that needs no Python, all of which must arrive.
+// TestParts keeps the benchmark working: few records through every part, all of which must arrive.
 func TestParts(t *testing.T) {
 	for _, d := range datasets {
 		t.Run(d.name, func(t *testing.T) {
@@ -278,7 +294,7 @@ func TestParts(t *testing.T) {
 			l.prepare()
 			l.measure()
 			for _, p := range lines {
-				if _, measured := l.least[p.name]; !measured && p.name != "duckdb" {
+				if _, measured := l.least[p.name]; !measured {
 					t.Errorf("%s was not measured", p.name)
 				}
 			}

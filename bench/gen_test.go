@@ -15,13 +15,15 @@ type dataset struct {
 	name string
 	// full is the number of records at the largest scale.
 	full int
+	// key is the field that no two records have equal.
+	key  string
 	item func(g *generator, n, total int) string
 }
 
 var datasets = []dataset{
-	{"ticks", 2_000_000, tick},
-	{"orders", 300_000, order},
-	{"events", 100_000, event},
+	{"ticks", 2_000_000, "trade_id", tick},
+	{"orders", 300_000, "order_id", order},
+	{"events", 100_000, "id", event},
 }
 
 // parts is the number of files of a data set, and of Kafka partitions of its topic.

@@ -1,18 +1,10 @@
-"""What serialize does, by DuckDB: the schema of every record, and the envelopes and the flattened items as Parquet.
+"""What serialize does, by DuckDB; see peer.py. The objects are parsed twice, for the schema of every record and into a table in memory: reading them a third
+time instead took longer."""
 
-peer_duckdb.py RAW OUT reads the objects below RAW, writes OUT/raw and OUT/flat and prints the number of rows of each. The
-objects are parsed twice, for the schema and into a table in memory: reading them a third time instead took longer.
-"""
-
-import glob
 import os
-import sys
 
 import duckdb
-
-
-def quoted(name):
-    return '"' + name.replace('"', '""') + '"'
+from peer import arguments, joined, quoted
 
 
 def text(value):
@@ -24,13 +16,14 @@ def leaves(path, name, kind):
         yield path + " AS " + quoted(name)
         return
     for child, its_kind in kind.children:
-        yield from leaves(path + "." + quoted(child), name + "_" + child if name else child, its_kind)
+        yield from leaves(path + "." + quoted(child), joined(name, child), its_kind)
 
 
-def main(raw, out):
+def main():
+    objects, out = arguments()
     db = duckdb.connect()
     db.execute(f"SET threads={os.cpu_count()}; SET preserve_insertion_order=false; SET TimeZone='UTC'")
-    files = "[" + ",".join(text(f) for f in sorted(glob.glob(raw + "/topics/*/*/*.json.gz"))) + "]"
+    files = "[" + ",".join(text(f) for f in objects) + "]"
     how = f"{files}, format='newline_delimited', compression='gzip', hive_partitioning=false, maximum_object_size=67108864"
     # By default it looks at a sample, makes maps of what it takes for keys, and leaves out rare fields.
     every = "sample_size=-1, maximum_sample_files=1000000, map_inference_threshold=-1, field_appearance_threshold=0, union_by_name=true"
@@ -48,4 +41,4 @@ def main(raw, out):
     print(counts[0])
 
 
-main(*sys.argv[1:])
+main()

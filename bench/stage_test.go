@@ -41,6 +41,10 @@ type task struct {
 	Records int
 	// In and Out are folders or files.
 	In, Out string
+	// Objects is how many of them are made; Rival is a folder with another's tables; Bytes is how many are compressed.
+	Objects int
+	Rival   string
+	Bytes   int64
 	// Broker is host:port, Topic what is written or read there; Addr is where a source is served.
 	Broker, Topic, Addr string
 	// Profile is where a CPU profile goes, empty for none.
@@ -51,6 +55,7 @@ type task struct {
 var roles = map[string]func(context.Context, task) (int64, error){
 	"generate": doGenerate, "broker": doBroker, "collect": doCollect, "producer": doProducer, "land": doLand,
 	"text": doText, "source": doSource, "gzip-go": doGzip, "serialize": doSerialize,
+	"objects": doObjects, "compare": doCompare, "floor": doFloor, "values": doValues,
 }
 
 // child is the whole life of a child process: it prints the number of records.
@@ -82,12 +87,16 @@ func warnings() *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
+func (t task) dataset() dataset {
+	all := append(slices.Clone(datasets), shapes...)
+	return all[slices.IndexFunc(all, func(d dataset) bool { return d.name == t.Data })]
+}
+
 func doGenerate(_ context.Context, t task) (int64, error) {
-	d := datasets[slices.IndexFunc(datasets, func(d dataset) bool { return d.name == t.Data })]
 	if err := os.MkdirAll(t.Out, 0o750); err != nil {
 		return 0, err
 	}
-	return int64(t.Records), generate(d, t.Out, t.Records)
+	return int64(t.Records), generate(t.dataset(), t.Out, t.Records)
 }
 
 // doBroker serves until its standard input ends. It says where first.

@@ -3,6 +3,7 @@ package serialize
 import (
 	"encoding/binary"
 	"math/bits"
+	"slices"
 	"strconv"
 
 	"headwater/envelope"
@@ -26,6 +27,11 @@ type column struct {
 	in uint64
 	// hint is how values are made of what is in the data, if a person has said so.
 	hint string
+	// lazy: a field of a struct in no list. How often it is absent is counted, and its leaves get the levels only when there is something else to add to them, or the batch ends: an
+	// object that has few of many fields costs as much as those few. opened counts the objects of such a struct, the document too, seen of those of the struct around it for how many the
+	// leaves have levels.
+	lazy         bool
+	opened, seen int
 }
 
 // leafInfo describes a leaf to those who write it.
@@ -55,7 +61,7 @@ func (c *column) grow(t schema.Type, rep, above uint8, leaves *[]leafInfo) {
 			above++
 		}
 		for _, f := range t.Fields {
-			field := &column{def: c.def + 1}
+			field := &column{def: c.def + 1, lazy: rep == 0}
 			field.grow(f.Type, rep, above, leaves)
 			c.names.add(f.Name)
 			c.fields = append(c.fields, field)
@@ -128,6 +134,18 @@ func (l *leaf) level(def, rep uint8, nested bool) {
 	l.Def = append(l.Def, def)
 	if nested {
 		l.Rep = append(l.Rep, rep)
+	}
+}
+
+// repeat adds a level n times, of values that begin a row.
+func (l *leaf) repeat(def uint8, n int, nested bool) {
+	at := len(l.Def)
+	l.Def = slices.Grow(l.Def, n)[:at+n]
+	for i := range l.Def[at:] {
+		l.Def[at+i] = def
+	}
+	if nested {
+		l.Rep = append(l.Rep, make([]uint8, n)...)
 	}
 }
 
@@ -226,8 +244,9 @@ type shredder struct {
 type columnFrame struct {
 	col    *column
 	object uint64
-	// met is how many of an object's fields have had a value.
-	met int32
+	// met is how many of an object's fields have had a value, leaves how many leaves these have.
+	met    int32
+	leaves int
 	// rep is the repetition level of the next value: of a list, the list's own after the first element.
 	rep uint8
 	// empty: no element of the list has been met.
@@ -264,8 +283,12 @@ func (w *shredder) end(length int) {
 	w.out.bytes += length
 }
 
-// takeBack undoes the record that has been begun.
+// takeBack undoes the record that has been begun: it is closed, so that every leaf ends with it, and cut off.
 func (w *shredder) takeBack() {
+	for len(w.frames) > 0 {
+		w.close()
+	}
+	w.finish()
 	w.out.truncate(w.leaves)
 	w.out.levels, w.lone = w.levels, w.loneBefore
 }
@@ -282,6 +305,7 @@ func (w *shredder) ingested(t token) bool {
 
 func (w *shredder) open(c *column, rep uint8) {
 	w.objects++
+	c.opened++
 	w.frames = append(w.frames, columnFrame{col: c, object: w.objects, rep: rep, empty: true})
 }
 
@@ -303,7 +327,12 @@ func (w *shredder) put(t token, c *column) bool {
 		f.rep, f.empty = f.col.rep, false
 	case c != nil:
 		f.met++
+		f.leaves += c.to - c.from
 		c.in = f.object
+		if c.lazy {
+			w.settle(c, f.col.opened-1)
+			c.seen = f.col.opened
+		}
 	}
 	if c == nil {
 		if w.rescue != nil {
@@ -359,7 +388,10 @@ func (w *shredder) close() {
 		if f.empty {
 			w.fill(f.col, f.col.def, f.rep)
 		}
-	case int(f.met) < len(f.col.fields):
+	case int(f.met) == len(f.col.fields):
+	case f.col.fields[0].lazy:
+		w.out.levels += f.col.to - f.col.from - f.leaves
+	default:
 		for _, c := range f.col.fields {
 			if c.in != f.object {
 				w.fill(c, c.def-1, f.rep)
@@ -367,6 +399,38 @@ func (w *shredder) close() {
 		}
 	}
 	w.frames = w.frames[:len(w.frames)-1]
+}
+
+// settle says of all leaves below c, which is lazy, that there was no value in the objects up to one.
+func (w *shredder) settle(c *column, object int) {
+	n := object - c.seen
+	if n == 0 {
+		return
+	}
+	w.settleBelow(c) // what was absent inside of c was so before c was
+	for i := c.from; i < c.to; i++ {
+		w.out.leaves[i].repeat(c.def-1, n, w.leaves[i].nested)
+	}
+	c.seen = object
+}
+
+func (w *shredder) settleBelow(c *column) {
+	for _, field := range c.fields {
+		if !field.lazy {
+			return
+		}
+		if field.seen < c.opened {
+			w.settle(field, c.opened)
+		} else {
+			w.settleBelow(field)
+		}
+	}
+}
+
+// finish completes the batch, which may be used only then.
+func (w *shredder) finish() *batch {
+	w.settleBelow(w.root)
+	return w.out
 }
 
 // fill says of all leaves below c that there is no value.
@@ -379,6 +443,11 @@ func (w *shredder) fill(c *column, def, rep uint8) {
 
 // value puts the value that begins with t into the column c; false if c is of another kind.
 func (w *shredder) value(t token, c *column, rep uint8) bool {
+	if t == tokenNull && c.lazy {
+		c.seen-- // as if it were absent
+		w.out.levels += c.to - c.from
+		return true
+	}
 	if t == tokenNull {
 		w.fill(c, c.def-1, rep)
 		return true

@@ -181,7 +181,7 @@ func (c *cut) handOn(ctx context.Context, w *inferrer, at int, done bool) error 
 		return nil
 	}
 	select {
-	case c.queues[at] <- w.cut.out:
+	case c.queues[at] <- w.cut.finish():
 		w.cut.out = c.batch(len(w.cut.leaves))
 		if done {
 			close(c.queues[at])

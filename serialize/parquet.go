@@ -1,6 +1,7 @@
 package serialize
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -118,6 +119,9 @@ func (e *encoder) add(ctx context.Context, b *batch) error {
 	}
 	err := e.each(ctx, func(c *encoded, s *parquet.Scratch) error {
 		values := b.leaves[c.source.leaf].Values
+		if n := rowCount(&values); n != b.rows {
+			return fmt.Errorf("%d rows of %d; report this as a fault of headwater", n, b.rows)
+		}
 		if c.source.micros {
 			values.Longs = micros(values.Longs)
 		}
@@ -146,6 +150,14 @@ func (e *encoder) endGroup(ctx context.Context) error {
 	}
 	e.inGroup, e.rows = 0, 0
 	return nil
+}
+
+// rowCount is how many rows the levels are of.
+func rowCount(v *parquet.Values) int {
+	if len(v.Rep) > 0 {
+		return bytes.Count(v.Rep, []byte{0})
+	}
+	return len(v.Def)
 }
 
 func micros(millis []int64) []int64 {

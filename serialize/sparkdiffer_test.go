@@ -152,6 +152,7 @@ func FuzzSpark(f *testing.F) {
 			}
 		}
 		a := assembler{}
+		w.cut.finish()
 		for i := range w.cut.out.leaves {
 			a.leaves = append(a.leaves, w.cut.out.leaves[i].reader(w.cut.leaves[i]))
 		}

@@ -237,7 +237,7 @@ func FuzzGuess(f *testing.F) {
 			t.Fatalf("%s does not fit its own columns", lines[0])
 		}
 		levels := func() (n []int) {
-			for _, l := range w.cut.out.leaves {
+			for _, l := range w.cut.finish().leaves {
 				n = append(n, len(l.Def), len(l.Rep), len(l.Longs)+len(l.Doubles)+len(l.Bools), len(l.Data))
 			}
 			return append(n, w.cut.out.rows, w.cut.out.levels, w.cut.out.bytes, int(w.cut.lone))

@@ -1,0 +1,298 @@
+package interop
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/big"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"headwater/tests/interop/fixture"
+)
+
+// TestRows has every reader that can be had read every value of both tables, by days that are hard on readers, and compares them with the documents: decimals, names that are not
+// ASCII, lists of structs in each other, empty lists beside nulls and absent ones, pages with a dictionary and without, several row groups, a day of nulls, one without rows, days of one record, and columns that
+// come late.
+func TestRows(t *testing.T) {
+	fixture.Python(t)
+	p := newPipeline(t, "serialize: {row_group_bytes: 1MiB}\nsources: {cases: {file: {path: \"in/*.ndjson\"}}}\n")
+	days := casesByDay()
+	for day, objects := range days {
+		at := day * 1_000_000
+		for _, docs := range objects {
+			writeCases(t, p, day, at, docs)
+			at += len(docs)
+		}
+		p.headwater(t, "serialize", "--source", "cases", "--date", fmt.Sprintf("2026-07-%02d", day))
+	}
+	flat, raw := filepath.Join(p.Dir, "headwater-data/tables/air/cases"), filepath.Join(p.Dir, "headwater-data/tables/air/cases_raw")
+	for day := range days {
+		for _, table := range []string{flat, raw} {
+			if _, err := os.Stat(filepath.Join(table, fmt.Sprintf("year=2026/month=7/day=%d/part-00000.snappy.parquet", day))); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	var flatRows, rawRows []any
+	for day, objects := range days {
+		for _, doc := range slices.Concat(objects...) {
+			if doc == noItem {
+				continue
+			}
+			f, r := expectedRows(t, day, doc)
+			flatRows, rawRows = append(flatRows, f), append(rawRows, r)
+		}
+	}
+	for reader, variants := range map[string][]string{
+		"pyarrow": {"pyarrow"}, "duckdb": {"duckdb"}, "polars": {"polars"}, "clickhouse": {"clickhouse"}, "spark": {"spark", "spark-rows", "hive"},
+	} {
+		t.Run(reader, func(t *testing.T) {
+			out := t.TempDir()
+			var nothing struct{}
+			python(t, &nothing, "rows.py", reader, flat, raw, out)
+			for _, variant := range variants {
+				for table, rows := range map[string][]any{"flat": flatRows, "raw": rawRows} {
+					compareReader(t, variant, table, rows, filepath.Join(out, variant+"-"+table))
+				}
+			}
+		})
+	}
+}
+
+// noItem is of a record without an item, which has no row.
+const noItem = ""
+
+// casesByDay has the documents of each object of each day.
+func casesByDay() map[int][][]string {
+	tags := []string{`"tags":["a","b"]`, `"tags":[]`, `"tags":null`, `"none":null`, `"tags":["x",null,""]`}
+	lines := []string{
+		`[{"sku":"s","parts":[{"n":1,"codes":["q","r"]},{"n":null,"codes":[]},null,{"codes":null}]},{"sku":null,"parts":[]}]`,
+		`[]`, `null`, `[null]`, `[{}]`, `[{"parts":null},{"parts":[{}]}]`, `[{"sku":"Zo\u00eb \ud83d\ude80"}]`,
+	}
+	matrix := []string{`[[1,2],[],null,[3]]`, `[]`, `[[]]`, `[[null]]`, `null`}
+	// Powers of two are exact in short texts.
+	bigs := []string{"12345678901234567890", "-1", "0", strings.Repeat("9", 38), "-" + strings.Repeat("9", 38), "9223372036854775808", "null"}
+	doc := func(i int, more string) string {
+		return fmt.Sprintf(`{"id":%d,"Größe":%d.125,"名前":"value %d","uid":"%032x","kind":"%c","big":%s,"ok":%t,"At":{"lat":%d.5,"Lon":null,"In":{"deep":%d}},%s,"lines":%s,"matrix":%s%s}`,
+			i, i, i%3, uint64(i)*0x9e3779b97f4a7c15, 'a'+i%4, bigs[i%7], i%2 == 0, i%90, i, tags[i%5], lines[i%7], matrix[i%5], more)
+	}
+	var objects [][]string
+	for o := range 6 {
+		var docs []string
+		for i := range 1500 {
+			docs = append(docs, doc(o*1500+i, ""))
+		}
+		objects = append(objects, docs)
+	}
+	return map[int][][]string{
+		5: objects,
+		6: {{doc(70_000, `,"late":"x","Später":[{"k":1.5,"l":["m"]}],"At2":{"z":true}`)}},
+		7: {{`{"id":null,"kind":null,"tags":null,"At":null,"lines":null}`, `{}`}},
+		8: {{noItem}},
+		9: {{`{"id":99999}`}},
+	}
+}
+
+func caseTime(day int) int64 { return time.Date(2026, 7, day, 12, 0, 0, 0, time.UTC).UnixMilli() }
+
+// writeCases writes an object as another sink would have left it.
+func writeCases(t *testing.T, p pipeline, day, offset int, docs []string) {
+	t.Helper()
+	var text bytes.Buffer
+	z := gzip.NewWriter(&text)
+	for _, doc := range docs {
+		item := `"raw_data":` + doc + ","
+		if doc == noItem {
+			item = ""
+		}
+		fmt.Fprintf(z, `{%s"metadata":{"host_name":"h"},"ingestion_timestamp":%d}`+"\n", item, caseTime(day))
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p.Write(t, fmt.Sprintf("headwater-data/raw/topics/cases_raw/date=2026-07-%02d/cases_raw+0+%010d.json.gz", day, offset), text.Bytes())
+}
+
+// expectedRows are a document's, without what is null in objects.
+func expectedRows(t *testing.T, day int, doc string) (flat, raw map[string]any) {
+	t.Helper()
+	d := json.NewDecoder(strings.NewReader(doc))
+	d.UseNumber()
+	var item map[string]any
+	if err := d.Decode(&item); err != nil {
+		t.Fatal(err)
+	}
+	item = withoutNulls(item).(map[string]any)
+	number := func(n int64) json.Number { return json.Number(fmt.Sprint(n)) }
+	partition := map[string]any{"year": number(2026), "month": number(7), "day": number(int64(day))}
+	flat, raw = maps.Clone(partition), partition
+	flattenCase(item, "", flat)
+	flat["_ingested_at"] = number(caseTime(day) * 1000)
+	raw["metadata"], raw["ingestion_timestamp"] = map[string]any{"host_name": "h"}, number(caseTime(day))
+	if doc != `{}` && day != 7 { // the file of that day has no column for it
+		raw["raw_data"] = item
+	}
+	return flat, raw
+}
+
+func flattenCase(item map[string]any, prefix string, out map[string]any) {
+	for name, v := range item {
+		if inner, ok := v.(map[string]any); ok {
+			flattenCase(inner, prefix+name+"_", out)
+		} else {
+			out[prefix+name] = v
+		}
+	}
+}
+
+func withoutNulls(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		out := map[string]any{}
+		for name, v := range v {
+			if v != nil {
+				out[name] = withoutNulls(v)
+			}
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, v := range v {
+			out[i] = withoutNulls(v)
+		}
+		return out
+	}
+	return v
+}
+
+// canonical is a text that equal values have in common, whatever the spelling of their numbers.
+func canonical(v any) string {
+	switch v := v.(type) {
+	case map[string]any:
+		var fields []string
+		for name, v := range v {
+			fields = append(fields, fmt.Sprintf("%q:%s", name, canonical(v)))
+		}
+		slices.Sort(fields)
+		return "{" + strings.Join(fields, ",") + "}"
+	case []any:
+		elems := make([]string, len(v))
+		for i, v := range v {
+			elems[i] = canonical(v)
+		}
+		return "[" + strings.Join(elems, ",") + "]"
+	case json.Number:
+		r, ok := new(big.Rat).SetString(v.String())
+		if !ok {
+			return "no number: " + v.String()
+		}
+		return r.RatString()
+	case string:
+		return fmt.Sprintf("%q", v)
+	}
+	return fmt.Sprint(v)
+}
+
+// views are what readers make of a value, by their nature: both sides are compared as they see it.
+var views = map[string]func(any) any{
+	"clickhouse": hollow,
+	"hive":       lowerCase,
+}
+
+// hollow has no difference between null, an empty list and an empty object: ClickHouse has no lists that are null.
+func hollow(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		out := map[string]any{}
+		for name, v := range v {
+			if v = hollow(v); v != nil {
+				out[name] = v
+			}
+		}
+		if len(out) > 0 {
+			return out
+		}
+		return nil
+	case []any:
+		out := make([]any, len(v))
+		for i, v := range v {
+			out[i] = hollow(v)
+		}
+		if len(out) > 0 {
+			return out
+		}
+		return nil
+	}
+	return v
+}
+
+// lowerCase has the names of Hive.
+func lowerCase(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		out := map[string]any{}
+		for name, v := range v {
+			out[strings.ToLower(name)] = lowerCase(v)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, v := range v {
+			out[i] = lowerCase(v)
+		}
+		return out
+	}
+	return v
+}
+
+// compareReader compares what a reader has found with what was to be found, in no order.
+func compareReader(t *testing.T, reader, table string, rows []any, path string) {
+	t.Helper()
+	view := canonical
+	if as := views[reader]; as != nil {
+		view = func(v any) string { return canonical(as(v)) }
+	}
+	var want []string
+	for _, row := range rows {
+		want = append(want, view(row))
+	}
+	slices.Sort(want)
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var got []string
+	d := json.NewDecoder(f)
+	d.UseNumber()
+	for d.More() {
+		var row map[string]any
+		if err := d.Decode(&row); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, view(row))
+	}
+	slices.Sort(got)
+	if len(got) != len(want) {
+		t.Errorf("%s finds %d rows of the %s table, want %d", reader, len(got), table, len(want))
+	}
+	different := 0
+	for i := range min(len(got), len(want)) {
+		if got[i] == want[i] {
+			continue
+		}
+		if different++; different <= 3 {
+			t.Errorf("%s finds in the %s table\n%s, want\n%s", reader, table, got[i], want[i])
+		}
+	}
+	if different > 3 {
+		t.Errorf("%s: %d rows of the %s table differ", reader, different, table)
+	}
+}

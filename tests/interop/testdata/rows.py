@@ -1,0 +1,133 @@
+"""Reads two tables by their paths and writes every row of each as a line of JSON, without what is null in objects: rows.py READER FLAT RAW OUT writes
+OUT/<reader>-flat and OUT/<reader>-raw."""
+
+import datetime
+import decimal
+import glob
+import json
+import os
+import sys
+
+EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+
+
+def plain(value):
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items() if v is not None}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, decimal.Decimal):
+        assert value == int(value)
+        return int(value)
+    if isinstance(value, datetime.datetime):
+        return (value - EPOCH) // datetime.timedelta(microseconds=1)
+    return value
+
+
+def files(path):
+    """The files of a table, each with its day."""
+    for file in sorted(glob.glob(path + "/*/*/*/*.parquet")):
+        yield file, int(os.path.basename(os.path.dirname(file)).removeprefix("day="))
+
+
+def pyarrow_rows(path):
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+    import pyarrow.parquet as pq
+
+    schemas = [pq.read_schema(file) for file, _ in files(path)]
+    days = pa.schema([(name, pa.int32()) for name in ("year", "month", "day")])
+    schema = pa.unify_schemas([*schemas, days])
+    return ds.dataset(path, format="parquet", partitioning="hive", schema=schema).to_table().to_pylist()
+
+
+def duckdb_rows(path):
+    import duckdb
+
+    source = f"read_parquet('{path}/*/*/*/*.parquet', hive_partitioning = true, union_by_name = true)"
+    columns = duckdb.sql(f"SELECT * FROM {source} LIMIT 0").columns
+    micros = "REPLACE (epoch_us(_ingested_at) AS _ingested_at)" if "_ingested_at" in columns else ""
+    answer = duckdb.sql(f"SELECT * {micros} FROM {source}")
+    return [dict(zip(answer.columns, row)) for row in answer.fetchall()]
+
+
+def polars_rows(path):
+    import polars as pl
+
+    for file, _ in files(path):
+        yield from pl.read_parquet(file, hive_partitioning=True).to_dicts()
+
+
+def clickhouse_rows(path):
+    import chdb
+
+    how = "SETTINGS output_format_json_quote_64bit_integers = 0, output_format_json_quote_decimals = 0, use_hive_partitioning = 0, allow_experimental_nullable_tuple_type = 1"
+    for file, day in files(path):
+        source = f"file('{file}', Parquet)"
+        columns = [line.split("\t")[0] for line in chdb.query(f"DESCRIBE {source} {how}", "TSVRaw").data().splitlines()]
+        micros = "REPLACE (toUnixTimestamp64Micro(assumeNotNull(_ingested_at)) AS _ingested_at)" if "_ingested_at" in columns else ""
+        for line in chdb.query(f"SELECT * {micros} FROM {source} {how}", "JSONEachRow").data().splitlines():
+            yield {**json.loads(line), "year": 2026, "month": 7, "day": day}
+
+
+def write(out, name, rows):
+    with open(os.path.join(out, name), "w") as f:
+        for row in rows:
+            json.dump(plain(row), f, ensure_ascii=False)
+            f.write("\n")
+
+
+def spark(tables, out):
+    """Spark's reader of columns and its reader of rows, which is that of parquet-java, and Hive's."""
+    from pyspark.sql import SparkSession
+    from pyspark.sql import functions as F
+
+    spark = (
+        SparkSession.builder.master("local[2]")
+        .enableHiveSupport()
+        .config("spark.hadoop.javax.jdo.option.ConnectionURL", "jdbc:derby:memory:rows;create=true")
+        .config("spark.sql.warehouse.dir", out + "/warehouse")
+        .config("spark.driver.extraJavaOptions", "-Dderby.system.home=" + out)
+        .config("spark.sql.hive.convertMetastoreParquet", "false")
+        .config("spark.sql.session.timeZone", "UTC")
+        .config("spark.sql.parquet.mergeSchema", "true")
+        .config("spark.sql.caseSensitive", "true")
+        .config("spark.ui.enabled", "false")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.driver.host", "127.0.0.1")
+        .config("spark.log.level", "ERROR")
+        .getOrCreate()
+    )
+
+    def rows(frame):
+        return (r.asDict(recursive=True) for r in frame.collect())
+
+    for name, path in tables.items():
+        for reader, vectorized in {"spark": "true", "spark-rows": "false"}.items():
+            spark.conf.set("spark.sql.parquet.enableVectorizedReader", vectorized)
+            spark.conf.set("spark.sql.parquet.enableNestedColumnVectorizedReader", vectorized)
+            frame = spark.read.parquet(path)
+            if "_ingested_at" in frame.columns:
+                frame = frame.withColumn("_ingested_at", F.unix_micros("_ingested_at"))
+            write(out, f"{reader}-{name}", rows(frame))
+        # Hive 2 knows no timestamps of 64 bits: above it has become a bigint.
+        days = ("year", "month", "day")
+        columns = ((f.name(), f.dataType().sql()) for f in frame._jdf.schema().fields())  # with names in quotes
+        columns = ", ".join(f"`{name}` {kind}".lower() for name, kind in columns if name not in days)
+        spark.sql(f"create external table {name} ({columns}) partitioned by (year int, month int, day int) stored as parquet location 'file://{path}'")
+        spark.sql(f"msck repair table {name}")
+        write(out, f"hive-{name}", rows(spark.table(name)))
+    spark.stop()
+
+
+def main(reader, flat, raw, out):
+    tables = {"flat": flat, "raw": raw}
+    if reader == "spark":
+        spark(tables, out)
+    else:
+        for name, path in tables.items():
+            write(out, f"{reader}-{name}", globals()[reader + "_rows"](path))
+    print("{}")
+
+
+main(*sys.argv[1:])
