@@ -49,7 +49,7 @@ small:
 # With CI=true the tests of must-not-skip.txt must have run.
 test:
 	@echo "HEADWATER_SEED=$(HEADWATER_SEED)"
-	go test -race -shuffle=$(HEADWATER_SEED) -timeout 20m -json ./... | go run ./tests/mustrun tests/must-not-skip.txt
+	go test -race -shuffle=$(HEADWATER_SEED) -timeout 40m -json ./... | go run ./tests/mustrun tests/must-not-skip.txt
 
 fuzz:
 	scripts/fuzz.sh $(FUZZTIME)
