@@ -48,6 +48,8 @@ func shapeOf(t schema.Type) shape {
 		return shape{kind: instant}
 	case schema.List:
 		return shape{kind: list, elem: new(shapeOf(*t.Elem))}
+	case schema.Map:
+		return shape{kind: mapping, key: &shape{kind: text}, elem: new(shapeOf(*t.Elem))}
 	case schema.Struct:
 		s := shape{kind: structure}
 		for _, f := range t.Fields {
@@ -124,6 +126,8 @@ func typeName(t schema.Type) string {
 		return "TIMESTAMP WITH TIME ZONE"
 	case schema.List:
 		return typeName(*t.Elem) + "[]"
+	case schema.Map:
+		return "MAP(VARCHAR, " + typeName(*t.Elem) + ")"
 	case schema.Struct:
 		names := uniqueNames(t.Fields)
 		fields := make([]string, len(names))
@@ -145,8 +149,11 @@ func convert(x string, from, to schema.Type, depth int) string {
 			return shapeOf(from).plainText(x)
 		}
 		return shapeOf(from).jsonText(x, true, depth)
-	case schema.Equal(from, to) && (to.Kind == schema.List || to.Kind == schema.Struct):
+	case schema.Equal(from, to) && (to.Kind == schema.List || to.Kind == schema.Map || to.Kind == schema.Struct):
 		return x
+	case to.Kind == schema.Map:
+		v := fmt.Sprintf("e%d", depth)
+		return fmt.Sprintf("map_from_entries(list_transform(map_entries(%s), lambda %s: struct_pack(k := %s.key, v := %s)))", x, v, v, convert(v+".value", *from.Elem, *to.Elem, depth+1))
 	case to.Kind == schema.List:
 		v := fmt.Sprintf("e%d", depth)
 		return fmt.Sprintf("list_transform(%s, lambda %s: %s)", x, v, convert(v, *from.Elem, *to.Elem, depth+1))
@@ -218,7 +225,7 @@ func readParquet(files []string) string {
 // decided drops what has no column: fields of which nothing but null or emptiness is known.
 func decided(t schema.Type) schema.Type {
 	switch t.Kind {
-	case schema.List:
+	case schema.List, schema.Map:
 		elem := schema.Type{}
 		if t.Elem != nil {
 			elem = decided(*t.Elem)
@@ -226,7 +233,7 @@ func decided(t schema.Type) schema.Type {
 		if elem.Kind == schema.Undecided {
 			return schema.Type{}
 		}
-		return schema.Type{Kind: schema.List, Elem: &elem}
+		return schema.Type{Kind: t.Kind, Elem: &elem}
 	case schema.Struct:
 		var fields []schema.Field
 		for _, f := range t.Fields {

@@ -68,9 +68,9 @@ func (s spot) below(field string) spot {
 
 func (n *namer) unique(t Type, at spot, reserved, own []string) Type {
 	switch t.Kind {
-	case List:
+	case List, Map:
 		elem := n.unique(*t.Elem, at, nil, nil)
-		return Type{Kind: List, Elem: &elem}
+		return Type{Kind: t.Kind, Elem: &elem}
 	case Struct:
 		wanted := make([]string, len(t.Fields))
 		spots := make([]spot, len(t.Fields))

@@ -13,6 +13,8 @@ func (t Type) text(name func(string) string) string {
 	switch t.Kind {
 	case List:
 		return "array<" + elemOf(t).text(name) + ">"
+	case Map:
+		return "map<string," + elemOf(t).text(name) + ">"
 	case Struct:
 		fields := make([]string, len(t.Fields))
 		for i, f := range t.Fields {

@@ -49,6 +49,8 @@ type Evidence struct {
 	Elem *Evidence
 	// Fields are the evidence of the fields of all objects here.
 	Fields map[string]*Evidence
+	// Values is the evidence of the values of all fields together, where objects are to be a Map whatever their keys.
+	Values *Evidence
 	// Pin is the type that a person has given the place, whatever is seen there; nil without one.
 	Pin *Type
 	// First is where each kind was seen first.
@@ -86,6 +88,11 @@ func (e *Evidence) Merge(o *Evidence) {
 		e.Elem = o.Elem
 	} else {
 		e.Elem.Merge(o.Elem)
+	}
+	if e.Values == nil {
+		e.Values = o.Values
+	} else {
+		e.Values.Merge(o.Values)
 	}
 	if e.Fields == nil && len(o.Fields) > 0 {
 		e.Fields = make(map[string]*Evidence, len(o.Fields))
@@ -141,6 +148,13 @@ func (e *Evidence) resolve(depth int) Type {
 }
 
 func (e *Evidence) resolveStruct(depth int) Type {
+	if values := e.mapValues(); values != nil {
+		elem := values.resolve(depth + 1)
+		if elem.Kind == Undecided {
+			return Type{}
+		}
+		return Type{Kind: Map, Elem: &elem}
+	}
 	var fields []Field
 	for name, f := range e.Fields {
 		if t := f.resolve(depth + 1); t.Kind != Undecided {

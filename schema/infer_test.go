@@ -86,19 +86,6 @@ func randomEvidence(r *rand.Rand, depth int) *Evidence {
 	return e
 }
 
-func (e *Evidence) clone() *Evidence {
-	if e == nil {
-		return nil
-	}
-	c := &Evidence{Seen: e.Seen, BigDigits: e.BigDigits, Elem: e.Elem.clone()}
-	for name, f := range e.Fields {
-		if c.Fields == nil {
-			c.Fields = map[string]*Evidence{}
-		}
-		c.Fields[name] = f.clone()
-	}
-	return c
-}
 
 // same compares evidence; no fields are the same as no map of them.
 func same(a, b *Evidence) bool {

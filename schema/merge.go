@@ -22,7 +22,7 @@ func (t Type) Equal(u Type) bool { return Equal(t, u) }
 // associative and idempotent, so that a table's type does not depend on the order in which its partitions are met.
 //
 // Equal types stay as they are. Otherwise Undecided gives way to the other, Long widens to Decimal or Double, a Decimal to one of more digits, Structs merge by
-// name (case decides) and Lists by element; everything else is String. The fields of Structs that are
+// name (case decides), Lists and Maps by element; everything else is String. The fields of Structs that are
 // not equal are ordered by name, except that IngestedAt comes last.
 func Merge(a, b Type) Type {
 	switch {
@@ -34,9 +34,9 @@ func Merge(a, b Type) Type {
 		return a
 	case a.Kind == Struct && b.Kind == Struct:
 		return Type{Kind: Struct, Fields: mergeFields(a.Fields, b.Fields)}
-	case a.Kind == List && b.Kind == List:
+	case a.Kind == b.Kind && (a.Kind == List || a.Kind == Map):
 		elem := Merge(elemOf(a), elemOf(b))
-		return Type{Kind: List, Elem: &elem}
+		return Type{Kind: a.Kind, Elem: &elem}
 	case a.Kind == Decimal && b.Kind == Decimal:
 		return decimal(max(a.Digits(), b.Digits()))
 	case a.Kind == Decimal && b.Kind == Long:
@@ -64,7 +64,7 @@ func Conforms(t, u Type) bool {
 	switch {
 	case t.Kind != u.Kind:
 		return false
-	case t.Kind == List:
+	case t.Kind == List || t.Kind == Map:
 		return Conforms(elemOf(t), elemOf(u))
 	case t.Kind != Struct:
 		return Equal(t, u)

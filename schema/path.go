@@ -1,11 +1,12 @@
 package schema
 
 import (
+	"cmp"
 	"iter"
 	"strings"
 )
 
-// Paths name places of documents for people: fields by name with dots between them, and [] for the elements of arrays, as items[].price. A field may
+// Paths name places of documents for people: fields by name with dots between them, and [] for the elements of arrays and the values of maps, as items[].price. A field may
 // have dots or brackets in its name: the shortest that is there counts.
 
 // Find is what a tree has at the place that path names: elem and field lead from a place to the next, field to the zero value if there is none.
@@ -27,7 +28,7 @@ func Find[T comparable](at T, path string, elem func(T) T, field func(T, string)
 
 // Find is the evidence of the place that path names; nil if nothing was seen there.
 func (e *Evidence) Find(path string) *Evidence {
-	return Find(e, path, func(e *Evidence) *Evidence { return e.Elem }, func(e *Evidence, name string) *Evidence { return e.Fields[name] })
+	return Find(e, path, func(e *Evidence) *Evidence { return cmp.Or(e.Elem, e.Values) }, func(e *Evidence, name string) *Evidence { return e.Fields[name] })
 }
 
 func cutElem(path string) (rest string, isElem bool) {

@@ -34,12 +34,21 @@ type sparkArray struct {
 	ContainsNull bool   `json:"containsNull"`
 }
 
+type sparkMap struct {
+	Type              string `json:"type"`
+	KeyType           string `json:"keyType"`
+	ValueType         *Type  `json:"valueType"`
+	ValueContainsNull bool   `json:"valueContainsNull"`
+}
+
 // MarshalJSON writes the type as Spark's DataType JSON; a Struct is what Spark keeps as a table's schema. Equal types
 // have equal texts.
 func (t Type) MarshalJSON() ([]byte, error) {
 	switch t.Kind {
 	case List:
 		return json.Marshal(sparkArray{Type: "array", ElementType: new(elemOf(t)), ContainsNull: true})
+	case Map:
+		return json.Marshal(sparkMap{Type: "map", KeyType: sparkNames[String], ValueType: new(elemOf(t)), ValueContainsNull: true})
 	case Struct:
 		s := sparkStruct{Type: "struct", Fields: make([]sparkField, len(t.Fields))}
 		for i, f := range t.Fields {
@@ -58,7 +67,7 @@ func (t Type) MarshalJSON() ([]byte, error) {
 }
 
 // UnmarshalJSON reads what MarshalJSON writes, and Spark's own texts as far as they use the same types. Other Spark types
-// (integer, date, map) are an error that names them: they are never taken for something near.
+// (integer, date, maps of other keys than strings) are an error that names them: they are never taken for something near.
 func (t *Type) UnmarshalJSON(data []byte) error {
 	var name string
 	if json.Unmarshal(data, &name) == nil {
@@ -73,6 +82,8 @@ func (t *Type) UnmarshalJSON(data []byte) error {
 	switch head.Type {
 	case "array":
 		return t.setArray(data)
+	case "map":
+		return t.setMap(data)
 	case "struct":
 		return t.setStruct(data)
 	}
@@ -88,6 +99,18 @@ func (t *Type) setArray(data []byte) error {
 		return errors.New("an array type has no elementType")
 	}
 	*t = Type{Kind: List, Elem: a.ElementType}
+	return nil
+}
+
+func (t *Type) setMap(data []byte) error {
+	var m sparkMap
+	if err := json.Unmarshal(data, &m); err != nil {
+		return err
+	}
+	if m.ValueType == nil || m.KeyType != sparkNames[String] {
+		return fmt.Errorf("a map type has keys of %q; tables of Headwater have texts", m.KeyType)
+	}
+	*t = Type{Kind: Map, Elem: m.ValueType}
 	return nil
 }
 

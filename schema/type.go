@@ -25,12 +25,14 @@ const (
 	List
 	// Struct has named fields.
 	Struct
+	// Map has texts for keys, as they are in the data, and values of one type: what objects become whose keys are ids.
+	Map
 )
 
 // Type is a column's type, or, as a Struct, a table's schema. A Type that leaves this package has no Undecided in it.
 type Type struct {
 	Kind Kind
-	// Elem is a List's element.
+	// Elem is a List's element, or a Map's value.
 	Elem *Type
 	// Fields are a Struct's, in the order of the columns.
 	Fields []Field

@@ -82,12 +82,12 @@ func castType(from, table schema.Type) (schema.Type, error) {
 			out.Fields = append(out.Fields, f)
 		}
 		return out, nil
-	case from.Kind == schema.List && table.Kind == schema.List:
+	case from.Kind == table.Kind && (from.Kind == schema.List || from.Kind == schema.Map):
 		elem, err := castType(*from.Elem, *table.Elem)
-		return schema.Type{Kind: schema.List, Elem: &elem}, err
+		return schema.Type{Kind: from.Kind, Elem: &elem}, err
 	case from.Kind == table.Kind,
 		from.Kind == schema.Long && (table.Kind == schema.Double || table.Kind == schema.Decimal),
-		table.Kind == schema.String && from.Kind != schema.Struct && from.Kind != schema.List && from.Kind != schema.Timestamp:
+		table.Kind == schema.String && from.Kind != schema.Struct && from.Kind != schema.List && from.Kind != schema.Map && from.Kind != schema.Timestamp:
 		return table, nil
 	}
 	return from, fmt.Errorf("%s cannot be cast to %s", from, table)

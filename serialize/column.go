@@ -17,10 +17,11 @@ import (
 type column struct {
 	kind     schema.Kind
 	def, rep uint8
-	// names and fields are a Struct's, by the names in the data; elem is a List's.
+	// names and fields are a Struct's, by the names in the data; elem is a List's, or a Map's values, whose keys are key.
 	names  names
 	fields []*column
 	elem   *column
+	key    *column
 	// from and to bound the leaves below, among all leaves of the table.
 	from, to int
 	// in is the object that this field was met in last.
@@ -70,6 +71,11 @@ func (c *column) grow(t schema.Type, rep, above uint8, leaves *[]leafInfo) {
 		c.rep = rep + 1
 		c.elem = &column{def: c.def + 2}
 		c.elem.grow(*t.Elem, c.rep, above, leaves)
+	case schema.Map:
+		c.rep = rep + 1
+		c.key, c.elem = &column{def: c.def + 1}, &column{def: c.def + 2}
+		c.key.grow(schema.Type{Kind: schema.String}, c.rep, above, leaves)
+		c.elem.grow(*t.Elem, c.rep, above, leaves)
 	default:
 		*leaves = append(*leaves, leafInfo{kind: t.Kind, def: c.def, nested: rep > 0, above: above - 1})
 	}
@@ -84,6 +90,8 @@ func (c *column) field(name []byte) *column {
 		return nil
 	case c.kind == schema.String:
 		return c
+	case c.kind == schema.Map:
+		return c.elem
 	}
 	if i, found := c.names.index[string(name)]; found {
 		return c.fields[i]
@@ -110,6 +118,7 @@ var held = [...]schema.Seen{
 	schema.String:  ^schema.Seen(0),
 	schema.List:    schema.SeenNull | schema.SeenArray,
 	schema.Struct:  schema.SeenNull | schema.SeenObject,
+	schema.Map:     schema.SeenNull | schema.SeenObject,
 }
 
 // holds reports whether c stays as it is when seen is met at its place for the first time. Without a column (c is nil) that is what still says
@@ -231,6 +240,8 @@ type shredder struct {
 	// value that no column has.
 	within, start int
 	text          *leaf
+	// entry is the key of the map's entry under way.
+	entry []byte
 	// hollow: in dialect spark, the record may have an empty string.
 	hollow bool
 	// lone counts the halves of surrogate pairs that became U+FFFD.
@@ -325,6 +336,9 @@ func (w *shredder) put(t token, c *column) bool {
 	switch {
 	case f.col.kind == schema.List:
 		f.rep, f.empty = f.col.rep, false
+	case f.col.kind == schema.Map:
+		w.putKey(f.col.key, rep)
+		f.rep, f.empty = f.col.rep, false
 	case c != nil:
 		f.met++
 		f.leaves += c.to - c.from
@@ -360,6 +374,15 @@ func (w *shredder) put(t token, c *column) bool {
 	return w.value(t, c, rep)
 }
 
+// putKey takes the key of a map's entry, which the inferrer has put into entry.
+func (w *shredder) putKey(c *column, rep uint8) {
+	l := &w.out.leaves[c.from]
+	l.level(c.def, rep, true)
+	w.out.levels++
+	l.Data = binary.LittleEndian.AppendUint32(l.Data, uint32(len(w.entry)))
+	l.Data = append(l.Data, w.entry...)
+}
+
 // leave ends the innermost object or array.
 func (w *shredder) leave() {
 	if w.within == 0 {
@@ -384,7 +407,7 @@ func (w *shredder) leave() {
 func (w *shredder) close() {
 	f := &w.frames[len(w.frames)-1]
 	switch {
-	case f.col.kind == schema.List:
+	case f.col.kind == schema.List || f.col.kind == schema.Map:
 		if f.empty {
 			w.fill(f.col, f.col.def, f.rep)
 		}
@@ -452,9 +475,13 @@ func (w *shredder) value(t token, c *column, rep uint8) bool {
 		w.fill(c, c.def-1, rep)
 		return true
 	}
-	if c.kind == schema.Struct || c.kind == schema.List {
+	switch c.kind {
+	case schema.List:
 		w.open(c, rep)
-		return t == tokenObject && c.kind == schema.Struct || t == tokenArray && c.kind == schema.List
+		return t == tokenArray
+	case schema.Struct, schema.Map:
+		w.open(c, rep)
+		return t == tokenObject
 	}
 	l := &w.out.leaves[c.from]
 	l.level(c.def, rep, c.rep > 0)

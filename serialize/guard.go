@@ -50,6 +50,10 @@ func (n *node) protect(known *ledger.Node, closed bool) {
 		n.elem = &node{}
 		n.elem.protect(known.Elem, closed)
 	}
+	if known.Values != nil {
+		n.values = &node{}
+		n.values.protect(known.Values, closed)
+	}
 	for name, f := range known.Fields {
 		i := n.names.find([]byte(name), -1)
 		if i < 0 {

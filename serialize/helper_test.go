@@ -280,6 +280,25 @@ func (a *assembler) value(t schema.Type, def, rep int16, there bool) any {
 			return nil
 		}
 		return fields
+	case schema.Map:
+		out, from := map[string]any{}, a.at
+		if !there || first.def[0] <= def {
+			here := there && first.def[0] == def
+			a.value(schema.Type{Kind: schema.String}, def+1, rep+1, false)
+			a.value(*t.Elem, def+2, rep+1, false)
+			if here {
+				return out
+			}
+			return nil
+		}
+		for {
+			a.at = from
+			key := a.value(schema.Type{Kind: schema.String}, def+1, rep+1, true)
+			out[key.(string)] = a.value(*t.Elem, def+2, rep+1, true)
+			if len(first.rep) == 0 || first.rep[0] != rep+1 {
+				return out
+			}
+		}
 	case schema.List:
 		if !there || first.def[0] <= def {
 			here := there && first.def[0] == def

@@ -55,6 +55,10 @@ type node struct {
 	names  names
 	fields []*node
 	elem   *node
+	// values are those of all fields together, where the ledger says that objects are a map; entries has their keys, with the object that had each
+	// last.
+	values  *node
+	entries map[string]uint64
 	// in is the object that this field was met in last.
 	in uint64
 	// col is the column of the values here, nil if there is none.
@@ -110,7 +114,8 @@ type evidenceFrame struct {
 	node   *node
 	object uint64 // 0 for an array
 	before int32
-	elems  int32 // of an array, so far
+	elems  int32  // of an array, so far
+	key    string // of a map's entry, while there is a rescue
 }
 
 func newInferrer(how reading, from, to int64, maxKeys int) *inferrer {
@@ -163,6 +168,9 @@ func (n *node) attach(c *column) {
 	if n.elem != nil {
 		n.elem.attach(c.element())
 	}
+	if n.values != nil {
+		n.values.attach(c.field(nil))
+	}
 	for i, f := range n.fields {
 		f.attach(c.field([]byte(n.names.list[i])))
 	}
@@ -172,6 +180,8 @@ func (n *node) attach(c *column) {
 func (w *inferrer) pointer() (at string) {
 	for _, f := range w.frames {
 		switch {
+		case f.key != "":
+			at = schema.Place(at, f.key)
 		case f.object != 0 && f.before >= 0:
 			at = schema.Place(at, f.node.names.list[f.before])
 		case f.elems > 0:
@@ -237,10 +247,13 @@ func (w *inferrer) try(line []byte) (reason string, again bool) {
 			}
 		}
 		n := f.node.elem
-		if f.object != 0 {
-			n = f.node.fields[f.before]
-		} else {
+		switch {
+		case f.object == 0:
 			f.elems++
+		case f.node.values != nil:
+			n = f.node.values
+		default:
+			n = f.node.fields[f.before]
 		}
 		if !w.value(t, n) {
 			return w.rest(reasonSchema), false
@@ -283,6 +296,9 @@ func (w *inferrer) push(n *node, object bool) {
 	if object {
 		w.objects++
 		f.object = w.objects
+		if len(n.entries) > mostEntries {
+			clear(n.entries)
+		}
 	}
 	w.frames = append(w.frames, f)
 }
@@ -294,6 +310,12 @@ func (w *inferrer) field() bool {
 	if w.scan.escaped {
 		w.key, _ = unescape(w.key[:0], key, utf8.RuneError)
 		key = w.key
+	}
+	if w.cutting && f.node.col != nil && f.node.col.kind == schema.Map {
+		w.cut.entry = append(w.cut.entry[:0], key...)
+	}
+	if f.node.values != nil {
+		return w.entry(f, key)
 	}
 	i := f.node.names.find(key, f.before)
 	if i < 0 {
@@ -312,6 +334,24 @@ func (w *inferrer) field() bool {
 		if i <= timestamp {
 			w.had |= 1 << i
 		}
+	}
+	return true
+}
+
+// mostEntries is how many keys of maps are remembered, because one may come twice in an object.
+const mostEntries = 10_000
+
+// entry notes the key of a map's entry; false if the object has had it already.
+func (w *inferrer) entry(f *evidenceFrame, key []byte) bool {
+	if f.node.entries[string(key)] == f.object {
+		return false
+	}
+	if f.node.entries == nil {
+		f.node.entries = map[string]uint64{}
+	}
+	f.node.entries[string(key)] = f.object
+	if w.cut != nil && w.cut.rescue != nil {
+		f.key = string(key)
 	}
 	return true
 }
@@ -436,6 +476,9 @@ func (n *node) evidence() *schema.Evidence {
 	e := &schema.Evidence{Seen: n.seen, BigDigits: n.digits, First: n.first}
 	if n.elem != nil {
 		e.Elem = n.elem.evidence()
+	}
+	if n.values != nil {
+		e.Values = n.values.evidence()
 	}
 	if len(n.fields) > 0 {
 		e.Fields = make(map[string]*schema.Evidence, len(n.fields))

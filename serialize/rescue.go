@@ -88,7 +88,7 @@ func (w *shredder) fits(t token, c *column) bool {
 		return ok
 	}
 	switch c.kind {
-	case schema.Struct:
+	case schema.Struct, schema.Map:
 		return t == tokenObject
 	case schema.List:
 		return t == tokenArray

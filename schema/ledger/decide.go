@@ -86,6 +86,9 @@ func (n *Node) revert(to *Node, quarantine bool) {
 	if n.Elem != nil {
 		n.Elem.revert(to.Elem, quarantine)
 	}
+	if n.Values != nil {
+		n.Values.revert(to.Values, quarantine)
+	}
 	for name, f := range n.Fields {
 		f.revert(to.Fields[name], quarantine)
 	}
@@ -115,8 +118,10 @@ func (n *Node) each(path string, yield func(string, *Node) bool) bool {
 	if path != "" && !yield(path, n) {
 		return false
 	}
-	if n.Elem != nil && !n.Elem.each(path+"[]", yield) {
-		return false
+	for _, elem := range []*Node{n.Elem, n.Values} {
+		if elem != nil && !elem.each(path+"[]", yield) {
+			return false
+		}
 	}
 	for name, f := range n.Fields {
 		if !f.each(strings.TrimPrefix(path+"."+name, "."), yield) {

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -22,7 +23,9 @@ type Node struct {
 	// First is where each kind was met first, by its name: an index of the version's Places.
 	First map[string]int `json:"first,omitempty"`
 	// Elem is what is known of the elements of lists, Fields of the fields of objects.
-	Elem   *Node            `json:"elem,omitempty"`
+	Elem *Node `json:"elem,omitempty"`
+	// Values are the values of all fields together, where the keys of objects are ids: then there are no Fields.
+	Values *Node            `json:"values,omitempty"`
 	Fields map[string]*Node `json:"fields,omitempty"`
 }
 
@@ -43,7 +46,7 @@ func (n *Node) evidence() *schema.Evidence {
 	if n == nil {
 		return nil
 	}
-	e := &schema.Evidence{Seen: n.Seen, Elem: n.Elem.evidence()}
+	e := &schema.Evidence{Seen: n.Seen, Elem: n.Elem.evidence(), Values: n.Values.evidence()}
 	if n.Pin != "" {
 		pin, err := schema.ParseHint(n.Pin)
 		if err == nil {
@@ -145,6 +148,7 @@ type widening struct {
 
 // node merges what was seen at a place.
 func (m *merger) node(n *Node, e *schema.Evidence) {
+	undecided := len(e.Fields) > 0 && n.Values == nil && n.Kind() == schema.Undecided
 	if fresh := e.Seen &^ (n.Seen | n.Waiting | n.Refused); fresh != 0 {
 		m.changed = true
 		for _, f := range e.First {
@@ -164,6 +168,18 @@ func (m *merger) node(n *Node, e *schema.Evidence) {
 		m.node(n.Elem, e.Elem)
 	}
 	if n.Seen&schema.SeenObject == 0 {
+		return
+	}
+	if undecided && n != m.v.Record && schema.IDs(len(e.Fields), maps.Keys(e.Fields)) {
+		n.Values, n.Fields = &Node{}, nil // decided once: what is a struct stays one, whatever its keys
+	}
+	if n.Values != nil {
+		if e.Values != nil {
+			m.node(n.Values, e.Values)
+		}
+		for _, f := range e.Fields {
+			m.node(n.Values, f)
+		}
 		return
 	}
 	for name, f := range e.Fields {
@@ -199,7 +215,7 @@ func (m *merger) first(n *Node, f schema.First) {
 func (m *merger) take(n *Node, fresh schema.Seen) {
 	before := n.Kind()
 	switch {
-	case n.Pin != "", (n.Seen | fresh).Kind() == before:
+	case n.Pin != "", n.kindWith(fresh) == before:
 		n.Seen |= fresh
 	case before == schema.Undecided:
 		n.Seen |= fresh
@@ -212,6 +228,15 @@ func (m *merger) take(n *Node, fresh schema.Seen) {
 	}
 }
 
+// kindWith is the column's kind with more kinds of value, as far as these alone decide it.
+func (n *Node) kindWith(fresh schema.Seen) schema.Kind {
+	kind := (n.Seen | fresh).Kind()
+	if kind == schema.Struct && n.Values != nil {
+		return schema.Map
+	}
+	return kind
+}
+
 // decide takes a widening, or lets it wait.
 func (m *merger) decide(v *Version, w widening, touched Touched) error {
 	w.at.Seen |= w.kinds
@@ -219,8 +244,8 @@ func (m *merger) decide(v *Version, w widening, touched Touched) error {
 	if err != nil {
 		return err
 	}
-	// Text in the place of a struct would take its columns away.
-	if m.rules.Frozen || len(days) > m.rules.MaxRewrite || w.before == schema.Struct {
+	// Text in the place of a struct would take its columns away, or all that is in it.
+	if m.rules.Frozen || len(days) > m.rules.MaxRewrite || w.before == schema.Struct || w.before == schema.Map {
 		w.at.Seen &^= w.kinds
 		w.at.Waiting |= w.kinds
 		return nil
@@ -269,7 +294,7 @@ func (v *Version) Find(path string) *Node {
 }
 
 func (n *Node) find(path string) *Node {
-	return schema.Find(n, path, func(n *Node) *Node { return n.Elem }, func(n *Node, name string) *Node { return n.Fields[name] })
+	return schema.Find(n, path, func(n *Node) *Node { return cmp.Or(n.Elem, n.Values) }, func(n *Node, name string) *Node { return n.Fields[name] })
 }
 
 // mayRescue says that there may be values that no column takes.
@@ -285,5 +310,5 @@ func (n *Node) mayRescue() bool {
 			return true
 		}
 	}
-	return n.Elem.mayRescue()
+	return n.Elem.mayRescue() || n.Values.mayRescue()
 }

@@ -16,6 +16,7 @@ import (
 	"io"
 	"math"
 	"math/big"
+	"slices"
 
 	"github.com/parquet-go/parquet-go/deprecated"
 	"github.com/parquet-go/parquet-go/encoding/thrift"
@@ -97,6 +98,20 @@ func (f *File) node(name string, t schema.Type, above Leaf) error {
 		here.Def++
 		here.Rep++
 		return f.node("element", *t.Elem, here)
+	case schema.Map:
+		e.NumChildren, e.ConvertedType = thrift.New(int32(1)), thrift.New(deprecated.Map)
+		e.LogicalType.Value = new(format.MapType)
+		entry := format.SchemaElement{Name: "key_value", RepetitionType: thrift.New(format.Repeated), NumChildren: thrift.New(int32(2))}
+		key := format.SchemaElement{
+			Name: "key", RepetitionType: thrift.New(format.Required), Type: thrift.New(format.ByteArray), ConvertedType: thrift.New(deprecated.UTF8),
+		}
+		key.LogicalType.Value = new(format.StringType)
+		f.meta.Schema = append(f.meta.Schema, e, entry, key)
+		here.Path = append(here.Path, "key_value")
+		here.Def++
+		here.Rep++
+		f.leaves = append(f.leaves, Leaf{Path: append(slices.Clone(here.Path), "key"), Kind: schema.String, Def: here.Def, Rep: here.Rep})
+		return f.node("value", *t.Elem, here)
 	}
 	physical, ok := physical(t.Kind)
 	if !ok {
