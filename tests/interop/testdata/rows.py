@@ -13,7 +13,7 @@ EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
 def plain(value):
     if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items() if v is not None}
+        return {k: plain(mapping(v) if k == "by" else v) for k, v in value.items() if v is not None}
     if isinstance(value, (list, tuple)):
         return [plain(v) for v in value]
     if isinstance(value, decimal.Decimal):
@@ -21,6 +21,13 @@ def plain(value):
         return int(value)
     if isinstance(value, datetime.datetime):
         return (value - EPOCH) // datetime.timedelta(microseconds=1)
+    return value
+
+
+def mapping(value):
+    """A map, which pyarrow has as pairs and Polars as structs."""
+    if isinstance(value, list):
+        return dict((e["key"], e["value"]) if isinstance(e, dict) else e for e in value)
     return value
 
 
