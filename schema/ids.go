@@ -26,11 +26,8 @@ func IDs(n int, keys iter.Seq[string]) bool {
 	return true
 }
 
-// mapValues is the evidence of the values of a Map, nil if the objects here are none.
-func (e *Evidence) mapValues() *Evidence {
-	if e.Values == nil && !IDs(len(e.Fields), maps.Keys(e.Fields)) {
-		return nil
-	}
+// Entries is the evidence of the values of all fields together, as a Map has them.
+func (e *Evidence) Entries() *Evidence {
 	all := e.Values.clone()
 	if all == nil {
 		all = &Evidence{}
@@ -40,6 +37,9 @@ func (e *Evidence) mapValues() *Evidence {
 	}
 	return all
 }
+
+// isMap says whether the objects here are a Map.
+func (e *Evidence) isMap() bool { return e.Values != nil || IDs(len(e.Fields), maps.Keys(e.Fields)) }
 
 func (e *Evidence) clone() *Evidence {
 	if e == nil {

@@ -148,8 +148,8 @@ func (e *Evidence) resolve(depth int) Type {
 }
 
 func (e *Evidence) resolveStruct(depth int) Type {
-	if values := e.mapValues(); values != nil {
-		elem := values.resolve(depth + 1)
+	if e.isMap() {
+		elem := e.Entries().resolve(depth + 1)
 		if elem.Kind == Undecided {
 			return Type{}
 		}

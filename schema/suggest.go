@@ -2,7 +2,9 @@ package schema
 
 import (
 	"encoding/json"
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -79,17 +81,23 @@ func (g *Guess) Hint() (hint string, values int) {
 	return "", g.seen
 }
 
-// Values are the values, as JSON, at the place of document that path names, as Evidence.Find has it: several if it lies in arrays.
+// Values are the values, as JSON, at the place of document that path names, as Evidence.Find has it: several if it lies in arrays or maps.
 func Values(document json.RawMessage, path string) (all []json.RawMessage) {
 	if path == "" {
 		return []json.RawMessage{document}
 	}
 	if rest, isElem := cutElem(path); isElem {
 		var list []json.RawMessage
-		if json.Unmarshal(document, &list) == nil && len(list) > 0 {
-			for _, v := range list {
-				all = append(all, Values(v, rest)...)
+		var entries map[string]json.RawMessage
+		if json.Unmarshal(document, &list) != nil && json.Unmarshal(document, &entries) == nil {
+			for _, key := range slices.Sorted(maps.Keys(entries)) {
+				list = append(list, entries[key])
 			}
+		}
+		for _, v := range list {
+			all = append(all, Values(v, rest)...)
+		}
+		if len(all) > 0 {
 			return all
 		}
 	}

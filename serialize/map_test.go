@@ -66,6 +66,9 @@ func TestMapStays(t *testing.T) {
 	if got := w.on(1).columns(t); got != "m:map<string,struct<new:string,q:double>>,_rescued:string" {
 		t.Error(got)
 	}
+	if head := w.head(t); head.Places[head.Find("m[].q").First["int"]].Record != 1 {
+		t.Error("its values were met first in", head.Places[head.Find("m[].q").First["int"]])
+	}
 	if n := w.head(t).Find("m[].q"); n == nil || n.Type().String() != "double" || len(w.head(t).Find("m").Fields) != 0 {
 		t.Error("the ledger has", n)
 	}

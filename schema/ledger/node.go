@@ -174,12 +174,7 @@ func (m *merger) node(n *Node, e *schema.Evidence) {
 		n.Values, n.Fields = &Node{}, nil // decided once: what is a struct stays one, whatever its keys
 	}
 	if n.Values != nil {
-		if e.Values != nil {
-			m.node(n.Values, e.Values)
-		}
-		for _, f := range e.Fields {
-			m.node(n.Values, f)
-		}
+		m.node(n.Values, e.Entries())
 		return
 	}
 	for name, f := range e.Fields {
