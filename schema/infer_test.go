@@ -86,7 +86,6 @@ func randomEvidence(r *rand.Rand, depth int) *Evidence {
 	return e
 }
 
-
 // same compares evidence; no fields are the same as no map of them.
 func same(a, b *Evidence) bool {
 	if a == nil || b == nil {
