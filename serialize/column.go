@@ -357,12 +357,12 @@ func (w *shredder) put(t token, c *column) bool {
 		return true
 	}
 	if w.rescue != nil && !w.fits(t, c) {
-		w.fill(c, c.def-1, rep)
+		w.absent(c, rep)
 		w.keep(t, true)
 		return true
 	}
 	if w.hollow && w.lost(t, c) {
-		w.fill(c, c.def-1, rep)
+		w.absent(c, rep)
 		if nests {
 			w.within = 1
 		}
@@ -464,15 +464,20 @@ func (w *shredder) fill(c *column, def, rep uint8) {
 	}
 }
 
+// absent says that there is no value of c, where put has begun one.
+func (w *shredder) absent(c *column, rep uint8) {
+	if c.lazy {
+		c.seen-- // as if it had not been met
+		w.out.levels += c.to - c.from
+		return
+	}
+	w.fill(c, c.def-1, rep)
+}
+
 // value puts the value that begins with t into the column c; false if c is of another kind.
 func (w *shredder) value(t token, c *column, rep uint8) bool {
-	if t == tokenNull && c.lazy {
-		c.seen-- // as if it were absent
-		w.out.levels += c.to - c.from
-		return true
-	}
 	if t == tokenNull {
-		w.fill(c, c.def-1, rep)
+		w.absent(c, rep)
 		return true
 	}
 	switch c.kind {

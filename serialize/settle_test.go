@@ -198,6 +198,9 @@ func TestStructsStay(t *testing.T) {
 	w.on(2).land(t, `{"a":"x"}`, `{"a":{"b":3}}`)
 	w.on(2).run(t)
 	w.on(2).want(t, "a_b:bigint,a_c:bigint,_rescued:string", `_rescued={"/raw_data/a":"x"}`, "a_b=3")
+	w.on(2).land(t, `{"a":{"b":1}}`, `{"a":{"c":2}}`, `{"a":"x"}`, `{"a":{"b":3,"c":4}}`, `{"a":{}}`, `{"a":7}`, `{"a":{"c":5}}`)
+	w.on(2).run(t)
+	w.on(2).want(t, "a_b:bigint,a_c:bigint,_rescued:string", "a_b=1", "a_c=2", `_rescued={"/raw_data/a":"x"}`, "a_b=3 a_c=4", "", `_rescued={"/raw_data/a":7}`, "a_c=5")
 	w.on(3).land(t, `"bare"`, `{"a":null}`)
 	if r := w.on(3).run(t); r.Reasons[reasonKind] != 1 {
 		t.Error("a bare value in a table of objects:", r.Reasons)
