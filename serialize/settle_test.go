@@ -201,6 +201,13 @@ func TestStructsStay(t *testing.T) {
 	w.on(2).land(t, `{"a":{"b":1}}`, `{"a":{"c":2}}`, `{"a":"x"}`, `{"a":{"b":3,"c":4}}`, `{"a":{}}`, `{"a":7}`, `{"a":{"c":5}}`)
 	w.on(2).run(t)
 	w.on(2).want(t, "a_b:bigint,a_c:bigint,_rescued:string", "a_b=1", "a_c=2", `_rescued={"/raw_data/a":"x"}`, "a_b=3 a_c=4", "", `_rescued={"/raw_data/a":7}`, "a_c=5")
+	var raw []string
+	for _, row := range w.on(2).rows(t, w.job.Raw) {
+		raw = append(raw, fmt.Sprint(row.(map[string]any)["raw_data"]))
+	}
+	if got := strings.Join(raw, " "); got != "map[a:map[b:1]] map[a:map[c:2]] map[] map[a:map[b:3 c:4]] map[a:map[]] map[] map[a:map[c:5]]" {
+		t.Error("the raw table:", got)
+	}
 	w.on(3).land(t, `"bare"`, `{"a":null}`)
 	if r := w.on(3).run(t); r.Reasons[reasonKind] != 1 {
 		t.Error("a bare value in a table of objects:", r.Reasons)
