@@ -94,6 +94,8 @@ func (s *Source) client(ctx context.Context) (client *sqs.Client, leave func(), 
 		own = with // it trusts AWS_CA_BUNDLE
 	}
 	transport := own.GetTransport()
+	// A connection that was being made for a request that is called off comes into the pool when this may have been emptied already.
+	transport.IdleConnTimeout = 10 * time.Second
 	transport.MaxIdleConnsPerHost = 2*s.c.Receivers + 2 // all that are at work
 	return sqs.NewFromConfig(cfg, func(o *sqs.Options) {
 		o.BaseEndpoint, o.HTTPClient = aws.String(endpoint), &http.Client{Transport: transport}
