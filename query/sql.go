@@ -119,7 +119,7 @@ func typeName(t schema.Type) string {
 	case schema.Long:
 		return "BIGINT"
 	case schema.Decimal:
-		return fmt.Sprintf("DECIMAL(%d,0)", t.Digits())
+		return fmt.Sprintf("DECIMAL(%d,%d)", t.Digits(), t.Scale)
 	case schema.Double:
 		return "DOUBLE"
 	case schema.Timestamp:

@@ -12,13 +12,18 @@ var hints = map[string]Kind{
 }
 
 // Hints lists how hints are spelled.
-const Hints = "string, long, double, boolean, timestamp(iso), timestamp(epoch_s), timestamp(epoch_ms)"
+const Hints = "string, long, double, decimal(p,s), boolean, timestamp(iso), timestamp(epoch_s), timestamp(epoch_ms)"
 
 // ParseHint is the type that a hint gives, with the hint as its Hint.
 func ParseHint(text string) (Type, error) {
-	kind, found := hints[strings.ReplaceAll(text, " ", "")]
+	hint := strings.ReplaceAll(text, " ", "")
+	if d, ok := parseDecimal(hint); ok {
+		d.Hint = hint
+		return d, nil
+	}
+	kind, found := hints[hint]
 	if !found {
 		return Type{}, fmt.Errorf("%q is no type that a place can be given: write one of %s", text, Hints)
 	}
-	return Type{Kind: kind, Hint: strings.ReplaceAll(text, " ", "")}, nil
+	return Type{Kind: kind, Hint: hint}, nil
 }

@@ -4,7 +4,7 @@ import "slices"
 
 // Equal reports whether a and b are the same type, the order of fields included.
 func Equal(a, b Type) bool {
-	if a.Kind != b.Kind || a.Precision != b.Precision || (a.Elem == nil) != (b.Elem == nil) {
+	if a.Kind != b.Kind || a.Precision != b.Precision || a.Scale != b.Scale || (a.Elem == nil) != (b.Elem == nil) {
 		return false
 	}
 	if a.Elem != nil && !Equal(*a.Elem, *b.Elem) {
@@ -38,11 +38,11 @@ func Merge(a, b Type) Type {
 		elem := Merge(elemOf(a), elemOf(b))
 		return Type{Kind: a.Kind, Elem: &elem}
 	case a.Kind == Decimal && b.Kind == Decimal:
-		return decimal(max(a.Digits(), b.Digits()))
+		return mergeDecimals(a, b)
 	case a.Kind == Decimal && b.Kind == Long:
-		return decimal(max(a.Digits(), longDigits))
+		return mergeDecimals(a, decimal(longDigits))
 	case b.Kind == Decimal && a.Kind == Long:
-		return decimal(max(b.Digits(), longDigits))
+		return mergeDecimals(b, decimal(longDigits))
 	case widens(a.Kind, b.Kind):
 		return b
 	case widens(b.Kind, a.Kind):
@@ -53,6 +53,19 @@ func Merge(a, b Type) Type {
 
 // longDigits is the precision of the Decimal that Spark takes for every Long.
 const longDigits = 20
+
+// mergeDecimals has room for the digits of both before and behind the point, or is a String if these are too many. Inference's, which have none
+// behind it, always fit.
+func mergeDecimals(a, b Type) Type {
+	scale := max(a.Scale, b.Scale)
+	digits := max(a.Digits()-int(a.Scale), b.Digits()-int(b.Scale)) + int(scale)
+	if digits > maxPrecision {
+		return Type{Kind: String}
+	}
+	out := decimal(digits)
+	out.Scale = scale
+	return out
+}
 
 // widens reports whether values of from are read as to. Of integers beyond 2^53 a double is only the nearest: their files
 // keep them, and a day that has both kinds is no Double.

@@ -154,7 +154,7 @@ func TestSparkJSONComesBack(t *testing.T) {
 
 func TestSparkJSONOfOthers(t *testing.T) {
 	for _, text := range []string{
-		`"integer"`, `"date"`, `"decimal(10,2)"`, `"decimal(0,0)"`, `"decimal(39,0)"`, `"decimal(07,0)"`, `null`, `1`, `[]`, `{}`, `{"type":"map","keyType":"long","valueType":"long"}`,
+		`"integer"`, `"date"`, `"decimal(10,11)"`, `"decimal(0,0)"`, `"decimal(39,0)"`, `"decimal(07,0)"`, `null`, `1`, `[]`, `{}`, `{"type":"map","keyType":"long","valueType":"long"}`,
 		`{"type":"array","elementType":"float"}`, `{"type":"struct","fields":[{"name":"a","type":"byte"}]}`, `{"type":"struct","fields":[{"name":1}]}`,
 		`{"type":"struct","fields":[{"name":"a"}]}`,
 	} {

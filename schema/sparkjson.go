@@ -136,14 +136,23 @@ func (t *Type) setName(name string) error {
 			return nil
 		}
 	}
-	for digits := 1; digits <= maxPrecision; digits++ {
-		if *t = decimal(digits); t.decimalName() == name {
-			return nil
-		}
+	if d, ok := parseDecimal(name); ok {
+		*t = d
+		return nil
 	}
-	*t = Type{}
 	return fmt.Errorf("type %q is not one that tables of Headwater have", name)
 }
 
 // decimalName is a Decimal as Spark and Hive spell it.
-func (t Type) decimalName() string { return fmt.Sprintf("decimal(%d,0)", t.Digits()) }
+func (t Type) decimalName() string { return fmt.Sprintf("decimal(%d,%d)", t.Digits(), t.Scale) }
+
+// parseDecimal reads what decimalName writes.
+func parseDecimal(name string) (t Type, ok bool) {
+	var digits, scale int
+	if _, err := fmt.Sscanf(name, "decimal(%d,%d)", &digits, &scale); err != nil || digits < 1 || digits > maxPrecision || scale < 0 || scale > digits {
+		return Type{}, false
+	}
+	t = decimal(digits)
+	t.Scale = uint8(scale)
+	return t, t.decimalName() == name
+}

@@ -40,6 +40,8 @@ type Type struct {
 	Hint string
 	// Precision is how many digits a Decimal has; 0 stands for the most, 38, which is never written otherwise.
 	Precision uint8
+	// Scale is how many of a Decimal's digits are behind the point. Inference finds none: they come of hints.
+	Scale uint8
 }
 
 // maxPrecision is the most digits that a Decimal can have.
@@ -53,7 +55,7 @@ func (t Type) Digits() int {
 	return int(t.Precision)
 }
 
-// decimal is the Decimal of at least that many digits.
+// decimal is the Decimal of at least that many digits, none behind the point.
 func decimal(digits int) Type {
 	if digits >= maxPrecision {
 		return Type{Kind: Decimal}

@@ -85,8 +85,10 @@ func castType(from, table schema.Type) (schema.Type, error) {
 	case from.Kind == table.Kind && (from.Kind == schema.List || from.Kind == schema.Map):
 		elem, err := castType(*from.Elem, *table.Elem)
 		return schema.Type{Kind: from.Kind, Elem: &elem}, err
+	case from.Kind == schema.Decimal && !schema.Equal(from, table) && (from.Scale > 0 || table.Kind != schema.String), table.Scale > 0 && from.Kind != schema.Decimal:
+		// Decimals of hints stay as they are.
 	case from.Kind == table.Kind,
-		from.Kind == schema.Long && (table.Kind == schema.Double || table.Kind == schema.Decimal),
+		from.Kind == schema.Long && (table.Kind == schema.Double || table.Kind == schema.Decimal && table.Digits() >= 19),
 		table.Kind == schema.String && from.Kind != schema.Struct && from.Kind != schema.List && from.Kind != schema.Map && from.Kind != schema.Timestamp:
 		return table, nil
 	}

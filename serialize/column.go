@@ -26,8 +26,9 @@ type column struct {
 	from, to int
 	// in is the object that this field was met in last.
 	in uint64
-	// hint is how values are made of what is in the data, if a person has said so.
-	hint string
+	// hint is how values are made of what is in the data, if a person has said so; of a decimal, digits and scale are what it can have.
+	hint          string
+	digits, scale int
 	// lazy: a field of a struct in no list. How often it is absent is counted, and its leaves get the levels only when there is something else to add to them, or the batch ends: an
 	// object that has few of many fields costs as much as those few. opened counts the objects of such a struct, the document too, seen of those of the struct around it for how many the
 	// leaves have levels.
@@ -56,6 +57,7 @@ func newColumn(t schema.Type) (*column, []leafInfo) {
 
 func (c *column) grow(t schema.Type, rep, above uint8, leaves *[]leafInfo) {
 	c.kind, c.hint, c.rep, c.from = t.Kind, t.Hint, rep, len(*leaves)
+	c.digits, c.scale = t.Digits(), int(t.Scale)
 	switch t.Kind {
 	case schema.Struct:
 		if rep == 0 {

@@ -1,9 +1,11 @@
 package serialize
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"strconv"
+	"strings"
 
 	"headwater/envelope"
 	"headwater/schema"
@@ -110,6 +112,8 @@ type value64 struct {
 	long   int64
 	double float64
 	truth  bool
+	// digits are those of a decimal without its point.
+	digits []byte
 }
 
 // converted makes the value that begins with t one of c's kind as its hint says; false if it is none.
@@ -122,6 +126,12 @@ func (w *shredder) converted(t token, c *column) (v value64, ok bool) {
 	}
 	s := w.scan
 	text := s.bytes()
+	if c.kind == schema.Decimal {
+		if ok = t == tokenNumber || t == tokenString && isNumber(text); ok {
+			v.digits, ok = unscaled(text, c.digits, c.scale)
+		}
+		return v, ok
+	}
 	switch c.hint {
 	case "long":
 		if ok = t == tokenNumber || t == tokenString && isNumber(text); ok {
@@ -159,10 +169,44 @@ func (w *shredder) convert(t token, c *column, l *leaf) bool {
 		l.Doubles = append(l.Doubles, v.double)
 	case schema.Boolean:
 		l.Bools = append(l.Bools, v.truth)
+	case schema.Decimal:
+		l.Data = appendDecimal(l.Data, v.digits)
 	default:
 		l.Longs = append(l.Longs, v.long)
 	}
 	return ok
+}
+
+// unscaled are the digits of a JSON number as a decimal of so many digits, scale of them behind the point; false if it is no such decimal exactly.
+func unscaled(number []byte, digits, scale int) ([]byte, bool) {
+	mantissa, power, _ := strings.Cut(strings.ToLower(string(number)), "e")
+	exponent := 0
+	if power != "" {
+		var err error
+		if exponent, err = strconv.Atoi(power); err != nil || exponent > 100 || exponent < -100 {
+			return nil, false
+		}
+	}
+	whole, negative := strings.CutPrefix(mantissa, "-")
+	whole, fraction, _ := strings.Cut(whole, ".")
+	text := whole + fraction
+	if missing := scale - (len(fraction) - exponent); missing >= 0 {
+		text += strings.Repeat("0", missing)
+	} else { // what is too much must be zeros
+		end := max(0, len(text)+missing)
+		if strings.Trim(text[end:], "0") != "" {
+			return nil, false
+		}
+		text = text[:end]
+	}
+	text = cmp.Or(strings.TrimLeft(text, "0"), "0")
+	if len(text) > digits {
+		return nil, false
+	}
+	if negative {
+		text = "-" + text
+	}
+	return []byte(text), true
 }
 
 // isNumber says whether the text, the inside of a string, is a JSON number and nothing else.

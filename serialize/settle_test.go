@@ -273,19 +273,19 @@ func TestHints(t *testing.T) {
 			w.job.Schema.Ledger = with
 			w.job.Schema.Hints = map[string]string{
 				"id": "string", "n": "long", "d": "double", "ok": "boolean", "at": "timestamp(iso)", "ms": "timestamp(epoch_ms)", "s": "timestamp(epoch_s)",
-				"l[].n": "long", "absent": "long", "o": "string",
+				"l[].n": "long", "absent": "long", "o": "string", "p": "decimal(10,2)",
 			}
 			w.on(1).land(t,
-				`{"id":7,"n":"12","d":"1.5","ok":"true","at":"2026-07-05T12:00:00.5Z","ms":1783252800000,"s":"1783252800.25","l":[{"n":"1"},{"n":"x"}],"o":{"a":1}}`,
-				`{"id":"x","n":1.5,"d":"","ok":1,"at":5,"ms":"soon","s":[],"l":[{"n":2}],"o":"t"}`,
-				`{"id":null,"n":" 1","d":1,"ok":false,"at":null}`,
+				`{"id":7,"n":"12","d":"1.5","ok":"true","at":"2026-07-05T12:00:00.5Z","ms":1783252800000,"s":"1783252800.25","l":[{"n":"1"},{"n":"x"}],"o":{"a":1},"p":-12.5}`,
+				`{"id":"x","n":1.5,"d":"","ok":1,"at":5,"ms":"soon","s":[],"l":[{"n":2}],"o":"t","p":"1e3"}`,
+				`{"id":null,"n":" 1","d":1,"ok":false,"at":null,"p":0.005}`,
 			)
 			w.on(1).run(t)
 			const noonMicros = "1783252800000000"
-			w.on(1).want(t, "at:timestamp,d:double,id:string,l:array<struct<n:bigint>>,ms:timestamp,n:bigint,o:string,ok:boolean,s:timestamp,_rescued:string",
-				`_rescued={"/raw_data/l/1/n":"x"} at=1783252800500000 d=1.5 id=7 l=[map[n:1] map[]] ms=`+noonMicros+` n=12 o={"a":1} ok=true s=1783252800250000`,
-				`_rescued={"/raw_data/n":1.5,"/raw_data/d":"","/raw_data/ok":1,"/raw_data/at":5,"/raw_data/ms":"soon","/raw_data/s":[]} id=x l=[map[n:2]] o=t`,
-				`_rescued={"/raw_data/n":" 1"} d=1 ok=false`,
+			w.on(1).want(t, "at:timestamp,d:double,id:string,l:array<struct<n:bigint>>,ms:timestamp,n:bigint,o:string,ok:boolean,p:decimal(10,2),s:timestamp,_rescued:string",
+				`_rescued={"/raw_data/l/1/n":"x"} at=1783252800500000 d=1.5 id=7 l=[map[n:1] map[]] ms=`+noonMicros+` n=12 o={"a":1} ok=true p=-1250m s=1783252800250000`,
+				`_rescued={"/raw_data/n":1.5,"/raw_data/d":"","/raw_data/ok":1,"/raw_data/at":5,"/raw_data/ms":"soon","/raw_data/s":[]} id=x l=[map[n:2]] o=t p=100000m`,
+				`_rescued={"/raw_data/n":" 1","/raw_data/p":0.005} d=1 ok=false`,
 			)
 		})
 	}

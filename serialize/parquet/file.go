@@ -122,8 +122,8 @@ func (f *File) node(name string, t schema.Type, above Leaf) error {
 	case schema.Decimal:
 		here.Width = widthOfDecimal(t.Digits())
 		e.TypeLength, e.ConvertedType = thrift.New(int32(here.Width)), thrift.New(deprecated.Decimal)
-		e.Scale, e.Precision = thrift.New(int32(0)), thrift.New(int32(t.Digits()))
-		e.LogicalType.Value = &format.DecimalType{Precision: int32(t.Digits())}
+		e.Scale, e.Precision = thrift.New(int32(t.Scale)), thrift.New(int32(t.Digits()))
+		e.LogicalType.Value = &format.DecimalType{Precision: int32(t.Digits()), Scale: int32(t.Scale)}
 	case schema.String:
 		e.ConvertedType, e.LogicalType.Value = thrift.New(deprecated.UTF8), new(format.StringType)
 	case schema.Timestamp:

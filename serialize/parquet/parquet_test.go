@@ -208,6 +208,7 @@ func TestDecimals(t *testing.T) {
 			}
 			typ := schema.Type{Kind: schema.Decimal, Precision: uint8(digits % 38)}
 			data := fileOf(t, object("c", typ), []*Values{flat(schema.Decimal, 1, list...)})
+			checkReader(t, data, object("c", typ), []*Values{flat(schema.Decimal, 1, list...)})
 			e := footer(t, data).Schema[1]
 			width := int(e.TypeLength.V)
 			if least := greatest.BitLen()/8 + 1; width != least || int(e.Precision.V) != digits {

@@ -161,7 +161,7 @@ func (p *pages) width(text []byte) (int, error) {
 		}
 		n = 4 + int(binary.LittleEndian.Uint32(text))
 	case schema.Decimal:
-		n = DecimalWidth
+		n = p.leaf.Width
 	}
 	if n > len(text) {
 		return 0, errors.New("a value is cut short")
@@ -217,7 +217,12 @@ func (p *pages) data(levels int, encoding format.Encoding) (err error) {
 // add adds a value, PLAIN.
 func (p *pages) add(value []byte) {
 	switch p.leaf.Kind {
-	case schema.String, schema.Decimal:
+	case schema.String:
+		p.values.Data = append(p.values.Data, value...)
+	case schema.Decimal:
+		for range DecimalWidth - len(value) { // the sign
+			p.values.Data = append(p.values.Data, byte(int8(value[0])>>7))
+		}
 		p.values.Data = append(p.values.Data, value...)
 	case schema.Double:
 		p.values.Doubles = append(p.values.Doubles, math.Float64frombits(binary.LittleEndian.Uint64(value)))
