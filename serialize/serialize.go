@@ -25,6 +25,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"headwater/envelope"
@@ -59,10 +60,12 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Serializer makes tables of raw objects. It keeps nothing between runs.
+// Serializer makes tables of raw objects. What it keeps between runs only spares it work.
 type Serializer struct {
 	Options
 	sampling sampling
+	// settled has, by table and day, the version of the ledger under which a day without objects was found to have the types that it should.
+	settled sync.Map
 }
 
 // New makes a Serializer; it touches nothing yet.
@@ -73,7 +76,7 @@ func New(o Options) *Serializer {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Serializer{o, defaultSampling()}
+	return &Serializer{Options: o, sampling: defaultSampling()}
 }
 
 // Job is one day of one source.
@@ -140,14 +143,16 @@ func (z *Serializer) Days(ctx context.Context, topic string) ([]table.Day, error
 	}
 }
 
-// Marked are the days that had columns of other types when the ledger's columns changed, whether or not they have been rewritten since.
+// Marked are the days that had columns of other types when the ledger's columns changed, but for those that a Run of this process has found to be without
+// objects and as they should be.
 func (z *Serializer) Marked(ctx context.Context, job Job) (days []table.Day, err error) {
 	r := &run{Serializer: z, job: job, raw: &output{name: job.Raw}, flat: &output{name: job.Flat}}
 	if err := r.readLedger(ctx); err != nil || r.head == nil {
 		return nil, err
 	}
 	for _, text := range r.head.Rewrite {
-		if day, err := table.ParseDay(text); err == nil {
+		version, settled := z.settled.Load(job.Flat.String() + " " + text)
+		if day, err := table.ParseDay(text); err == nil && !(settled && version == r.head.Number) {
 			days = append(days, day)
 		}
 	}
@@ -265,6 +270,9 @@ func (r *run) do(ctx context.Context) (Result, error) {
 		return r.cast(ctx)
 	}
 	if len(r.inputs) == 0 {
+		if r.head != nil {
+			r.settled.Store(r.job.Flat.String()+" "+r.job.Day.String(), r.head.Number)
+		}
 		return result, fmt.Errorf("%w under %s%s/; what the tables hold of it stays", ErrNoInput, r.topicPrefix(r.job.Topic), r.job.Day)
 	}
 	if !r.job.Full && r.raw.upToDate() && r.flat.upToDate() {

@@ -506,6 +506,9 @@ func TestCast(t *testing.T) {
 		t.Error("marked:", days, err)
 	}
 	w.on(1).fails(t, ErrNoInput, "no objects")
+	if days, err = w.Marked(t.Context(), w.job); err != nil || len(days) != 0 {
+		t.Error("marked, though a run has found it in order:", days, err)
+	}
 }
 
 // TestCastLosesNothing: what cannot be cast without its raw values leaves the day as it is, and says so.
