@@ -64,7 +64,7 @@ type Options struct {
 type Serializer struct {
 	Options
 	sampling sampling
-	// settled has, by table and day, the version of the ledger under which a day without objects was found to have the types that it should.
+	// settled has, by table and day, the version of the ledger under which a day was found to have the types that it should.
 	settled sync.Map
 }
 
@@ -143,8 +143,8 @@ func (z *Serializer) Days(ctx context.Context, topic string) ([]table.Day, error
 	}
 }
 
-// Marked are the days that had columns of other types when the ledger's columns changed, but for those that a Run of this process has found to be without
-// objects and as they should be.
+// Marked are the days that had columns of other types when the ledger's columns changed, but for those that a Run of this process has found as they should
+// be since.
 func (z *Serializer) Marked(ctx context.Context, job Job) (days []table.Day, err error) {
 	r := &run{Serializer: z, job: job, raw: &output{name: job.Raw}, flat: &output{name: job.Flat}}
 	if err := r.readLedger(ctx); err != nil || r.head == nil {
@@ -270,12 +270,11 @@ func (r *run) do(ctx context.Context) (Result, error) {
 		return r.cast(ctx)
 	}
 	if len(r.inputs) == 0 {
-		if r.head != nil {
-			r.settled.Store(r.job.Flat.String()+" "+r.job.Day.String(), r.head.Number)
-		}
+		r.isSettled()
 		return result, fmt.Errorf("%w under %s%s/; what the tables hold of it stays", ErrNoInput, r.topicPrefix(r.job.Topic), r.job.Day)
 	}
 	if !r.job.Full && r.raw.upToDate() && r.flat.upToDate() {
+		r.isSettled()
 		return r.repeat(ctx, result)
 	}
 	defer r.discard()
@@ -297,6 +296,13 @@ func (r *run) do(ctx context.Context) (Result, error) {
 	result.Rows, result.Quarantined, result.Reasons, result.LoneSurrogates = s.rows, s.quarantined, s.reasons, s.lone
 	result.RenamedRaw, result.RenamedFlat = r.raw.footer.Renamed, r.flat.footer.Renamed
 	return result, r.publishBoth(ctx, &result)
+}
+
+// isSettled notes that the day's files have the types that the ledger gives.
+func (r *run) isSettled() {
+	if r.head != nil {
+		r.settled.Store(r.job.Flat.String()+" "+r.job.Day.String(), r.head.Number)
+	}
 }
 
 // publishBoth publishes the raw table and then the flat one. A catalog that does not answer keeps neither file from its place.

@@ -302,28 +302,40 @@ func (p *pipeline) serializeStale(ctx context.Context, topics []string, days sco
 		if err != nil {
 			errs = append(errs, err)
 		}
-		marked, err := p.serializer.Marked(ctx, job)
-		if err != nil {
-			errs = append(errs, err)
-		}
-		expired := slices.DeleteFunc(marked, func(d table.Day) bool { return slices.Contains(there, d) })
-		for _, job.Day = range slices.Concat(there, expired) {
+		for _, job.Day = range there {
 			if !days.wanted(job.Day) {
 				continue
 			}
 			if ctx.Err() != nil {
 				return errors.Join(append(errs, context.Cause(ctx))...)
 			}
-			_, err := p.serialize(ctx, job)
-			if errors.Is(err, serialize.ErrNoInput) && slices.Contains(expired, job.Day) {
-				continue // its columns have the types of today already
-			}
-			if err != nil {
+			if _, err := p.serialize(ctx, job); err != nil {
 				errs = append(errs, err)
 			}
 		}
+		if err := p.rewrite(ctx, job, days); err != nil {
+			errs = append(errs, err)
+		}
 		if len(errs) == before {
 			p.ledger.fresh(job.Source, until)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// rewrite makes the wanted days anew whose columns have got other types, also those whose objects are no more.
+func (p *pipeline) rewrite(ctx context.Context, job serialize.Job, days scope) error {
+	marked, err := p.serializer.Marked(ctx, job)
+	errs := []error{err}
+	for _, job.Day = range marked {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if !days.wanted(job.Day) {
+			continue
+		}
+		if _, err := p.serialize(ctx, job); err != nil && !errors.Is(err, serialize.ErrNoInput) {
+			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
