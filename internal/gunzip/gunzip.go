@@ -216,7 +216,7 @@ func (z *Reader) header() error {
 	if err != nil {
 		return err
 	}
-	if fixed[0] != 0x1f || fixed[1] != 0x8b || fixed[2] != 8 || fixed[3]>>5 != 0 {
+	if fixed[0] != 0x1f || fixed[1] != 0x8b || fixed[2] != 8 {
 		return gzip.ErrHeader
 	}
 	flags := fixed[3]
@@ -242,6 +242,9 @@ func (z *Reader) header() error {
 		if err == nil && want != uint16(low)|uint16(high)<<8 {
 			return gzip.ErrHeader
 		}
+	}
+	if err == nil && flags>>5 != 0 { // bits that nobody has given a meaning
+		return gzip.ErrHeader
 	}
 	z.state, z.digest, z.size, z.base = blockHeader, 0, 0, z.w
 	return err

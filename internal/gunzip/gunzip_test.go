@@ -143,6 +143,7 @@ func FuzzSame(f *testing.F) {
 	for kind := range 5 {
 		f.Add(pack(f, 9-kind, "n", []byte("e"), sample(r, kind, 300)), uint16(kind), byte(0))
 	}
+	f.Add([]byte("\x1f\x8b\b0000000"), uint16(0), byte(0))
 	f.Fuzz(func(t *testing.T, data []byte, at uint16, with byte) {
 		if len(data) > 0 {
 			data = bytes.Clone(data)
