@@ -110,13 +110,13 @@ func queryTable(ctx context.Context, l layers, n table.Name) (query.Table, error
 	if err != nil {
 		return query.Table{}, err
 	}
-	partitions, err := l.catalog.Partitions(ctx, n)
+	files, err := l.catalog.Files(ctx, n)
 	if err != nil {
 		return query.Table{}, fmt.Errorf("listing the days of %s: %w", n, err)
 	}
 	out := query.Table{Name: n, Schema: t.Schema}
 	local, here := l.tables.(lake.Local)
-	for _, p := range partitions {
+	for _, p := range files {
 		f := query.File{Path: p.Key, Day: p.Day, Schema: p.Schema, Bytes: p.Bytes}
 		if here {
 			f.Path = local.Path(p.Key)
