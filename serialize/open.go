@@ -230,6 +230,7 @@ func (r *run) take(ctx context.Context, s *step) (result Result, err error) {
 		r.raw.footer = r.raw.seen.Footer
 	} else {
 		result.Rows, result.Quarantined = result.Rows+made.rows, result.Quarantined+made.quarantined
+		result.NewRows, result.NewQuarantined = made.rows, made.quarantined
 	}
 	r.unfit = made.reasons[reasonSchema] + made.reasons[reasonKind]
 	result.Reasons, result.LoneSurrogates = made.reasons, made.lone

@@ -103,6 +103,8 @@ type Job struct {
 type Result struct {
 	// Rows is how many each of the two tables has of the day; Rows + Quarantined is how many records there are.
 	Rows, Quarantined int64
+	// NewRows and NewQuarantined are those of them that the run made: all, or those of an open day's new objects.
+	NewRows, NewQuarantined int64
 	// Objects and Bytes are how much was read, compressed.
 	Objects int
 	Bytes   int64
@@ -313,6 +315,7 @@ func (r *run) do(ctx context.Context) (Result, error) {
 	}
 	r.unfit = s.reasons[reasonSchema] + s.reasons[reasonKind]
 	result.Rows, result.Quarantined, result.Reasons, result.LoneSurrogates = s.rows, s.quarantined, s.reasons, s.lone
+	result.NewRows, result.NewQuarantined = s.rows, s.quarantined
 	result.RenamedRaw, result.RenamedFlat = r.raw.footer.Renamed, r.flat.footer.Renamed
 	return result, r.publishBoth(ctx, &result)
 }

@@ -391,8 +391,8 @@ func (p *pipeline) serialize(ctx context.Context, job serialize.Job) (serialize.
 		return got, err
 	}
 	p.log.Info("serialized", "source", job.Source, "day", job.Day, "objects", got.Objects, "rows", got.Rows)
-	if got.Quarantined > 0 {
-		p.log.Warn("records are not in the tables", "source", job.Source, "day", job.Day, "records", got.Quarantined, "reasons", got.Reasons,
+	if got.NewQuarantined > 0 {
+		p.log.Warn("records are not in the tables", "source", job.Source, "day", job.Day, "records", got.NewQuarantined, "reasons", got.Reasons,
 			"quarantine", lake.QuarantinePrefix("serialize", job.Source))
 	}
 	return got, nil

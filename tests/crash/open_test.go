@@ -1,6 +1,7 @@
 package crash
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"headwater/internal/crash"
 	"headwater/tests/binary"
+	"headwater/tests/interop/fixture"
 )
 
 // TestEveryPointOfAnOpenDay kills a running pipeline at each point that a run of an open day passes, again and again, and expects what is
@@ -36,16 +38,16 @@ func TestEveryPointOfAnOpenDay(t *testing.T) {
 
 func (w *world) dieOpenAt(t *testing.T, point string) {
 	t.Helper()
-	proc := w.Start(t, []string{"HEADWATER_CRASH=" + point}, "run")
+	proc := w.Start(t, append([]string{"HEADWATER_CRASH=" + point}, w.env...), "run")
 	binary.Eventually(t, "a run that passes "+point, func() bool {
 		w.arrive(t, 5)
 		time.Sleep(200 * time.Millisecond)
 		return proc.Ended()
 	})
-	proc = w.Start(t, nil, "run")
+	proc = w.Start(t, w.env, "run")
 	w.arrive(t, 20)
 	binary.Eventually(t, "all lines being in the tables", func() bool {
-		r := w.Run(t, nil, "query", "--format", "csv", "select n from db.odd union all select n from db.even")
+		r := w.Run(t, w.env, "query", "--format", "csv", "select n from db.odd union all select n from db.even")
 		return len(strings.Fields(r.Stdout)) > w.next // with the name of the column
 	})
 	if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -53,9 +55,24 @@ func (w *world) dieOpenAt(t *testing.T, point string) {
 	}
 	proc.Wait(t, time.Minute).Must(t)
 	w.verify(t)
-	w.wantOpen(t)
-	w.Run(t, nil, "run", "--once").Must(t)
+	if w.env == nil {
+		w.wantOpen(t)
+	}
+	w.Run(t, w.env, "run", "--once").Must(t)
 	w.verify(t)
+}
+
+// TestOpenDayOnS3 is TestEveryPointOfAnOpenDay, of the points between two writes, with both layers in buckets.
+func TestOpenDayOnS3(t *testing.T) {
+	bin, server := binary.Build(t), fixture.NewS3(t)
+	t.Run("points", func(t *testing.T) { // together, so that the server outlives them
+		for i, point := range []string{"table.after-put:2", "serialize.between-tables", "serialize.between-tables:3"} {
+			t.Run(point, func(t *testing.T) {
+				t.Parallel()
+				onS3(t, bin, pipeline+"serialize: {every: 100ms}\n", server, server.Endpoint, fmt.Sprintf("open-%d", i)).dieOpenAt(t, point)
+			})
+		}
+	})
 }
 
 // wantOpen fails if there are no files of an open day, so that the test has missed its point.
