@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -122,7 +123,12 @@ func (c *Catalog) readOpen(ctx context.Context, tables lake.Store, day table.Pla
 	h, err := table.LookDay(ctx, tables, day.Name, day.Day)
 	switch {
 	case errors.Is(err, table.ErrNotParquet), errors.Is(err, table.ErrVersion), errors.Is(err, table.ErrForeign):
-		c.ignore(day.Key(), err)
+		day.Folder = h.Folder // 0 is that of the plain file
+		key := day.Key()
+		if day.Folder > 0 {
+			key = path.Dir(key)
+		}
+		c.ignore(key, err)
 		return nil
 	case err != nil:
 		return err
