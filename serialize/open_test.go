@@ -504,3 +504,37 @@ func (w *world) locatedRows(t *testing.T) int {
 	}
 	return n
 }
+
+// hooked calls before, once, when a key that contains text is about to be put.
+type hooked struct {
+	lake.Store
+	text   string
+	before func()
+}
+
+func (h *hooked) Put(ctx context.Context, key string, body io.ReadSeeker, cond lake.Condition) (lake.Object, error) {
+	if before := h.before; before != nil && strings.Contains(key, h.text) {
+		h.before = nil
+		before()
+	}
+	return h.Store.Put(ctx, key, body, cond)
+}
+
+// TestOpenDayLoser: a writer whose file another has created meanwhile, of other objects, looks again.
+func TestOpenDayLoser(t *testing.T) {
+	for _, at := range []string{"ticks_raw/_runs/2026-07-05-open/part-00001", "ticks/_runs/2026-07-05-open/part-00001", "_raw/_runs/2026-07-05-open/part-00000"} {
+		w := openWorld(t)
+		other := New(w.Options)
+		w.Tables = &hooked{Store: w.tables, text: at, before: func() {
+			w.put(t, numbered(2), `{"bad":2}`)
+			if _, err := other.Run(t.Context(), w.job); err != nil {
+				t.Error(err)
+			}
+		}}
+		w.put(t, numbered(0))
+		w.grow(t)
+		w.put(t, numbered(1), `{"bad":1}`)
+		w.grow(t)
+		w.wantRead(t, 3)
+	}
+}
