@@ -148,9 +148,17 @@ func TestOpenDay(t *testing.T) {
 	if key := w.held(t, w.job.Flat).Open[3].Object.Key; key != "market/ticks/_runs/2026-07-05-open/part-00003.snappy.parquet" {
 		t.Error(key)
 	}
+	isOpen := func(want bool) {
+		t.Helper()
+		if got, err := w.IsOpen(t.Context(), w.job); got != want || err != nil {
+			t.Errorf("open: %t, %v", got, err)
+		}
+	}
+	isOpen(true)
 	if r := w.shut(t); r.Rows != 10 || r.Objects != 5 || r.NoOp {
 		t.Fatalf("%+v", r)
 	}
+	isOpen(false)
 	w.wantAt(t, 0, 1)
 	w.wantRead(t, 10)
 	if r := w.shut(t); !r.NoOp {
