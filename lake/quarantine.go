@@ -183,6 +183,31 @@ func (q Quarantine) Replace(ctx context.Context, stage, source, day string, entr
 	return nil
 }
 
+// Add puts entries to those of the stage's file of the source's day, the one that Replace writes. Entries in it whose origin is in again are
+// left out, so that doing it twice is doing it once. Of several writers at the same time none undoes what another has added.
+func (q Quarantine) Add(ctx context.Context, stage, source, day string, again map[string]bool, entries iter.Seq2[Entry, error]) error {
+	key := QuarantineKey(stage, source, day, day)
+	for {
+		cond, kept := Condition{IfAbsent: true}, Entries()
+		if o, err := q.Store.Stat(ctx, key); err == nil {
+			cond, kept = Condition{IfVersion: o.Version}, q.Read(ctx, key)
+		} else if !errors.Is(err, ErrNotExist) {
+			return fmt.Errorf("looking at %s: %w", key, err)
+		}
+		_, err := q.put(ctx, stage, source, day, day, func(yield func(Entry, error) bool) {
+			for e, err := range kept {
+				if (err != nil || !again[e.Origin]) && !yield(e, err) {
+					return
+				}
+			}
+			entries(yield)
+		}, cond)
+		if !errors.Is(err, ErrExists) && !errors.Is(err, ErrChanged) && !errors.Is(err, ErrNotExist) {
+			return err
+		}
+	}
+}
+
 // put stores entries and says how many there were; none are not stored.
 func (q Quarantine) put(
 	ctx context.Context, stage, source, day, id string, entries iter.Seq2[Entry, error], cond Condition,

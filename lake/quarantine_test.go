@@ -7,7 +7,9 @@ import (
 	"errors"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -125,6 +127,47 @@ func TestReplace(t *testing.T) {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	}
+}
+
+func TestAdd(t *testing.T) {
+	q := lake.Quarantine{Store: mem.New(), Dir: t.TempDir()}
+	add := func(origin string, data ...string) {
+		t.Helper()
+		var es []lake.Entry
+		for _, d := range data {
+			es = append(es, lake.Entry{Reason: "bad", Origin: origin, Data: []byte(d)})
+		}
+		if err := q.Add(t.Context(), "serialize", "orders", "2026-07-05", map[string]bool{origin: true}, lake.Entries(es...)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(want ...string) {
+		t.Helper()
+		var got []string
+		for e, err := range q.Read(t.Context(), lake.QuarantineKey("serialize", "orders", "2026-07-05", "2026-07-05")) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, string(e.Data))
+		}
+		slices.Sort(got)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+	add("a", "a1", "a2")
+	add("b", "b1")
+	want("a1", "a2", "b1")
+	add("a", "a1", "a2")
+	want("a1", "a2", "b1")
+	add("a", "a3")
+	want("a3", "b1")
+	var g sync.WaitGroup
+	for i := range 8 {
+		g.Go(func() { add(string(rune('c'+i)), string(rune('c'+i))) })
+	}
+	g.Wait()
+	want("a3", "b1", "c", "d", "e", "f", "g", "h", "i", "j")
 }
 
 func TestQuarantineFails(t *testing.T) {

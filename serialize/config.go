@@ -14,7 +14,7 @@ import (
 
 // Config is how raw objects become tables.
 type Config struct {
-	// Every is how often a running pipeline makes the tables of days whose objects have changed; 0 is never.
+	// Every is how often a running pipeline brings the tables of days up to date whose objects have changed; what is not over stays open. 0 is never.
 	Every time.Duration `yaml:"every"`
 	// Schedule is when it makes those of the days before today, by the five fields of cron in the pipeline's timezone; empty is never.
 	Schedule string `yaml:"schedule"`

@@ -49,6 +49,18 @@ func (z *Serializer) topicPrefix(topic string) string {
 
 // list pins the day's objects, in order of Kafka partition and offset, and reads what each says of itself.
 func (z *Serializer) list(ctx context.Context, topic string, day table.Day) ([]input, error) {
+	inputs, err := z.objects(ctx, topic, day)
+	if err == nil {
+		err = z.readTails(ctx, inputs)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return inputs, checkOverlap(inputs)
+}
+
+// objects lists the day's objects, in order, without what they say of themselves.
+func (z *Serializer) objects(ctx context.Context, topic string, day table.Day) ([]input, error) {
 	prefix := z.topicPrefix(topic) + day.String() + "/"
 	var inputs []input
 	for o, err := range z.Raw.List(ctx, prefix, "") {
@@ -68,18 +80,19 @@ func (z *Serializer) list(ctx context.Context, topic string, day table.Day) ([]i
 		inputs = append(inputs, input{Object: o, name: name})
 	}
 	slices.SortFunc(inputs, compareInputs)
-	g, gctx := errgroup.WithContext(ctx)
+	return inputs, nil
+}
+
+func (z *Serializer) readTails(ctx context.Context, inputs []input) error {
+	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(tailReaders)
 	for i := range inputs {
 		g.Go(func() (err error) {
-			inputs[i].tail, inputs[i].told, err = lake.ReadTail(gctx, z.Raw, inputs[i].Object)
+			inputs[i].tail, inputs[i].told, err = lake.ReadTail(ctx, z.Raw, inputs[i].Object)
 			return err
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return nil, err
-	}
-	return inputs, checkOverlap(inputs)
+	return g.Wait()
 }
 
 func compareInputs(a, b input) int {

@@ -66,6 +66,10 @@ type Serializer struct {
 	sampling sampling
 	// settled has, by table and day, the version of the ledger under which a day was found to have the types that it should.
 	settled sync.Map
+	// grace is how long files of an open day stay when no reader is told of them any more.
+	grace time.Duration
+	// mostOpen is how many files an open day may have before they are made into one.
+	mostOpen int
 }
 
 // New makes a Serializer; it touches nothing yet.
@@ -76,7 +80,7 @@ func New(o Options) *Serializer {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Serializer{Options: o, sampling: defaultSampling()}
+	return &Serializer{Options: o, sampling: defaultSampling(), grace: 24 * time.Hour, mostOpen: 100}
 }
 
 // Job is one day of one source.
@@ -93,12 +97,17 @@ type Job struct {
 	Full bool
 	// AllowShrink lets the tables end with fewer rows than they have.
 	AllowShrink bool
+	// Open: the day is not over. Files of its new objects are added to those that there are, and the one file of the day is made by a later run
+	// without Open. It has no effect on a source without a schema ledger, where the types of a day are known only when it is over.
+	Open bool
 }
 
 // Result is what a run did, or, if NoOp, what an earlier one had done.
 type Result struct {
 	// Rows is how many each of the two tables has of the day; Rows + Quarantined is how many records there are.
 	Rows, Quarantined int64
+	// NewRows and NewQuarantined are those of them that the run made: all, or those of an open day's new objects.
+	NewRows, NewQuarantined int64
 	// Objects and Bytes are how much was read, compressed.
 	Objects int
 	Bytes   int64
@@ -117,7 +126,11 @@ type Result struct {
 // ErrNoInput, table.ErrShrink, table.ErrOutdated; others may pass by themselves.
 func (z *Serializer) Run(ctx context.Context, job Job) (Result, error) {
 	r := &run{Serializer: z, job: job}
-	result, err := r.do(ctx)
+	do := r.do
+	if job.Open && job.Schema.hasLedger() {
+		do = r.grow
+	}
+	result, err := do(ctx)
 	if err != nil {
 		return Result{}, fmt.Errorf("serializing %s, %s: %w", job.Source, job.Day, err)
 	}
@@ -190,11 +203,15 @@ type run struct {
 	inputs []input
 	raw    *output
 	flat   *output
+	// folder and part are the place of the files if they are those of an open day.
+	folder, part int
 }
 
 // output is one of the two tables on its way.
 type output struct {
-	name   table.Name
+	name table.Name
+	held table.Held
+	// seen is what is in the place of the file to be.
 	seen   table.Seen
 	footer table.Footer
 	// columns are those that the ledger gives the table; Undecided where it gives none.
@@ -205,10 +222,11 @@ type output struct {
 	file *tempParquet
 }
 
-// upToDate: what the table partition holds was made from the same inputs by the same settings, and its columns have the types that they have
-// now.
+// upToDate: what is in the place of the file was made from the same inputs by the same settings, its columns have the types that they have
+// now, and it is what readers read.
 func (o *output) upToDate() bool {
-	return o.seen.Exists && o.seen.Footer.Run == o.footer.Run &&
+	closes := o.footer.Closes
+	return o.seen.Exists && o.seen.Footer.Closes == closes && o.seen.Footer.Run == o.footer.Run &&
 		(o.columns.Kind == schema.Undecided || schema.Conforms(o.seen.Footer.Schema, o.columns))
 }
 
@@ -216,9 +234,10 @@ func (o *output) upToDate() bool {
 func (r *run) look(ctx context.Context) (err error) {
 	r.raw, r.flat = &output{name: r.job.Raw}, &output{name: r.job.Flat}
 	for _, o := range []*output{r.raw, r.flat} {
-		if o.seen, err = table.Look(ctx, r.Tables, o.name, r.job.Day); err != nil {
+		if o.held, err = table.LookDay(ctx, r.Tables, o.name, r.job.Day); err != nil {
 			return err
 		}
+		o.seen = o.held.Plain
 	}
 	if err := r.readLedger(ctx); err != nil {
 		return err
@@ -226,6 +245,15 @@ func (r *run) look(ctx context.Context) (err error) {
 	if r.inputs, err = r.list(ctx, r.job.Topic, r.job.Day); err != nil {
 		return err
 	}
+	r.beginFooters()
+	for _, o := range []*output{r.raw, r.flat} {
+		o.footer.Closes = o.held.Closing()
+	}
+	return nil
+}
+
+// beginFooters says in the footers what the files are made from.
+func (r *run) beginFooters() {
 	inputs := footerInputs(r.inputs)
 	for _, o := range []*output{r.raw, r.flat} {
 		o.footer = table.Footer{
@@ -234,7 +262,6 @@ func (r *run) look(ctx context.Context) (err error) {
 	}
 	r.flat.footer.Settings["flat.separator"] = r.Config.Flat.Separator
 	r.raw.footer.Run, r.flat.footer.Run = r.raw.footer.Digest(), r.flat.footer.Digest()
-	return nil
 }
 
 // settings are those that change rows.
@@ -271,8 +298,9 @@ func (r *run) do(ctx context.Context) (Result, error) {
 	}
 	if len(r.inputs) == 0 {
 		r.isSettled()
-		return result, fmt.Errorf("%w under %s%s/; what the tables hold of it stays", ErrNoInput, r.topicPrefix(r.job.Topic), r.job.Day)
+		return result, r.noInput()
 	}
+	r.sweep(ctx)
 	if !r.job.Full && r.raw.upToDate() && r.flat.upToDate() {
 		r.isSettled()
 		return r.repeat(ctx, result)
@@ -294,6 +322,7 @@ func (r *run) do(ctx context.Context) (Result, error) {
 	}
 	r.unfit = s.reasons[reasonSchema] + s.reasons[reasonKind]
 	result.Rows, result.Quarantined, result.Reasons, result.LoneSurrogates = s.rows, s.quarantined, s.reasons, s.lone
+	result.NewRows, result.NewQuarantined = s.rows, s.quarantined
 	result.RenamedRaw, result.RenamedFlat = r.raw.footer.Renamed, r.flat.footer.Renamed
 	return result, r.publishBoth(ctx, &result)
 }
@@ -303,6 +332,10 @@ func (r *run) isSettled() {
 	if r.head != nil {
 		r.settled.Store(r.job.Flat.String()+" "+r.job.Day.String(), r.head.Number)
 	}
+}
+
+func (r *run) noInput() error {
+	return fmt.Errorf("%w under %s%s/; what the tables hold of it stays", ErrNoInput, r.topicPrefix(r.job.Topic), r.job.Day)
 }
 
 // publishBoth publishes the raw table and then the flat one. A catalog that does not answer keeps neither file from its place.
@@ -328,9 +361,10 @@ func (r *run) repeat(ctx context.Context, result Result) (Result, error) {
 }
 
 func (r *run) publish(ctx context.Context, o *output) (table.Result, error) {
+	had, _ := o.held.Rows()
 	p := table.Publication{
-		Tables: r.Tables, Catalog: r.Catalog, Name: o.name, Day: r.job.Day,
-		Footer: o.footer, Seen: o.seen, AllowShrink: r.job.AllowShrink || o.footer.Rows+r.unfit >= o.seen.Footer.Rows,
+		Tables: r.Tables, Catalog: r.Catalog, Name: o.name, Day: r.job.Day, Folder: r.folder, Part: r.part,
+		Footer: o.footer, Seen: o.seen, Held: o.held, AllowShrink: r.job.AllowShrink || o.footer.Rows+r.unfit >= had,
 	}
 	if o.file != nil {
 		body, err := o.file.reader()

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -73,6 +72,15 @@ type Footer struct {
 	Renamed map[string]string `json:"renamed,omitempty"`
 	// Run identifies the making of the file; it is the Digest.
 	Run string `json:"run"`
+	// Closes are the files of the open day in whose place this one is read.
+	Closes Closes `json:"closes,omitzero"`
+}
+
+// Closes names a folder of an open day, by its number, and how many files it had; earlier folders, and files that the folder had later, are
+// those with lower and higher numbers.
+type Closes struct {
+	Folder int `json:"folder"`
+	Files  int `json:"files"`
 }
 
 // Digest is the identity of what the file is made from: inputs, engine, settings, table and day. It
@@ -202,32 +210,46 @@ func parseFooter(whole []byte) (f Footer, found bool, err error) {
 // footerReaders bounds how many footers are read at a time.
 const footerReaders = 16
 
-// Footers reads the Footer of every table partition of n, in no order. Files that are not Headwater's, or damaged, are passed over.
+// Footers reads the Footer of every file that readers of n read, in no order. Files that are not Headwater's, or damaged, are passed over.
 func Footers(ctx context.Context, tables lake.Store, n Name) ([]Footer, error) {
 	prefix := n.Database + "/" + n.Table + "/"
+	days := map[Day]bool{} // whether the day has files that are not the plain one
+	for o, err := range tables.List(ctx, prefix, "") {
+		if err != nil {
+			return nil, fmt.Errorf("listing %s: %w", prefix, err)
+		}
+		if p, ok := ParseKey(o.Key); ok {
+			days[p.Day] = days[p.Day] || p.Folder > 0
+		}
+	}
 	var mu sync.Mutex
 	var all []Footer
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(footerReaders)
-	for o, err := range tables.List(gctx, prefix, "") {
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("listing %s: %w", prefix, err), g.Wait())
-		}
-		if path.Base(o.Key) != partFile {
-			continue
-		}
+	for d, opened := range days {
 		g.Go(func() error {
-			f, _, found, err := ReadFooter(gctx, tables, o.Key)
-			switch {
-			case errors.Is(err, lake.ErrNotExist), errors.Is(err, ErrNotParquet), errors.Is(err, ErrVersion), err == nil && !found:
+			look := func() ([]Seen, error) {
+				seen, err := Look(gctx, tables, n, d)
+				return []Seen{seen}, err
+			}
+			if opened {
+				look = func() ([]Seen, error) {
+					h, err := LookDay(gctx, tables, n, d)
+					return h.Files(), err
+				}
+			}
+			files, err := look()
+			if errors.Is(err, lake.ErrNotExist) || errors.Is(err, ErrNotParquet) || errors.Is(err, ErrVersion) || errors.Is(err, ErrForeign) {
 				return nil
-			case err != nil:
-				return err
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			all = append(all, f)
-			return nil
+			for _, f := range files {
+				if f.Exists {
+					all = append(all, f.Footer)
+				}
+			}
+			return err
 		})
 	}
 	if err := g.Wait(); err != nil {

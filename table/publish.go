@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"headwater/internal/crash"
 	"headwater/lake"
@@ -28,7 +29,10 @@ type Seen struct {
 // Look reads what the table partition holds now. A file that is not Headwater's is ErrForeign, a damaged one
 // ErrNotParquet: neither is ever overwritten.
 func Look(ctx context.Context, tables lake.Store, n Name, d Day) (Seen, error) {
-	key := PartKey(n, d)
+	return lookAt(ctx, tables, n, d, PartKey(n, d))
+}
+
+func lookAt(ctx context.Context, tables lake.Store, n Name, d Day, key string) (Seen, error) {
 	f, o, found, err := ReadFooter(ctx, tables, key)
 	switch {
 	case errors.Is(err, lake.ErrNotExist):
@@ -55,6 +59,10 @@ type Publication struct {
 	Seen Seen
 	// AllowShrink lets the table partition end with fewer rows than it had.
 	AllowShrink bool
+	// Folder and Part are the file's place if it is one of an open day; Folder is 0 for the file of a whole day.
+	Folder, Part int
+	// Held is what LookDay returned before the run read its inputs, zero for a table that never had an open day.
+	Held Held
 }
 
 // Result is what a Publish left behind.
@@ -75,6 +83,9 @@ func Publish(ctx context.Context, p Publication) (Result, error) {
 		return Result{}, fmt.Errorf("publishing %s of %s: %w", p.Day, p.Name, err)
 	}
 	now := Seen{Object: p.Seen.Object, Footer: p.Footer, Exists: true}
+	if p.File == nil {
+		now.Footer = p.Seen.Footer
+	}
 	if p.File != nil {
 		o, err := p.put(ctx)
 		if err != nil {
@@ -93,11 +104,24 @@ func (p *Publication) check() error {
 	switch {
 	case p.File == nil && (!p.Seen.Exists || p.Seen.Footer.Run != p.Footer.Run):
 		return errors.New("there is no file to publish, and none of this run in place")
-	case p.Seen.Exists && p.Footer.Rows < p.Seen.Footer.Rows && !p.AllowShrink:
+	case p.Footer.Rows < p.replaces() && !p.AllowShrink:
 		return fmt.Errorf("%w: it holds %d, the new file %d; publish with --allow-shrink if that is right",
-			ErrShrink, p.Seen.Footer.Rows, p.Footer.Rows)
+			ErrShrink, p.replaces(), p.Footer.Rows)
 	}
 	return nil
+}
+
+// replaces is how many rows of readers' the file takes the place of.
+func (p *Publication) replaces() int64 {
+	if p.Folder > 0 && (p.Part > 0 || p.Folder == p.Held.Folder) {
+		return 0 // it is read beside the others
+	}
+	rows, _ := p.Held.Rows()
+	return max(rows, p.Seen.Footer.Rows)
+}
+
+func (p *Publication) key() string {
+	return Place{p.Name, p.Day, p.Folder, p.Part}.Key()
 }
 
 // put replaces the table partition's file and finds out what became of a write whose answer was lost.
@@ -107,7 +131,7 @@ func (p *Publication) put(ctx context.Context) (lake.Object, error) {
 		cond = lake.Condition{IfVersion: p.Seen.Object.Version}
 	}
 	crash.Point("table.before-put")
-	o, err := p.Tables.Put(ctx, PartKey(p.Name, p.Day), p.File, cond)
+	o, err := p.Tables.Put(ctx, p.key(), p.File, cond)
 	if err != nil {
 		if o, err = p.settle(ctx, err); err != nil {
 			return lake.Object{}, err
@@ -119,51 +143,58 @@ func (p *Publication) put(ctx context.Context) (lake.Object, error) {
 
 // settle reads back what the table partition holds after a Put that returned putErr.
 func (p *Publication) settle(ctx context.Context, putErr error) (lake.Object, error) {
-	now, err := Look(ctx, p.Tables, p.Name, p.Day)
+	now, err := lookAt(ctx, p.Tables, p.Name, p.Day, p.key())
 	switch {
 	case err != nil:
 		return lake.Object{}, errors.Join(putErr, fmt.Errorf("finding out whether it was written: %w", err))
 	case now.Exists == p.Seen.Exists && now.Object.Version == p.Seen.Object.Version:
 		return lake.Object{}, putErr // nothing has happened
-	case now.Exists && now.Footer.Run == p.Footer.Run && schema.Equal(now.Footer.Schema, p.Footer.Schema):
+	case now.Exists && now.Footer.Run == p.Footer.Run && now.Footer.Closes == p.Footer.Closes && schema.Equal(now.Footer.Schema, p.Footer.Schema):
 		return now.Object, nil // the answer was lost, or another process has published the same rows
 	}
 	return lake.Object{}, fmt.Errorf("%w since this run began: run it again", ErrOutdated)
 }
 
-// register enters the file into the catalog. A writer that replaced the file after ours may have registered before us, and
-// our entry would then be the older one: so the file is looked at after each registration, and what is there is entered.
+// register enters into the catalog what readers are to read. A writer that replaced or added files after ours may have registered before us, and
+// our entry would then be the older one: so the day is looked at after each registration, and what is there is entered.
 func (p *Publication) register(ctx context.Context, now Seen) error {
+	held, err := p.after(ctx, now)
+	if err != nil {
+		return err
+	}
 	for {
-		if err := register(ctx, p.Catalog, p.Name, p.Day, now); err != nil {
+		files := held.Files()
+		if len(files) == 0 {
+			return fmt.Errorf("%s: %w", now.Object.Key, lake.ErrNotExist)
+		}
+		if err := register(ctx, p.Catalog, p.Name, p.Day, files); err != nil {
 			return err
 		}
-		o, err := p.Tables.Stat(ctx, now.Object.Key)
+		again, err := LookDay(ctx, p.Tables, p.Name, p.Day, append(held.seen(), now)...)
 		if err != nil {
 			return err
 		}
-		if o.Version == now.Object.Version {
+		if slices.EqualFunc(files, again.Files(), func(a, b Seen) bool {
+			return a.Object.Key == b.Object.Key && a.Object.Version == b.Object.Version
+		}) {
 			return nil
 		}
-		if now, err = Look(ctx, p.Tables, p.Name, p.Day); err != nil {
-			return err
-		}
-		if !now.Exists {
-			return fmt.Errorf("%s: %w", o.Key, lake.ErrNotExist)
-		}
+		held = again
 	}
 }
 
-func register(ctx context.Context, c Catalog, n Name, d Day, s Seen) error {
-	if err := c.Ensure(ctx, Table{Name: n, Schema: s.Footer.Schema}); err != nil {
+// after is what the day holds now that the file is there. That of a whole day needs no look: nobody had an open one, or it is closed.
+func (p *Publication) after(ctx context.Context, now Seen) (Held, error) {
+	if p.Folder == 0 && len(p.Held.Open) == 0 {
+		return Held{Plain: now}, nil
+	}
+	return LookDay(ctx, p.Tables, p.Name, p.Day, append(p.Held.seen(), now)...)
+}
+
+func register(ctx context.Context, c Catalog, n Name, d Day, files []Seen) error {
+	p := PartitionOf(d, files...)
+	if err := c.Ensure(ctx, Table{Name: n, Schema: p.Schema}); err != nil {
 		return err
 	}
-	return c.SetPartitions(ctx, n, []Partition{PartitionOf(d, s)})
-}
-
-// PartitionOf is the catalog's entry of a file.
-func PartitionOf(d Day, s Seen) Partition {
-	return Partition{
-		Day: d, Key: s.Object.Key, Schema: s.Footer.Schema, Rows: s.Footer.Rows, Bytes: s.Object.Size, Run: s.Footer.Run,
-	}
+	return c.SetPartitions(ctx, n, []Partition{p})
 }

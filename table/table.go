@@ -57,13 +57,13 @@ func (d Day) Compare(e Day) int {
 	return cmp.Or(cmp.Compare(d.Year, e.Year), cmp.Compare(d.Month, e.Month), cmp.Compare(d.Day, e.Day))
 }
 
-// partFile is the last segment of a table partition's key.
-const partFile = "part-00000.snappy.parquet"
-
 // PartKey is the key of the one file of a table partition in the tables store.
 func PartKey(n Name, d Day) string {
-	return strings.Join([]string{n.Database, n.Table, d.Path(), partFile}, "/")
+	return strings.Join([]string{n.Database, n.Table, d.Path(), partFile(0)}, "/")
 }
+
+// partFile is the last segment of the key of a file of a table partition.
+func partFile(part int) string { return fmt.Sprintf("part-%05d.snappy.parquet", part) }
 
 // Table is what a catalog knows of a table besides its partitions.
 type Table struct {
@@ -75,14 +75,16 @@ type Table struct {
 // Partition is one day of a table.
 type Partition struct {
 	Day Day
-	// Key is the object that holds the rows, in the tables store.
+	// Key is the object that holds the rows, in the tables store: the first, if the day is open and they are in several files of a folder.
 	Key string
-	// Schema is that of this file.
+	// Files is how many there are in Key's folder: 1, or more while the day is open.
+	Files int
+	// Schema is that of this file, or of all files together.
 	Schema schema.Type
 	Rows   int64
-	// Bytes is the object's size.
+	// Bytes is the objects' size.
 	Bytes int64
-	// Run identifies what the file was made from; equal runs have equal rows.
+	// Run identifies what the files were made from; equal runs have equal rows.
 	Run string
 }
 

@@ -69,7 +69,7 @@ func (c *told1) register(t *testing.T, run string, spoil int64) (calls int64, er
 	before := c.calls.Load()
 	on := table.Day{Year: 2026, Month: 7, Day: 5}
 	s := schema.Type{Kind: schema.Struct, Fields: []schema.Field{{Name: "n", Type: schema.Type{Kind: schema.Long}}}}
-	p := table.Partition{Day: on, Key: table.PartKey(toldOf, on), Schema: s, Rows: 1, Bytes: 100, Run: run}
+	p := table.Partition{Day: on, Key: table.PartKey(toldOf, on), Files: 1, Schema: s, Rows: 1, Bytes: 100, Run: run}
 	err = errors.Join(c.Ensure(t.Context(), table.Table{Name: toldOf, Schema: s}), c.SetPartitions(t.Context(), toldOf, []table.Partition{p}))
 	return c.calls.Load() - before, err
 }

@@ -84,6 +84,9 @@ func incomplete(sql string, all []dir.Ignored) error {
 	sql = strings.ToLower(sql)
 	for _, i := range all {
 		name, _, isDay := strings.Cut(i.Key, "/year=")
+		if !isDay {
+			name, _, isDay = strings.Cut(i.Key, "/_runs/") // the files of an open day
+		}
 		unreadable := errors.Is(i.Reason, table.ErrNotParquet) || errors.Is(i.Reason, table.ErrVersion)
 		if isDay && unreadable && strings.Contains(sql, path.Base(name)) {
 			return fmt.Errorf("the answer would lack a day of %s; move %s away to have it without: %w", path.Base(name), i.Key, i.Reason)
@@ -110,13 +113,13 @@ func queryTable(ctx context.Context, l layers, n table.Name) (query.Table, error
 	if err != nil {
 		return query.Table{}, err
 	}
-	partitions, err := l.catalog.Partitions(ctx, n)
+	files, err := l.catalog.Files(ctx, n)
 	if err != nil {
 		return query.Table{}, fmt.Errorf("listing the days of %s: %w", n, err)
 	}
 	out := query.Table{Name: n, Schema: t.Schema}
 	local, here := l.tables.(lake.Local)
-	for _, p := range partitions {
+	for _, p := range files {
 		f := query.File{Path: p.Key, Day: p.Day, Schema: p.Schema, Bytes: p.Bytes}
 		if here {
 			f.Path = local.Path(p.Key)

@@ -266,6 +266,27 @@ type scope struct {
 	wanted func(table.Day) bool
 	before time.Time // if not zero, records that were read later are of days that are not wanted
 	recent bool      // only days of records that were read lately
+	open   bool      // what is not over yet stays open
+}
+
+// staysOpen says whether the job's day is to be read from files of an open day, which the schedule closes: from its midnight on until that has come.
+func (p *pipeline) staysOpen(ctx context.Context, job serialize.Job, now time.Time) (bool, error) {
+	switch today := table.DayOf(now.In(p.cfg.Location)); {
+	case job.Day.Compare(today) >= 0:
+		return true, nil
+	case p.cfg.Serialize.Schedule == "" || job.Day.Compare(table.DayOf(now.In(p.cfg.Location).AddDate(0, 0, -1))) < 0:
+		return false, nil
+	}
+	return p.serializer.IsOpen(ctx, job)
+}
+
+// opens has the job make files of an open day, if that is wanted and the day stays open.
+func (p *pipeline) opens(ctx context.Context, job *serialize.Job, days scope) (err error) {
+	job.Open = false
+	if days.open {
+		job.Open, err = p.staysOpen(ctx, *job, time.Now())
+	}
+	return err
 }
 
 var everyDay = scope{wanted: func(table.Day) bool { return true }}
@@ -309,6 +330,10 @@ func (p *pipeline) serializeStale(ctx context.Context, topics []string, days sco
 			if ctx.Err() != nil {
 				return errors.Join(append(errs, context.Cause(ctx))...)
 			}
+			if err := p.opens(ctx, &job, days); err != nil {
+				errs = append(errs, err)
+				continue
+			}
 			if _, err := p.serialize(ctx, job); err != nil {
 				errs = append(errs, err)
 			}
@@ -332,6 +357,10 @@ func (p *pipeline) rewrite(ctx context.Context, job serialize.Job, days scope) e
 			return context.Cause(ctx)
 		}
 		if !days.wanted(job.Day) {
+			continue
+		}
+		if err := p.opens(ctx, &job, days); err != nil {
+			errs = append(errs, err)
 			continue
 		}
 		if _, err := p.serialize(ctx, job); err != nil && !errors.Is(err, serialize.ErrNoInput) {
@@ -385,8 +414,8 @@ func (p *pipeline) serialize(ctx context.Context, job serialize.Job) (serialize.
 		return got, err
 	}
 	p.log.Info("serialized", "source", job.Source, "day", job.Day, "objects", got.Objects, "rows", got.Rows)
-	if got.Quarantined > 0 {
-		p.log.Warn("records are not in the tables", "source", job.Source, "day", job.Day, "records", got.Quarantined, "reasons", got.Reasons,
+	if got.NewQuarantined > 0 {
+		p.log.Warn("records are not in the tables", "source", job.Source, "day", job.Day, "records", got.NewQuarantined, "reasons", got.Reasons,
 			"quarantine", lake.QuarantinePrefix("serialize", job.Source))
 	}
 	return got, nil
@@ -498,14 +527,14 @@ func (p *pipeline) serializeNew() func(context.Context) error {
 		now := time.Now()
 		if now.Before(whole) {
 			yesterday := table.DayOf(now.In(p.cfg.Location).AddDate(0, 0, -1))
-			return p.serializeStale(ctx, topics, scope{wanted: func(d table.Day) bool { return d.Compare(yesterday) >= 0 }, recent: true})
+			return p.serializeStale(ctx, topics, scope{wanted: func(d table.Day) bool { return d.Compare(yesterday) >= 0 }, recent: true, open: true})
 		}
 		if now.After(forgot) {
 			p.catalog.forget()
 			forgot = now.Add(lookBack)
 		}
 		whole = now.Add(lookBack)
-		if err = p.serializeStale(ctx, topics, everyDay); err != nil {
+		if err = p.serializeStale(ctx, topics, scope{wanted: everyDay.wanted, open: true}); err != nil {
 			whole = time.Now().Add(lookAgain) // and until then the days that most records come for
 		}
 		return err

@@ -42,8 +42,8 @@ func (l *ledger) note(source string, began time.Time, got serialize.Result, err 
 	}
 	j.Runs++
 	j.Seconds += now.Sub(began).Seconds()
-	j.Rows += got.Rows
-	j.Quarantined += got.Quarantined
+	j.Rows += got.NewRows
+	j.Quarantined += got.NewQuarantined
 }
 
 // of is the entry of a source; l.mu is held.

@@ -13,9 +13,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
+	"path"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -39,6 +38,8 @@ type Catalog struct {
 type entry struct {
 	schema     schema.Type
 	partitions map[table.Day]table.Partition
+	// files are those of partitions that had several when the catalog was opened.
+	files []table.Partition
 }
 
 // Ignored is an object that lies among the tables and is not a table partition of Headwater's.
@@ -56,14 +57,21 @@ func Open(ctx context.Context, tables lake.Store) (*Catalog, error) {
 	c := &Catalog{tables: map[table.Name]*entry{}}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(readers)
+	opened := map[table.Place]bool{} // days with files of an open day; these are listed before the plain ones
 	for o, err := range tables.List(gctx, "", "") {
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("listing the tables: %w", err), g.Wait())
 		}
-		if _, _, ok := parseKey(o.Key); !ok && hidden(o.Key) {
-			continue
+		p, ok := table.ParseKey(o.Key)
+		day := table.Place{Name: p.Name, Day: p.Day}
+		switch {
+		case !ok && hidden(o.Key) || ok && opened[day]:
+		case p.Folder > 0:
+			opened[day] = true
+			g.Go(func() error { return c.readOpen(gctx, tables, day) })
+		default:
+			g.Go(func() error { return c.read(gctx, tables, o.Key) })
 		}
-		g.Go(func() error { return c.read(gctx, tables, o.Key) })
 	}
 	if err := g.Wait(); err != nil {
 		return nil, fmt.Errorf("reading the tables' footers: %w", err)
@@ -84,7 +92,8 @@ func hidden(key string) bool {
 
 // read enters one object. Only errors that say nothing about the object itself fail it.
 func (c *Catalog) read(ctx context.Context, tables lake.Store, key string) error {
-	n, d, ok := parseKey(key)
+	p, ok := table.ParseKey(key)
+	n, d := p.Name, p.Day
 	if !ok {
 		c.ignore(key, errors.New("its key is not that of a table partition"))
 		return nil
@@ -105,32 +114,54 @@ func (c *Catalog) read(ctx context.Context, tables lake.Store, key string) error
 		c.ignore(key, fmt.Errorf("it was made for %s of %s: move it there", f.Day, f.Table))
 		return nil
 	}
+	c.enter(p, []table.Seen{{Object: o, Footer: f, Exists: true}})
+	return nil
+}
+
+// readOpen enters a day that has files of an open day, whatever has become of it.
+func (c *Catalog) readOpen(ctx context.Context, tables lake.Store, day table.Place) error {
+	h, err := table.LookDay(ctx, tables, day.Name, day.Day)
+	switch {
+	case errors.Is(err, table.ErrNotParquet), errors.Is(err, table.ErrVersion), errors.Is(err, table.ErrForeign):
+		day.Folder = h.Folder // 0 is that of the plain file
+		key := day.Key()
+		if day.Folder > 0 {
+			key = path.Dir(key)
+		}
+		c.ignore(key, err)
+		return nil
+	case err != nil:
+		return err
+	}
+	for _, f := range h.Files() {
+		if f.Footer.Table != day.Name.String() || f.Footer.Day != day.Day.String() {
+			c.ignore(f.Object.Key, fmt.Errorf("it was made for %s of %s: move it there", f.Footer.Day, f.Footer.Table))
+			return nil
+		}
+	}
+	if files := h.Files(); len(files) > 0 {
+		c.enter(day, files)
+	}
+	return nil
+}
+
+func (c *Catalog) enter(day table.Place, files []table.Seen) {
+	p := table.PartitionOf(day.Day, files...)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := c.ensure(table.Table{Name: n, Schema: f.Schema})
-	e.partitions[d] = table.PartitionOf(d, table.Seen{Object: o, Footer: f, Exists: true})
-	return nil
+	e := c.ensure(table.Table{Name: day.Name, Schema: p.Schema})
+	e.partitions[day.Day] = p
+	if len(files) > 1 {
+		for _, f := range files {
+			e.files = append(e.files, table.PartitionOf(day.Day, f))
+		}
+	}
 }
 
 func (c *Catalog) ignore(key string, reason error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ignored = append(c.ignored, Ignored{Key: key, Reason: reason})
-}
-
-var partKey = regexp.MustCompile(`^([a-z0-9_]+)/([a-z0-9_]+)/year=(\d+)/month=(\d+)/day=(\d+)/part-00000\.snappy\.parquet$`)
-
-func parseKey(key string) (table.Name, table.Day, bool) {
-	m := partKey.FindStringSubmatch(key)
-	if m == nil {
-		return table.Name{}, table.Day{}, false
-	}
-	n := table.Name{Database: m[1], Table: m[2]}
-	year, _ := strconv.Atoi(m[3])
-	month, _ := strconv.Atoi(m[4])
-	day, _ := strconv.Atoi(m[5])
-	d := table.Day{Year: year, Month: month, Day: day}
-	return n, d, table.PartKey(n, d) == key // padded numbers would be the same day under another key
 }
 
 // Ignored lists the objects that Open passed over, by key.
@@ -172,6 +203,23 @@ func (c *Catalog) Partitions(ctx context.Context, n table.Name) ([]table.Partiti
 	return slices.SortedFunc(maps.Values(e.partitions), func(a, b table.Partition) int {
 		return a.Day.Compare(b.Day)
 	}), ctx.Err()
+}
+
+// Files lists the files of the table's partitions, each as if it were a partition, by day and number. Those of days that had several files are
+// the ones that were there when the catalog was opened.
+func (c *Catalog) Files(ctx context.Context, n table.Name) ([]table.Partition, error) {
+	all, err := c.Partitions(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	all = slices.DeleteFunc(all, func(p table.Partition) bool { return p.Files > 1 })
+	if e, err := c.entry(n); err == nil {
+		all = append(all, e.files...)
+	}
+	slices.SortFunc(all, func(a, b table.Partition) int { return cmp.Or(a.Day.Compare(b.Day), strings.Compare(a.Key, b.Key)) })
+	return all, nil
 }
 
 // Ensure makes the table have at least t's columns.

@@ -97,7 +97,7 @@ func serveStrict(t *testing.T, addr string) string {
 func story(t *testing.T, c *hive.Catalog, drop bool) error {
 	day := func(d int, s schema.Type, run string) table.Partition {
 		on := table.Day{Year: 2026, Month: 7, Day: d}
-		return table.Partition{Day: on, Key: table.PartKey(orders, on), Schema: s, Rows: int64(d), Bytes: 100, Run: run}
+		return table.Partition{Day: on, Key: table.PartKey(orders, on), Files: 1, Schema: s, Rows: int64(d), Bytes: 100, Run: run}
 	}
 	narrow := columns(schema.Field{Name: "Id", Type: long}, schema.Field{Name: "To", Type: columns(schema.Field{Name: "Zip", Type: text})}, schema.Field{Name: "x", Type: long})
 	wide := columns(schema.Field{Name: "To", Type: columns(schema.Field{Name: "City", Type: text})}, schema.Field{Name: "late", Type: text})

@@ -22,6 +22,7 @@ const (
 	runKey     = "headwater.run"
 	rowsKey    = "headwater.rows"
 	bytesKey   = "headwater.bytes"
+	filesKey   = "headwater.files" // where there are several
 	schemaKey  = "headwater.schema"
 	sparkKey   = "spark.sql.sources.schema"
 )
@@ -241,7 +242,10 @@ func (c *Catalog) newPartition(t *hms.Table, p table.Partition) *hms.Partition {
 	h.Parameters = map[string]string{
 		keyKey: p.Key, runKey: p.Run, rowsKey: strconv.FormatInt(p.Rows, 10), bytesKey: strconv.FormatInt(p.Bytes, 10),
 		// Hive's own names of the same, which optimizers read.
-		"numRows": strconv.FormatInt(p.Rows, 10), "totalSize": strconv.FormatInt(p.Bytes, 10), "numFiles": "1",
+		"numRows": strconv.FormatInt(p.Rows, 10), "totalSize": strconv.FormatInt(p.Bytes, 10), "numFiles": strconv.Itoa(p.Files),
+	}
+	if p.Files > 1 {
+		h.Parameters[filesKey] = strconv.Itoa(p.Files)
 	}
 	split(h.Parameters, schemaKey, marshal(p.Schema))
 	return h
@@ -252,7 +256,7 @@ func partitionOf(n table.Name, h *hms.Partition) (table.Partition, bool, error) 
 	if h.Parameters[keyKey] == "" {
 		return table.Partition{}, false, nil
 	}
-	p := table.Partition{Key: h.Parameters[keyKey], Run: h.Parameters[runKey]}
+	p := table.Partition{Key: h.Parameters[keyKey], Files: 1, Run: h.Parameters[runKey]}
 	read := func() error {
 		if len(h.Values) != len(partitionColumns) {
 			return fmt.Errorf("it has %d values", len(h.Values))
@@ -270,6 +274,11 @@ func partitionOf(n table.Name, h *hms.Partition) (table.Partition, bool, error) 
 		}
 		if p.Bytes, err = strconv.ParseInt(h.Parameters[bytesKey], 10, 64); err != nil {
 			return fmt.Errorf("its parameter %s: %w", bytesKey, err)
+		}
+		if files, several := h.Parameters[filesKey]; several {
+			if p.Files, err = strconv.Atoi(files); err != nil {
+				return fmt.Errorf("its parameter %s: %w", filesKey, err)
+			}
 		}
 		text, err := join(h.Parameters, schemaKey)
 		if err != nil {

@@ -27,7 +27,7 @@ func columns(fields ...schema.Field) schema.Type {
 }
 
 func partition(n table.Name, d table.Day, s schema.Type, run string) table.Partition {
-	return table.Partition{Day: d, Key: table.PartKey(n, d), Schema: s, Rows: 7, Bytes: 1234, Run: run}
+	return table.Partition{Day: d, Key: table.PartKey(n, d), Files: 1, Schema: s, Rows: 7, Bytes: 1234, Run: run}
 }
 
 // Run checks every duty of a Catalog. open returns a new and empty one.
@@ -43,6 +43,7 @@ func Run(t *testing.T, open func(t *testing.T) table.Catalog) {
 		{"tables are listed by name", listed},
 		{"partitions are listed by day", byDay},
 		{"a partition of the same day is replaced", replaced},
+		{"a partition of several files is one location", several},
 		{"many partitions at once", many},
 		{"no partitions at once", none},
 		{"a drop forgets the partitions", dropped},
@@ -209,6 +210,19 @@ func replaced(t *testing.T, c table.Catalog) {
 	ensure(t, c, orders, next.Schema)
 	set(t, c, orders, next)
 	wantPartitions(t, c, orders, next)
+}
+
+// several: the files of an open day are in another folder than that of the whole day, and the partition moves between them.
+func several(t *testing.T, c table.Catalog) {
+	d := table.Day{Year: 2026, Month: 7, Day: 5}
+	s := columns(schema.Field{Name: "id", Type: long})
+	ensure(t, c, orders, s)
+	for _, at := range []struct{ folder, files int }{{1, 1}, {1, 2}, {1, 3}, {2, 1}, {2, 2}, {0, 1}, {3, 5}} {
+		p := partition(orders, d, s, fmt.Sprint("run of ", at.files))
+		p.Key, p.Files = table.Place{Name: orders, Day: d, Folder: at.folder}.Key(), at.files
+		set(t, c, orders, p)
+		wantPartitions(t, c, orders, p)
+	}
 }
 
 func many(t *testing.T, c table.Catalog) {

@@ -1,0 +1,239 @@
+package table
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"headwater/lake"
+	"headwater/schema"
+)
+
+// Place is what a file's key says of it.
+type Place struct {
+	Name Name
+	Day  Day
+	// Folder is 0 for the one file of a whole day; the folders of files of an open day are numbered from 1.
+	Folder int
+	// Part is the file's number in its folder, from 0.
+	Part int
+}
+
+// Key is the file's key in the tables store.
+func (p Place) Key() string {
+	if p.Folder == 0 {
+		return PartKey(p.Name, p.Day)
+	}
+	number := ""
+	if p.Folder > 1 {
+		number = "-" + strconv.Itoa(p.Folder)
+	}
+	return openPrefix(p.Name, p.Day) + number + "/" + partFile(p.Part)
+}
+
+// openPrefix begins the keys of all files of an open day. Readers of the table's folder look into none whose name begins with _.
+func openPrefix(n Name, d Day) string {
+	return n.Database + "/" + n.Table + "/_runs/" + d.String() + "-open"
+}
+
+var (
+	plainKey = regexp.MustCompile(`^([a-z0-9_]+)/([a-z0-9_]+)/year=(\d+)/month=(\d+)/day=(\d+)/part-00000\.snappy\.parquet$`)
+	openKey  = regexp.MustCompile(`^([a-z0-9_]+)/([a-z0-9_]+)/_runs/(\d+)-(\d+)-(\d+)-open(?:-(\d+))?/part-(\d+)\.snappy\.parquet$`)
+)
+
+// ParseKey reads the key of a file of a table; false if it is that of none.
+func ParseKey(key string) (Place, bool) {
+	m := plainKey.FindStringSubmatch(key)
+	if m == nil {
+		m = openKey.FindStringSubmatch(key)
+	}
+	if m == nil {
+		return Place{}, false
+	}
+	var n [5]int
+	for i, text := range m[3:] {
+		n[i], _ = strconv.Atoi(text)
+	}
+	p := Place{Name: Name{Database: m[1], Table: m[2]}, Day: Day{n[0], n[1], n[2]}}
+	if len(m) > 6 {
+		p.Folder, p.Part = max(n[3], 1), n[4]
+	}
+	return p, p.Key() == key // numbers spelled otherwise would be the same file under another key
+}
+
+// Held is what a table has of a day: the file of the whole day, and files of the day while it was open.
+type Held struct {
+	// Plain is the file of the whole day.
+	Plain Seen
+	// Folder is the number of the last folder of the open day, 0 if there is none, and Open its files, numbered from 0 without a gap, if
+	// they are what readers read.
+	Folder int
+	Open   []Seen
+	// Retired are files of the open day that no reader is told of any more, in order of their keys.
+	Retired []lake.Object
+}
+
+// Files are those that readers read: the open day's, or the plain one, or none.
+func (h *Held) Files() []Seen {
+	switch {
+	case len(h.Open) > 0:
+		return h.Open
+	case h.Plain.Exists:
+		return []Seen{h.Plain}
+	}
+	return nil
+}
+
+// Rows and quarantined records of what readers read.
+func (h *Held) Rows() (rows, quarantined int64) {
+	for _, f := range h.Files() {
+		rows, quarantined = rows+f.Footer.Rows, quarantined+f.Footer.Quarantined
+	}
+	return rows, quarantined
+}
+
+// Closing is what a plain file closes that takes the place of all that is there.
+func (h *Held) Closing() Closes {
+	if len(h.Open) > 0 {
+		return Closes{Folder: h.Folder, Files: len(h.Open)}
+	}
+	return h.Plain.Footer.Closes
+}
+
+// NextFolder is the number of a new folder: no other had it, not even one that was deleted.
+func (h *Held) NextFolder() int { return max(h.Folder, h.Plain.Footer.Closes.Folder) + 1 }
+
+// seen are all files whose footers were read.
+func (h *Held) seen() []Seen {
+	all := slices.Clone(h.Open)
+	if h.Plain.Exists {
+		all = append(all, h.Plain)
+	}
+	return all
+}
+
+// LookDay reads what the table has of the day. Of known, which earlier looks returned, files that are still there as they were are not read
+// again. Errors are as those of Look.
+func LookDay(ctx context.Context, tables lake.Store, n Name, d Day, known ...Seen) (Held, error) {
+	for try := 0; ; try++ {
+		h, err := lookDay(ctx, tables, n, d, known)
+		if try == 3 || !errors.Is(err, lake.ErrNotExist) { // else it was deleted between the listing and the reading
+			return h, err
+		}
+	}
+}
+
+func lookDay(ctx context.Context, tables lake.Store, n Name, d Day, known []Seen) (h Held, err error) {
+	if h.Plain, err = lookAgain(ctx, tables, n, d, known); err != nil {
+		return h, err
+	}
+	var last []lake.Object // those of the last folder that has a first file
+	prefix := openPrefix(n, d)
+	for o, err := range tables.List(ctx, prefix, "") {
+		if err != nil {
+			return h, fmt.Errorf("listing %s: %w", prefix, err)
+		}
+		p, ok := ParseKey(o.Key)
+		switch {
+		case !ok || p.Folder == 0:
+			continue
+		case p.Part == 0 && p.Folder > h.Folder:
+			h.Retired, last, h.Folder = append(h.Retired, last...), []lake.Object{o}, p.Folder
+		case p.Folder == h.Folder && p.Part == len(last):
+			last = append(last, o)
+		default:
+			h.Retired = append(h.Retired, o)
+		}
+	}
+	// A plain file closes what its writer saw; a file that another writer has added meanwhile is not in it, and opens the day again.
+	c := h.Plain.Footer.Closes
+	if c.Folder > h.Folder || c.Folder == h.Folder && len(last) <= c.Files {
+		h.Retired, last = append(h.Retired, last...), nil
+	}
+	slices.SortFunc(h.Retired, func(a, b lake.Object) int { return cmp.Compare(a.Key, b.Key) })
+	h.Open, err = lookAll(ctx, tables, n, d, last, known)
+	return h, err
+}
+
+// lookAgain is Look for those who have looked before.
+func lookAgain(ctx context.Context, tables lake.Store, n Name, d Day, known []Seen) (Seen, error) {
+	key := PartKey(n, d)
+	if slices.ContainsFunc(known, func(s Seen) bool { return s.Object.Key == key }) {
+		o, err := tables.Stat(ctx, key)
+		if errors.Is(err, lake.ErrNotExist) {
+			return Seen{}, nil
+		}
+		if err != nil {
+			return Seen{}, err
+		}
+		if at := find(known, o); at >= 0 {
+			return known[at], nil
+		}
+	}
+	return Look(ctx, tables, n, d)
+}
+
+func find(known []Seen, o lake.Object) int {
+	return slices.IndexFunc(known, func(s Seen) bool { return s.Object.Key == o.Key && s.Object.Version == o.Version })
+}
+
+func lookAll(ctx context.Context, tables lake.Store, n Name, d Day, objects []lake.Object, known []Seen) ([]Seen, error) {
+	out := make([]Seen, len(objects))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(footerReaders)
+	for i, o := range objects {
+		if at := find(known, o); at >= 0 {
+			out[i] = known[at]
+			continue
+		}
+		g.Go(func() (err error) {
+			if out[i], err = lookAt(ctx, tables, n, d, o.Key); err == nil && !out[i].Exists {
+				err = fmt.Errorf("looking at %s of %s: %s: %w", d, n, o.Key, lake.ErrNotExist)
+			}
+			return err
+		})
+	}
+	return out, g.Wait()
+}
+
+// PartitionOf is the catalog's entry of the files of a day, at least one.
+func PartitionOf(d Day, files ...Seen) Partition {
+	first, last := files[0], files[len(files)-1]
+	p := Partition{Day: d, Key: first.Object.Key, Files: len(files), Schema: last.Footer.Schema, Run: first.Footer.Run}
+	all := sha256.New()
+	for _, f := range files {
+		p.Rows, p.Bytes = p.Rows+f.Footer.Rows, p.Bytes+f.Object.Size
+		_, _ = all.Write([]byte(f.Footer.Run)) // a hash never fails
+	}
+	if len(files) > 1 {
+		p.Run = hex.EncodeToString(all.Sum(nil))
+		for _, f := range files {
+			p.Schema = schema.Merge(p.Schema, f.Footer.Schema)
+		}
+	}
+	return p
+}
+
+// Sweep deletes the retired files, once what readers read instead is older than grace: readers that were told of them may still be reading.
+// A folder loses its last file first, so that what is left of it when the process dies is never taken for a whole one.
+func Sweep(ctx context.Context, tables lake.Store, h Held, grace time.Duration) error {
+	files := h.Files()
+	if len(files) == 0 || len(h.Retired) == 0 || time.Since(files[0].Object.Modified) < grace {
+		return nil
+	}
+	for _, o := range slices.Backward(h.Retired) {
+		if err := tables.Delete(ctx, o.Key); err != nil && !errors.Is(err, lake.ErrNotExist) {
+			return fmt.Errorf("deleting %s, which is of an open day and read no more: %w", o.Key, err)
+		}
+	}
+	return nil
+}
