@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"slices"
-	"strconv"
 
 	"headwater/envelope"
 	"headwater/schema"
@@ -478,9 +477,9 @@ func (w *shredder) value(t token, c *column, rep uint8) bool {
 		return false
 	}
 	if w.spark {
-		return sparkNumber(c.kind, w.scan.bytes(), l)
+		return sparkNumber(c.kind, w.scan, l)
 	}
-	return number(c.kind, w.scan.bytes(), l)
+	return number(c.kind, w.scan, l)
 }
 
 // prefix makes room for the length of a text and says where.
@@ -503,75 +502,22 @@ func (w *shredder) characters(t token, l *leaf) {
 	binary.LittleEndian.PutUint32(l.Data[at:], uint32(len(l.Data)-at-4))
 }
 
-func number(kind schema.Kind, text []byte, l *leaf) bool {
+// number appends the number just read.
+func number(kind schema.Kind, s *scanner, l *leaf) bool {
 	switch kind {
 	case schema.Long:
-		n, ok := parseLong(text)
+		n, ok := s.long()
 		l.Longs = append(l.Longs, n)
 		return ok
 	case schema.Double:
-		f, ok := parseDouble(text)
+		f, ok := s.double()
 		l.Doubles = append(l.Doubles, f)
 		return ok
 	case schema.Decimal:
-		l.Data = appendDecimal(l.Data, text)
+		l.Data = appendDecimal(l.Data, s.bytes())
 		return true
 	}
 	return false
-}
-
-// parseLong reads an integer; beyond 18 digits it leaves the care for overflow to the library.
-func parseLong(text []byte) (int64, bool) {
-	if len(text) > 18 {
-		n, err := strconv.ParseInt(string(text), 10, 64)
-		return n, err == nil
-	}
-	d := text
-	if d[0] == '-' {
-		d = d[1:]
-	}
-	var n int64
-	for _, c := range d {
-		if c -= '0'; c > 9 {
-			return 0, false
-		}
-		n = n*10 + int64(c)
-	}
-	if len(d) < len(text) {
-		n = -n
-	}
-	return n, true
-}
-
-// powers of ten that a double holds exactly.
-var powers = [...]float64{
-	1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
-}
-
-// parseDouble reads a number. Fifteen digits with a point among them are one division of two numbers that doubles hold exactly, which
-// rounds as it should, and sixteen without one are a conversion; everything else is left to the library.
-func parseDouble(text []byte) (float64, bool) {
-	d := text
-	if d[0] == '-' {
-		d = d[1:]
-	}
-	var n uint64
-	point := len(d)
-	for i, c := range d {
-		if c == '.' {
-			point = i + 1
-		} else if c -= '0'; c <= 9 && len(d) <= 16 {
-			n = n*10 + uint64(c)
-		} else {
-			f, err := strconv.ParseFloat(string(text), 64)
-			return f, err == nil
-		}
-	}
-	f := float64(n) / powers[len(d)-point]
-	if len(d) < len(text) {
-		f = -f
-	}
-	return f, true
 }
 
 // appendDecimal appends an integer of at most 38 digits, for which 127 bits are enough.

@@ -209,7 +209,10 @@ func (w *inferrer) try(line []byte) (reason string, again bool) {
 	w.top, w.had, w.frames = -1, 0, w.frames[:0]
 	w.push(w.roots[w.class], true)
 	for {
-		t := s.next()
+		t, key := tokenKey, w.expected()
+		if key < 0 {
+			t = s.next()
+		}
 		switch t {
 		case tokenFault:
 			return s.reason, false
@@ -222,13 +225,18 @@ func (w *inferrer) try(line []byte) (reason string, again bool) {
 			}
 			continue
 		case tokenKey:
-			if !w.field() {
+			if key < 0 {
+				key = w.field()
+			}
+			if !w.meet(key) {
 				return w.rest(envelope.DuplicateKey), false
 			}
 			if w.keys > w.maxKeys {
 				return w.rest(tooManyKeys), false
 			}
-			continue
+			if t = s.next(); t == tokenFault {
+				return s.reason, false
+			}
 		}
 		f := &w.frames[len(w.frames)-1]
 		if n := len(w.frames); n == 1 || n == 2 && w.top == metadata {
@@ -287,8 +295,24 @@ func (w *inferrer) push(n *node, object bool) {
 	w.frames = append(w.frames, f)
 }
 
-// field finds or adds the field of the key just read; false if the object has had it already.
-func (w *inferrer) field() bool {
+// expected passes over the key that comes next, if it is the one that came here last time, and is its field; -1 if anything else comes next.
+func (w *inferrer) expected() int32 {
+	if len(w.frames) == 0 {
+		return -1
+	}
+	f := &w.frames[len(w.frames)-1]
+	if f.object == 0 {
+		return -1
+	}
+	i, text := f.node.names.next(f.before)
+	if text == "" || !w.scan.passKey(text) {
+		return -1
+	}
+	return i
+}
+
+// field finds or adds the field of the key just read.
+func (w *inferrer) field() int32 {
 	f := &w.frames[len(w.frames)-1]
 	key := w.scan.bytes()
 	if w.scan.escaped {
@@ -302,6 +326,12 @@ func (w *inferrer) field() bool {
 		w.undo = append(w.undo, change{at: f.node, added: true})
 		w.keys += keyCost(key)
 	}
+	return i
+}
+
+// meet begins the field i of the innermost object; false if the object has had it already.
+func (w *inferrer) meet(i int32) bool {
+	f := &w.frames[len(w.frames)-1]
 	n := f.node.fields[i]
 	if n.in == f.object {
 		return false
