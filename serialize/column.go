@@ -3,7 +3,6 @@ package serialize
 import (
 	"encoding/binary"
 	"math/bits"
-	"slices"
 
 	"headwater/envelope"
 	"headwater/schema"
@@ -127,10 +126,14 @@ type leaf struct {
 }
 
 // mark is a place in a leaf between two records.
-type mark struct{ levels, values, data int }
+type mark struct {
+	levels, values, data int
+	// run is that of the last level before the mark, of which so many come before it.
+	run, within int
+}
 
 func (l *leaf) level(def, rep uint8, nested bool) {
-	l.Def = append(l.Def, def)
+	l.Def.Add(def, 1)
 	if nested {
 		l.Rep = append(l.Rep, rep)
 	}
@@ -138,11 +141,7 @@ func (l *leaf) level(def, rep uint8, nested bool) {
 
 // repeat adds a level n times, of values that begin a row.
 func (l *leaf) repeat(def uint8, n int, nested bool) {
-	at := len(l.Def)
-	l.Def = slices.Grow(l.Def, n)[:at+n]
-	for i := range l.Def[at:] {
-		l.Def[at+i] = def
-	}
+	l.Def.Add(def, n)
 	if nested {
 		l.Rep = append(l.Rep, make([]uint8, n)...)
 	}
@@ -177,29 +176,44 @@ func (b *batch) truncate(leaves []leafInfo) {
 
 func (l *leaf) truncate(rows int, info leafInfo) {
 	m := l.mark
-	for ; m.levels < len(l.Def); m.levels++ {
-		if !info.nested || l.Rep[m.levels] == 0 {
-			if rows == 0 {
+	last := m.levels + rows
+	if info.nested {
+		for last = m.levels; last < len(l.Rep); last++ {
+			if l.Rep[last] != 0 {
+				continue
+			} else if rows == 0 {
 				break
 			}
 			rows--
 		}
-		if l.Def[m.levels] != info.def {
+		l.Rep = l.Rep[:last]
+	}
+	for m.levels < last {
+		if m.within == int(l.Def[m.run].Count) {
+			m.run, m.within = m.run+1, 0
+		}
+		n := min(int(l.Def[m.run].Count)-m.within, last-m.levels)
+		m.levels, m.within = m.levels+n, m.within+n
+		if l.Def[m.run].Level != info.def {
 			continue
 		}
 		switch info.kind {
 		case schema.String:
-			m.data += 4 + int(binary.LittleEndian.Uint32(l.Data[m.data:]))
+			for range n {
+				m.data += 4 + int(binary.LittleEndian.Uint32(l.Data[m.data:]))
+			}
 		case schema.Decimal:
-			m.data += parquet.DecimalWidth
+			m.data += n * parquet.DecimalWidth
 		default:
-			m.values++
+			m.values += n
 		}
 	}
 	l.mark = m
-	l.Def, l.Data = l.Def[:m.levels], l.Data[:m.data]
-	if info.nested {
-		l.Rep = l.Rep[:m.levels]
+	l.Def, l.Data = l.Def[:min(m.run+1, len(l.Def))], l.Data[:m.data]
+	if m.within == 0 {
+		l.Def = l.Def[:0] // nothing is left
+	} else {
+		l.Def[m.run].Count = uint32(m.within)
 	}
 	switch info.kind {
 	case schema.Double:

@@ -33,11 +33,11 @@ func widthOf(most int) int { return max(1, bits.Len(uint(most))) }
 
 func (h *hybrid) reset(width int) { *h = hybrid{width: width, out: h.out[:0], header: -1} }
 
-// levels adds each of list less by less, but not below 0.
-func (h *hybrid) levels(list []uint8, less uint8) {
+// levels adds each of list.
+func (h *hybrid) levels(list []uint8) {
 	for len(list) > 0 {
 		n := sameLevels(list)
-		h.repeat(uint32(max(list[0], less)-less), n)
+		h.repeat(uint32(list[0]), n)
 		list = list[n:]
 	}
 }
