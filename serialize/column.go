@@ -13,23 +13,24 @@ import (
 // along. def is the definition level of a value there (one less is a null); for a List, def+1 is that of an element's place
 // and rep the repetition level of every element but the first.
 type column struct {
+	// What every value needs comes first, so that it is near.
 	kind     schema.Kind
 	def, rep uint8
-	// names and fields are a Struct's, by the names in the data; elem is a List's.
-	names  names
-	fields []*column
-	elem   *column
-	// from and to bound the leaves below, among all leaves of the table.
-	from, to int
-	// in is the object that this field was met in last.
-	in uint64
-	// hint is how values are made of what is in the data, if a person has said so.
-	hint string
 	// lazy: a field of a struct in no list. How often it is absent is counted, and its leaves get the levels only when there is something else to add to them, or the batch ends: an
 	// object that has few of many fields costs as much as those few. opened counts the objects of such a struct, the document too, seen of those of the struct around it for how many the
 	// leaves have levels.
 	lazy         bool
 	opened, seen int
+	// from and to bound the leaves below, among all leaves of the table.
+	from, to int
+	// hint is how values are made of what is in the data, if a person has said so.
+	hint string
+	// in is the object that this field was met in last, if it is not lazy.
+	in uint64
+	// names and fields are a Struct's, by the names in the data; elem is a List's.
+	names  names
+	fields []*column
+	elem   *column
 }
 
 // leafInfo describes a leaf to those who write it.
@@ -257,7 +258,7 @@ type shredder struct {
 type columnFrame struct {
 	col    *column
 	object uint64
-	// met is how many of an object's fields have had a value, leaves how many leaves these have.
+	// Of an object's fields that have had a value, met is how many there are, leaves how many leaves they have if they are lazy.
 	met    int32
 	leaves int
 	// rep is the repetition level of the next value: of a list, the list's own after the first element.
@@ -338,14 +339,16 @@ func (w *shredder) put(t token, c *column) bool {
 	switch {
 	case f.col.kind == schema.List:
 		f.rep, f.empty = f.col.rep, false
-	case c != nil:
-		f.met++
+	case c == nil:
+	case c.lazy:
 		f.leaves += c.to - c.from
-		c.in = f.object
-		if c.lazy {
-			w.settle(c, f.col.opened-1)
-			c.seen = f.col.opened
+		if opened := f.col.opened; c.seen < opened-1 {
+			w.settle(c, opened-1)
 		}
+		c.seen = f.col.opened
+	default:
+		f.met++
+		c.in = f.object
 	}
 	if c == nil {
 		if w.rescue != nil {
@@ -356,12 +359,12 @@ func (w *shredder) put(t token, c *column) bool {
 		return true
 	}
 	if w.rescue != nil && !w.fits(t, c) {
-		w.fill(c, c.def-1, rep)
+		w.null(c, rep)
 		w.keep(t, true)
 		return true
 	}
 	if w.hollow && w.lost(t, c) {
-		w.fill(c, c.def-1, rep)
+		w.null(c, rep)
 		if nests {
 			w.within = 1
 		}
@@ -401,10 +404,10 @@ func (w *shredder) close() {
 		if f.empty {
 			w.fill(f.col, f.col.def, f.rep)
 		}
-	case int(f.met) == len(f.col.fields):
+	case len(f.col.fields) == 0:
 	case f.col.fields[0].lazy:
 		w.out.levels += f.col.to - f.col.from - f.leaves
-	default:
+	case int(f.met) < len(f.col.fields):
 		for _, c := range f.col.fields {
 			if c.in != f.object {
 				w.fill(c, c.def-1, f.rep)
@@ -417,9 +420,6 @@ func (w *shredder) close() {
 // settle says of all leaves below c, which is lazy, that there was no value in the objects up to one.
 func (w *shredder) settle(c *column, object int) {
 	n := object - c.seen
-	if n == 0 {
-		return
-	}
 	w.settleBelow(c) // what was absent inside of c was so before c was
 	for i := c.from; i < c.to; i++ {
 		w.out.leaves[i].repeat(c.def-1, n, w.leaves[i].nested)
@@ -454,15 +454,20 @@ func (w *shredder) fill(c *column, def, rep uint8) {
 	}
 }
 
-// value puts the value that begins with t into the column c; false if c is of another kind.
-func (w *shredder) value(t token, c *column, rep uint8) bool {
-	if t == tokenNull && c.lazy {
+// null says of the column c, which has just been met, that it has no value.
+func (w *shredder) null(c *column, rep uint8) {
+	if c.lazy {
 		c.seen-- // as if it were absent
 		w.out.levels += c.to - c.from
-		return true
+		return
 	}
+	w.fill(c, c.def-1, rep)
+}
+
+// value puts the value that begins with t into the column c; false if c is of another kind.
+func (w *shredder) value(t token, c *column, rep uint8) bool {
 	if t == tokenNull {
-		w.fill(c, c.def-1, rep)
+		w.null(c, rep)
 		return true
 	}
 	if c.kind == schema.Struct || c.kind == schema.List {

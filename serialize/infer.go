@@ -52,13 +52,13 @@ const (
 type node struct {
 	seen   schema.Seen
 	digits uint8 // schema.Evidence.BigDigits
-	names  names
-	fields []*node
-	elem   *node
 	// in is the object that this field was met in last.
 	in uint64
 	// col is the column of the values here, nil if there is none.
-	col *column
+	col    *column
+	fields []*node
+	elem   *node
+	names  names
 	// first is where each kind in seen was met first.
 	first []schema.First
 	guard guard
