@@ -3,8 +3,6 @@ package serialize
 import (
 	"encoding/binary"
 	"math/bits"
-	"slices"
-	"strconv"
 
 	"headwater/envelope"
 	"headwater/schema"
@@ -15,25 +13,26 @@ import (
 // along. def is the definition level of a value there (one less is a null); for a List, def+1 is that of an element's place
 // and rep the repetition level of every element but the first.
 type column struct {
+	// What every value needs comes first, so that it is near.
 	kind     schema.Kind
 	def, rep uint8
-	// names and fields are a Struct's, by the names in the data; elem is a List's, or a Map's values, whose keys are key.
-	names  names
-	fields []*column
-	elem   *column
-	key    *column
-	// from and to bound the leaves below, among all leaves of the table.
-	from, to int
-	// in is the object that this field was met in last.
-	in uint64
-	// hint is how values are made of what is in the data, if a person has said so; of a decimal, digits and scale are what it can have.
-	hint          string
-	digits, scale int
 	// lazy: a field of a struct in no list. How often it is absent is counted, and its leaves get the levels only when there is something else to add to them, or the batch ends: an
 	// object that has few of many fields costs as much as those few. opened counts the objects of such a struct, the document too, seen of those of the struct around it for how many the
 	// leaves have levels.
 	lazy         bool
 	opened, seen int
+	// from and to bound the leaves below, among all leaves of the table.
+	from, to int
+	// hint is how values are made of what is in the data, if a person has said so; of a decimal, digits and scale are what it can have.
+	hint          string
+	digits, scale int
+	// in is the object that this field was met in last, if it is not lazy.
+	in uint64
+	// names and fields are a Struct's, by the names in the data; elem is a List's, or a Map's values, whose keys are key.
+	names  names
+	fields []*column
+	elem   *column
+	key    *column
 }
 
 // leafInfo describes a leaf to those who write it.
@@ -139,10 +138,14 @@ type leaf struct {
 }
 
 // mark is a place in a leaf between two records.
-type mark struct{ levels, values, data int }
+type mark struct {
+	levels, values, data int
+	// run is that of the last level before the mark, of which so many come before it.
+	run, within int
+}
 
 func (l *leaf) level(def, rep uint8, nested bool) {
-	l.Def = append(l.Def, def)
+	l.Def.Add(def, 1)
 	if nested {
 		l.Rep = append(l.Rep, rep)
 	}
@@ -150,11 +153,7 @@ func (l *leaf) level(def, rep uint8, nested bool) {
 
 // repeat adds a level n times, of values that begin a row.
 func (l *leaf) repeat(def uint8, n int, nested bool) {
-	at := len(l.Def)
-	l.Def = slices.Grow(l.Def, n)[:at+n]
-	for i := range l.Def[at:] {
-		l.Def[at+i] = def
-	}
+	l.Def.Add(def, n)
 	if nested {
 		l.Rep = append(l.Rep, make([]uint8, n)...)
 	}
@@ -189,29 +188,44 @@ func (b *batch) truncate(leaves []leafInfo) {
 
 func (l *leaf) truncate(rows int, info leafInfo) {
 	m := l.mark
-	for ; m.levels < len(l.Def); m.levels++ {
-		if !info.nested || l.Rep[m.levels] == 0 {
-			if rows == 0 {
+	last := m.levels + rows
+	if info.nested {
+		for last = m.levels; last < len(l.Rep); last++ {
+			if l.Rep[last] != 0 {
+				continue
+			} else if rows == 0 {
 				break
 			}
 			rows--
 		}
-		if l.Def[m.levels] != info.def {
+		l.Rep = l.Rep[:last]
+	}
+	for m.levels < last {
+		if m.within == int(l.Def[m.run].Count) {
+			m.run, m.within = m.run+1, 0
+		}
+		n := min(int(l.Def[m.run].Count)-m.within, last-m.levels)
+		m.levels, m.within = m.levels+n, m.within+n
+		if l.Def[m.run].Level != info.def {
 			continue
 		}
 		switch info.kind {
 		case schema.String:
-			m.data += 4 + int(binary.LittleEndian.Uint32(l.Data[m.data:]))
+			for range n {
+				m.data += 4 + int(binary.LittleEndian.Uint32(l.Data[m.data:]))
+			}
 		case schema.Decimal:
-			m.data += parquet.DecimalWidth
+			m.data += n * parquet.DecimalWidth
 		default:
-			m.values++
+			m.values += n
 		}
 	}
 	l.mark = m
-	l.Def, l.Data = l.Def[:m.levels], l.Data[:m.data]
-	if info.nested {
-		l.Rep = l.Rep[:m.levels]
+	l.Def, l.Data = l.Def[:min(m.run+1, len(l.Def))], l.Data[:m.data]
+	if m.within == 0 {
+		l.Def = l.Def[:0] // nothing is left
+	} else {
+		l.Def[m.run].Count = uint32(m.within)
 	}
 	switch info.kind {
 	case schema.Double:
@@ -257,7 +271,7 @@ type shredder struct {
 type columnFrame struct {
 	col    *column
 	object uint64
-	// met is how many of an object's fields have had a value, leaves how many leaves these have.
+	// Of an object's fields that have had a value, met is how many there are, leaves how many leaves they have if they are lazy.
 	met    int32
 	leaves int
 	// rep is the repetition level of the next value: of a list, the list's own after the first element.
@@ -341,14 +355,16 @@ func (w *shredder) put(t token, c *column) bool {
 	case f.col.kind == schema.Map:
 		w.putKey(f.col.key, rep)
 		f.rep, f.empty = f.col.rep, false
-	case c != nil:
-		f.met++
+	case c == nil:
+	case c.lazy:
 		f.leaves += c.to - c.from
-		c.in = f.object
-		if c.lazy {
-			w.settle(c, f.col.opened-1)
-			c.seen = f.col.opened
+		if opened := f.col.opened; c.seen < opened-1 {
+			w.settle(c, opened-1)
 		}
+		c.seen = f.col.opened
+	default:
+		f.met++
+		c.in = f.object
 	}
 	if c == nil {
 		if w.rescue != nil {
@@ -359,12 +375,12 @@ func (w *shredder) put(t token, c *column) bool {
 		return true
 	}
 	if w.rescue != nil && !w.fits(t, c) {
-		w.absent(c, rep)
+		w.null(c, rep)
 		w.keep(t, true)
 		return true
 	}
 	if w.hollow && w.lost(t, c) {
-		w.absent(c, rep)
+		w.null(c, rep)
 		if nests {
 			w.within = 1
 		}
@@ -413,10 +429,10 @@ func (w *shredder) close() {
 		if f.empty {
 			w.fill(f.col, f.col.def, f.rep)
 		}
-	case int(f.met) == len(f.col.fields):
+	case len(f.col.fields) == 0:
 	case f.col.fields[0].lazy:
 		w.out.levels += f.col.to - f.col.from - f.leaves
-	default:
+	case int(f.met) < len(f.col.fields):
 		for _, c := range f.col.fields {
 			if c.in != f.object {
 				w.fill(c, c.def-1, f.rep)
@@ -429,9 +445,6 @@ func (w *shredder) close() {
 // settle says of all leaves below c, which is lazy, that there was no value in the objects up to one.
 func (w *shredder) settle(c *column, object int) {
 	n := object - c.seen
-	if n == 0 {
-		return
-	}
 	w.settleBelow(c) // what was absent inside of c was so before c was
 	for i := c.from; i < c.to; i++ {
 		w.out.leaves[i].repeat(c.def-1, n, w.leaves[i].nested)
@@ -466,10 +479,10 @@ func (w *shredder) fill(c *column, def, rep uint8) {
 	}
 }
 
-// absent says that there is no value of c, where put has begun one.
-func (w *shredder) absent(c *column, rep uint8) {
+// null says of the column c, which has just been met, that it has no value.
+func (w *shredder) null(c *column, rep uint8) {
 	if c.lazy {
-		c.seen-- // as if it had not been met
+		c.seen-- // as if it were absent
 		w.out.levels += c.to - c.from
 		return
 	}
@@ -479,7 +492,7 @@ func (w *shredder) absent(c *column, rep uint8) {
 // value puts the value that begins with t into the column c; false if c is of another kind.
 func (w *shredder) value(t token, c *column, rep uint8) bool {
 	if t == tokenNull {
-		w.absent(c, rep)
+		w.null(c, rep)
 		return true
 	}
 	switch c.kind {
@@ -512,9 +525,9 @@ func (w *shredder) value(t token, c *column, rep uint8) bool {
 		return false
 	}
 	if w.spark {
-		return sparkNumber(c.kind, w.scan.bytes(), l)
+		return sparkNumber(c.kind, w.scan, l)
 	}
-	return number(c.kind, w.scan.bytes(), l)
+	return number(c.kind, w.scan, l)
 }
 
 // prefix makes room for the length of a text and says where.
@@ -537,75 +550,22 @@ func (w *shredder) characters(t token, l *leaf) {
 	binary.LittleEndian.PutUint32(l.Data[at:], uint32(len(l.Data)-at-4))
 }
 
-func number(kind schema.Kind, text []byte, l *leaf) bool {
+// number appends the number just read.
+func number(kind schema.Kind, s *scanner, l *leaf) bool {
 	switch kind {
 	case schema.Long:
-		n, ok := parseLong(text)
+		n, ok := s.long()
 		l.Longs = append(l.Longs, n)
 		return ok
 	case schema.Double:
-		f, ok := parseDouble(text)
+		f, ok := s.double()
 		l.Doubles = append(l.Doubles, f)
 		return ok
 	case schema.Decimal:
-		l.Data = appendDecimal(l.Data, text)
+		l.Data = appendDecimal(l.Data, s.bytes())
 		return true
 	}
 	return false
-}
-
-// parseLong reads an integer; beyond 18 digits it leaves the care for overflow to the library.
-func parseLong(text []byte) (int64, bool) {
-	if len(text) > 18 {
-		n, err := strconv.ParseInt(string(text), 10, 64)
-		return n, err == nil
-	}
-	d := text
-	if d[0] == '-' {
-		d = d[1:]
-	}
-	var n int64
-	for _, c := range d {
-		if c -= '0'; c > 9 {
-			return 0, false
-		}
-		n = n*10 + int64(c)
-	}
-	if len(d) < len(text) {
-		n = -n
-	}
-	return n, true
-}
-
-// powers of ten that a double holds exactly.
-var powers = [...]float64{
-	1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
-}
-
-// parseDouble reads a number. Fifteen digits with a point among them are one division of two numbers that doubles hold exactly, which
-// rounds as it should, and sixteen without one are a conversion; everything else is left to the library.
-func parseDouble(text []byte) (float64, bool) {
-	d := text
-	if d[0] == '-' {
-		d = d[1:]
-	}
-	var n uint64
-	point := len(d)
-	for i, c := range d {
-		if c == '.' {
-			point = i + 1
-		} else if c -= '0'; c <= 9 && len(d) <= 16 {
-			n = n*10 + uint64(c)
-		} else {
-			f, err := strconv.ParseFloat(string(text), 64)
-			return f, err == nil
-		}
-	}
-	f := float64(n) / powers[len(d)-point]
-	if len(d) < len(text) {
-		f = -f
-	}
-	return f, true
 }
 
 // appendDecimal appends an integer of at most 38 digits, for which 127 bits are enough.

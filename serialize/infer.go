@@ -52,17 +52,17 @@ const (
 type node struct {
 	seen   schema.Seen
 	digits uint8 // schema.Evidence.BigDigits
-	names  names
+	// in is the object that this field was met in last.
+	in uint64
+	// col is the column of the values here, nil if there is none.
+	col    *column
 	fields []*node
 	elem   *node
+	names  names
 	// values are those of all fields together, where the ledger says that objects are a map; entries has their keys, with the object that had each
 	// last.
 	values  *node
 	entries map[string]uint64
-	// in is the object that this field was met in last.
-	in uint64
-	// col is the column of the values here, nil if there is none.
-	col *column
 	// first is where each kind in seen was met first.
 	first []schema.First
 	guard guard
@@ -219,7 +219,10 @@ func (w *inferrer) try(line []byte) (reason string, again bool) {
 	w.top, w.had, w.frames = -1, 0, w.frames[:0]
 	w.push(w.roots[w.class], true)
 	for {
-		t := s.next()
+		t, key := tokenKey, w.expected()
+		if key < 0 {
+			t = s.next()
+		}
 		switch t {
 		case tokenFault:
 			return s.reason, false
@@ -232,13 +235,18 @@ func (w *inferrer) try(line []byte) (reason string, again bool) {
 			}
 			continue
 		case tokenKey:
-			if !w.field() {
+			if key < 0 {
+				key = w.field()
+			}
+			if !w.meet(key) {
 				return w.rest(envelope.DuplicateKey), false
 			}
 			if w.keys > w.maxKeys {
 				return w.rest(tooManyKeys), false
 			}
-			continue
+			if t = s.next(); t == tokenFault {
+				return s.reason, false
+			}
 		}
 		f := &w.frames[len(w.frames)-1]
 		if n := len(w.frames); n == 1 || n == 2 && w.top == metadata {
@@ -303,19 +311,33 @@ func (w *inferrer) push(n *node, object bool) {
 	w.frames = append(w.frames, f)
 }
 
-// field finds or adds the field of the key just read; false if the object has had it already.
-func (w *inferrer) field() bool {
+// expected passes over the key that comes next, if it is the one that came here last time, and is its field; -1 if anything else comes next.
+func (w *inferrer) expected() int32 {
+	if len(w.frames) == 0 {
+		return -1
+	}
+	f := &w.frames[len(w.frames)-1]
+	if f.object == 0 {
+		return -1
+	}
+	i, text := f.node.names.next(f.before)
+	if text == "" || !w.scan.passKey(text) {
+		return -1
+	}
+	return i
+}
+
+// field finds or adds the field of the key just read. In a map it is none, and the key is in w.key.
+func (w *inferrer) field() int32 {
 	f := &w.frames[len(w.frames)-1]
 	key := w.scan.bytes()
 	if w.scan.escaped {
 		w.key, _ = unescape(w.key[:0], key, utf8.RuneError)
 		key = w.key
 	}
-	if w.cutting && f.node.col != nil && f.node.col.kind == schema.Map {
-		w.cut.entry = append(w.cut.entry[:0], key...)
-	}
 	if f.node.values != nil {
-		return w.entry(f, key)
+		w.key = append(w.key[:0], key...)
+		return noField
 	}
 	i := f.node.names.find(key, f.before)
 	if i < 0 {
@@ -323,6 +345,18 @@ func (w *inferrer) field() bool {
 		f.node.fields = append(f.node.fields, &node{col: f.node.col.field(key), guard: f.node.guard.below()})
 		w.undo = append(w.undo, change{at: f.node, added: true})
 		w.keys += keyCost(key)
+	}
+	return i
+}
+
+// noField is the field of a map's entry.
+const noField = -1
+
+// meet begins the field i of the innermost object; false if the object has had it already.
+func (w *inferrer) meet(i int32) bool {
+	f := &w.frames[len(w.frames)-1]
+	if i == noField {
+		return w.entry(f, w.key)
 	}
 	n := f.node.fields[i]
 	if n.in == f.object {
@@ -334,6 +368,9 @@ func (w *inferrer) field() bool {
 		if i <= timestamp {
 			w.had |= 1 << i
 		}
+	}
+	if c := f.node.col; w.cutting && c != nil && c.kind == schema.Map {
+		w.cut.entry = append(w.cut.entry[:0], f.node.names.list[i]...)
 	}
 	return true
 }
@@ -350,8 +387,11 @@ func (w *inferrer) entry(f *evidenceFrame, key []byte) bool {
 		f.node.entries = map[string]uint64{}
 	}
 	f.node.entries[string(key)] = f.object
-	if w.cut != nil && w.cut.rescue != nil {
-		f.key = string(key)
+	if w.cutting {
+		w.cut.entry = append(w.cut.entry[:0], key...)
+		if w.cut.rescue != nil {
+			f.key = string(key)
+		}
 	}
 	return true
 }

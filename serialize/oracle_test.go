@@ -8,6 +8,7 @@ import (
 	"math/big"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -321,12 +322,13 @@ func depthOf(t schema.Type) int {
 
 // reader gives a batch's leaf to the assembler without a file between.
 func (l *leaf) reader(info leafInfo) leafReader {
-	r := leafReader{def: make([]int16, len(l.Def)), rep: make([]int16, len(l.Def))}
-	for i, d := range l.Def {
-		r.def[i] = int16(d)
-		if info.nested {
-			r.rep[i] = int16(l.Rep[i])
-		}
+	var r leafReader
+	for _, run := range l.Def {
+		r.def = append(r.def, slices.Repeat([]int16{int16(run.Level)}, int(run.Count))...)
+	}
+	r.rep = make([]int16, len(r.def))
+	for i, rep := range l.Rep {
+		r.rep[i] = int16(rep)
 	}
 	for _, v := range l.Longs {
 		r.values = append(r.values, v)

@@ -157,7 +157,7 @@ func rowCount(v *parquet.Values) int {
 	if len(v.Rep) > 0 {
 		return bytes.Count(v.Rep, []byte{0})
 	}
-	return len(v.Def)
+	return v.Def.Len()
 }
 
 func micros(millis []int64) []int64 {

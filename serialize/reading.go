@@ -37,7 +37,7 @@ func (r *reading) millis(t token, s *scanner) (int64, bool) {
 	if t != tokenNumber {
 		return 0, false
 	}
-	return parseLong(s.bytes())
+	return s.long()
 }
 
 // micros is the same in microseconds, of a declared unit.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math/bits"
+	"strconv"
 	"unicode/utf8"
 
 	"headwater/envelope"
@@ -54,6 +55,9 @@ type scanner struct {
 	escaped bool
 	// whole: the number has neither fraction nor exponent; exponent: it has the latter.
 	whole, exponent bool
+	// magnitude is what the number's digits are without sign, point and exponent, if they are at most 19; scale is how many come after the point.
+	magnitude uint64
+	scale     int
 	// reason is one of envelope's after a fault.
 	reason string
 }
@@ -160,6 +164,24 @@ func (s *scanner) key(c byte) token {
 	return tokenKey
 }
 
+// passKey is true if text, a comma and a key and a colon, comes next, and then does what next does at a key; at the beginning of an object the comma is
+// left out. It may be called only where the innermost bracket is an object, and text must be as next would take it in.
+func (s *scanner) passKey(text string) bool {
+	switch s.want {
+	case wantComma:
+	case wantFirstKey:
+		text = text[1:]
+	default:
+		return false
+	}
+	if end := s.pos + len(text); end > len(s.data) || string(s.data[s.pos:end]) != text {
+		return false
+	}
+	s.pos += len(text)
+	s.want = wantValue
+	return true
+}
+
 func (s *scanner) value(c byte) token {
 	s.want = wantComma
 	switch c {
@@ -218,7 +240,7 @@ func (s *scanner) word(w string, t token) token {
 
 func (s *scanner) number() token {
 	d, i := s.data, s.pos
-	s.start, s.whole, s.exponent = i, true, false
+	s.start, s.whole, s.exponent, s.scale = i, true, false, 0
 	if d[i] == '-' {
 		i++
 		if s.lenient && i < len(d) && d[i] == 'I' {
@@ -226,13 +248,14 @@ func (s *scanner) number() token {
 		}
 	}
 	first := i
-	i = digits(d, i)
+	i, n := digits(d, i, 0)
 	ok := i > first && (d[first] != '0' || i == first+1)
 	if ok && i < len(d) && d[i] == '.' {
 		s.whole = false
 		i++
 		first = i
-		i = digits(d, i)
+		i, n = digits(d, i, n)
+		s.scale = i - first
 		ok = i > first
 	}
 	if ok && i < len(d) && (d[i] == 'e' || d[i] == 'E') {
@@ -242,10 +265,10 @@ func (s *scanner) number() token {
 			i++
 		}
 		first = i
-		i = digits(d, i)
+		i, _ = digits(d, i, 0)
 		ok = i > first
 	}
-	s.pos, s.end = i, i
+	s.pos, s.end, s.magnitude = i, i, n
 	if !ok {
 		return s.fault(envelope.BadNumber)
 	}
@@ -263,11 +286,69 @@ func (s *scanner) seenNumber() schema.Seen {
 	return schema.SeenOfNumber(s.bytes())
 }
 
-func digits(d []byte, i int) int {
+// digits is where the digits that begin at i end, and n with them appended, which wraps around.
+func digits(d []byte, i int, n uint64) (end int, value uint64) {
+	for i+8 <= len(d) {
+		x := binary.LittleEndian.Uint64(d[i:]) ^ ones*'0'
+		// A sum may carry over, but only after a byte that is rightly marked as no digit.
+		k := bits.TrailingZeros64((x+ones*(0x80-10)|x)&tops) / 8
+		if k < 8 {
+			if k > 0 {
+				n = n*tens[k] + eightDigits(x<<(64-8*k))
+			}
+			return i + k, n
+		}
+		n = n*tens[8] + eightDigits(x)
+		i += 8
+	}
 	for i < len(d) && d[i]-'0' <= 9 {
+		n = n*10 + uint64(d[i]-'0')
 		i++
 	}
-	return i
+	return i, n
+}
+
+var tens = [9]uint64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8}
+
+// eightDigits is the number whose digits, not as characters, are the bytes of x from the lowest on: pairs of them are made numbers at once, then pairs of these.
+func eightDigits(x uint64) uint64 {
+	const low = 0x000000ff_000000ff
+	x = x*10 + x>>8
+	return ((x&low)*(100+1_000_000<<32) + (x>>16&low)*(1+10_000<<32)) >> 32
+}
+
+// long is the number just read as an integer; beyond 18 digits it leaves the care for overflow to the library.
+func (s *scanner) long() (int64, bool) {
+	if !s.whole || s.end-s.start > 18 {
+		n, err := strconv.ParseInt(string(s.bytes()), 10, 64)
+		return n, err == nil
+	}
+	n := int64(s.magnitude)
+	if s.data[s.start] == '-' {
+		n = -n
+	}
+	return n, true
+}
+
+// powers of ten that a double holds exactly.
+var powers = [...]float64{1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15}
+
+// double is the number just read. Fifteen digits with a point among them are one division of two numbers that doubles hold exactly, which
+// rounds as it should, and sixteen without one are a conversion; everything else is left to the library.
+func (s *scanner) double() (float64, bool) {
+	length, negative := s.end-s.start, s.data[s.start] == '-'
+	if negative {
+		length--
+	}
+	if s.exponent || length > 16 {
+		f, err := strconv.ParseFloat(string(s.bytes()), 64)
+		return f, err == nil
+	}
+	f := float64(int64(s.magnitude)) / powers[s.scale]
+	if negative {
+		f = -f
+	}
+	return f, true
 }
 
 // plain has the bytes that end no run inside a string.
@@ -278,10 +359,12 @@ var plain = func() (t [256]bool) {
 	return t
 }()
 
+// ones has a one in each of eight bytes, tops the uppermost bit of each.
+const ones, tops = 0x0101010101010101, 0x8080808080808080
+
 // plainBytes is how many of the eight bytes in x come before the first that is not plain: of each byte, the uppermost bit of the sum
 // below is set if it is not. A borrow may set more, but only after a byte that is rightly marked.
 func plainBytes(x uint64) int {
-	const ones, tops = 0x0101010101010101, 0x8080808080808080
 	quote, backslash := x^ones*'"', x^ones*'\\'
 	odd := ((x - ones*' ') | (quote - ones) | (backslash - ones) | x) & tops
 	return bits.TrailingZeros64(odd) / 8

@@ -34,8 +34,8 @@ func TestPlainBytes(t *testing.T) {
 	}
 }
 
-// TestParseDouble: bit by bit what the library makes of it.
-func TestParseDouble(t *testing.T) {
+// TestNumbers: bit by bit what the library makes of them, whatever comes after them.
+func TestNumbers(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	texts := []string{
 		"0", "-0", "-0.0", "0.1", "1.5", "-123.456", "999999999999999", "9999999999999999", "9007199254740993", "90071992547409.93", "0.00000000000001",
@@ -50,9 +50,18 @@ func TestParseDouble(t *testing.T) {
 	}
 	for _, text := range texts {
 		want, err := strconv.ParseFloat(text, 64)
-		got, ok := parseDouble([]byte(text))
+		s := newScanner()
+		s.reset([]byte("[" + text + "]      "[:1+r.IntN(7)]))
+		if s.next(); s.next() != tokenNumber {
+			t.Fatalf("%s: %s", text, s.reason)
+		}
+		got, ok := s.double()
 		if math.Float64bits(want) != math.Float64bits(got) || ok != (err == nil) {
 			t.Fatalf("%s: %v %v, want %v %v", text, got, ok, want, err)
+		}
+		whole, err := strconv.ParseInt(text, 10, 64)
+		if n, ok := s.long(); n != whole || ok != (err == nil) {
+			t.Fatalf("%s: %v %v, want %v %v", text, n, ok, whole, err)
 		}
 	}
 }

@@ -218,6 +218,23 @@ func TestStructsStay(t *testing.T) {
 	}
 }
 
+// TestRescuedStruct: text in the place of a struct leaves the structs of the rows before it as they are.
+func TestRescuedStruct(t *testing.T) {
+	w := newWorld(t)
+	w.on(1).land(t, `{"a":{"b":1}}`)
+	w.on(1).run(t)
+	w.on(2).land(t, `{"a":{"b":1}}`, `{"a":{}}`, `{"a":"x"}`)
+	w.on(2).run(t)
+	var got []any
+	for _, row := range w.on(2).rows(t, w.job.Raw) {
+		got = append(got, row.(map[string]any)["raw_data"])
+	}
+	want := []any{map[string]any{"a": map[string]any{"b": int64(1)}}, map[string]any{"a": map[string]any{}}, map[string]any{}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("raw_data (-want +got):\n%s", diff)
+	}
+}
+
 // TestBareFirst: a first day of one bare value does not make the table one of bare values.
 func TestBareFirst(t *testing.T) {
 	w := newWorld(t)

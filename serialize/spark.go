@@ -67,15 +67,15 @@ func (s *scanner) emptyElement(elem *column) bool {
 var javaNaN = math.Float64frombits(0x7ff8 << 48)
 
 // sparkNumber is number, but that a double need not be finite, and that an integer becomes one only in the end: it has no -0.
-func sparkNumber(kind schema.Kind, text []byte, l *leaf) bool {
+func sparkNumber(kind schema.Kind, s *scanner, l *leaf) bool {
 	if kind != schema.Double {
-		return number(kind, text, l)
+		return number(kind, s, l)
 	}
-	f, _ := parseDouble(text)
+	f, _ := s.double()
 	switch {
 	case math.IsNaN(f):
 		f = javaNaN
-	case string(text) == "-0":
+	case string(s.bytes()) == "-0":
 		f = 0
 	}
 	l.Doubles = append(l.Doubles, f)

@@ -238,7 +238,7 @@ func FuzzGuess(f *testing.F) {
 		}
 		levels := func() (n []int) {
 			for _, l := range w.cut.finish().leaves {
-				n = append(n, len(l.Def), len(l.Rep), len(l.Longs)+len(l.Doubles)+len(l.Bools), len(l.Data))
+				n = append(n, l.Def.Len(), len(l.Rep), len(l.Longs)+len(l.Doubles)+len(l.Bools), len(l.Data))
 			}
 			return append(n, w.cut.out.rows, w.cut.out.levels, w.cut.out.bytes, int(w.cut.lone))
 		}

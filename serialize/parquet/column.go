@@ -1,7 +1,6 @@
 package parquet
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -38,10 +37,11 @@ var ErrPage = errors.New("the values of few rows are more than the 2 GiB that a 
 // Values are a column's levels and values of a number of whole rows.
 type Values struct {
 	// Def and Rep are the levels; Rep is empty for a column in no list.
-	Def, Rep []uint8
-	Longs    []int64
-	Doubles  []float64
-	Bools    []bool
+	Def     Levels
+	Rep     []uint8
+	Longs   []int64
+	Doubles []float64
+	Bools   []bool
 	// Data has strings, each after its length in four bytes, little-endian, or decimals of DecimalWidth bytes.
 	Data []byte
 }
@@ -162,20 +162,22 @@ func (c *Column) Reset() { c.begin() }
 // Add adds rows to the row group.
 func (c *Column) Add(v *Values, s *Scratch) error {
 	if c.rep > 0 {
-		c.repeating.levels(v.Rep, 0)
+		c.repeating.levels(v.Rep)
 	}
 	for _, k := range c.chunks {
-		k.defining.levels(v.Def, k.above)
+		for _, r := range v.Def {
+			k.defining.repeat(uint32(max(r.Level, k.above)-k.above), int(r.Count))
+		}
 	}
-	places := bytes.Count(v.Def, []byte{c.def})
+	levels, places := v.Def.Len(), v.Def.Count(c.def)
 	before := c.values
 	c.add(v)
-	if n := c.values - before; n != places || c.rep > 0 && len(v.Rep) != len(v.Def) {
-		return fmt.Errorf("%d places and %d repetition levels of %d for %d values", places, len(v.Rep), len(v.Def), n)
+	if n := c.values - before; n != places || c.rep > 0 && len(v.Rep) != levels {
+		return fmt.Errorf("%d places and %d repetition levels of %d for %d values", places, len(v.Rep), levels, n)
 	}
-	c.levels += len(v.Def)
-	c.all += int64(len(v.Def))
-	c.nulls += int64(len(v.Def) - places)
+	c.levels += levels
+	c.all += int64(levels)
+	c.nulls += int64(levels - places)
 	if c.state == undecided && c.values > 0 {
 		c.decide()
 	}

@@ -22,10 +22,12 @@ type hybrid struct {
 	// value and run are the run under way, whose end is not known.
 	value uint32
 	run   int
-	// group has what is settled but fills no group; header is the place in out of the packed groups' header, -1 if none is open.
-	group  [groupLen]uint32
+	// filled is how many values the group under way has; header is the place in out of the packed groups' header, -1 if none is open.
 	filled int
 	header int
+	// bits are the lowest so many held, of the values packed, that fill no byte.
+	bits uint64
+	held int
 }
 
 // widthOf is how many bits numbers up to most take.
@@ -33,11 +35,11 @@ func widthOf(most int) int { return max(1, bits.Len(uint(most))) }
 
 func (h *hybrid) reset(width int) { *h = hybrid{width: width, out: h.out[:0], header: -1} }
 
-// levels adds each of list less by less, but not below 0.
-func (h *hybrid) levels(list []uint8, less uint8) {
+// levels adds each of list.
+func (h *hybrid) levels(list []uint8) {
 	for len(list) > 0 {
 		n := sameLevels(list)
-		h.repeat(uint32(max(list[0], less)-less), n)
+		h.repeat(uint32(list[0]), n)
 		list = list[n:]
 	}
 }
@@ -96,24 +98,18 @@ func (h *hybrid) settle() {
 }
 
 func (h *hybrid) pack(value uint32) {
-	h.group[h.filled] = value
-	if h.filled++; h.filled < groupLen {
-		return
-	}
-	h.filled = 0
-	if h.header < 0 || h.out[h.header]>>1 == packedGroups {
-		h.header = len(h.out)
-		h.out = append(h.out, 1)
-	}
-	h.out[h.header] += 1 << 1
-	var acc uint64
-	held := 0
-	for _, v := range h.group {
-		acc |= uint64(v) << held
-		for held += h.width; held >= 8; held -= 8 {
-			h.out = append(h.out, byte(acc))
-			acc >>= 8
+	if h.filled == 0 {
+		if h.header < 0 || h.out[h.header]>>1 == packedGroups {
+			h.header = len(h.out)
+			h.out = append(h.out, 1)
 		}
+		h.out[h.header] += 1 << 1
+	}
+	h.filled = (h.filled + 1) % groupLen // a whole group ends with a byte
+	h.bits |= uint64(value) << h.held
+	for h.held += h.width; h.held >= 8; h.held -= 8 {
+		h.out = append(h.out, byte(h.bits))
+		h.bits >>= 8
 	}
 }
 

@@ -63,7 +63,7 @@ func TestHybrid(t *testing.T) {
 					for _, v := range want[at : at+n] {
 						levels = append(levels, uint8(v))
 					}
-					h.levels(levels, 0)
+					h.levels(levels)
 				} else {
 					h.numbers(want[at : at+n])
 				}
@@ -76,17 +76,6 @@ func TestHybrid(t *testing.T) {
 				t.Fatalf("width %d: want %v, got %v", width, want, got)
 			}
 		}
-	}
-}
-
-// TestLevels: levels of structs that a file does not have are taken away.
-func TestLevels(t *testing.T) {
-	var h hybrid
-	h.reset(2)
-	h.levels([]uint8{0, 1, 2, 3, 4, 5, 5, 5}, 2)
-	want := []run{{0, 1}, {0, 1}, {0, 1}, {1, 1}, {2, 1}, {3, 1}, {3, 1}, {3, 1}}
-	if got := decode(t, h.end(), 2); !slices.Equal(want, got) {
-		t.Error(got)
 	}
 }
 

@@ -38,7 +38,7 @@ type rows struct {
 
 // put adds a value that is there, or, with def below that of values, a place without.
 func (r *rows) put(def, rep uint8, nested bool, v any) {
-	r.Def = append(r.Def, def)
+	r.Def.Add(def, 1)
 	if nested {
 		r.Rep = append(r.Rep, rep)
 	}
@@ -81,7 +81,7 @@ func write(t *testing.T, f *File, columns []*Column, place int, groups ...[]*Val
 					t.Fatal(err)
 				}
 			}
-			rows += len(v.Def) - len(v.Rep) + bytes.Count(v.Rep, []byte{0})
+			rows += v.Def.Len() - len(v.Rep) + bytes.Count(v.Rep, []byte{0})
 		}
 		var chunks []*Chunk
 		for _, c := range columns {
@@ -233,7 +233,10 @@ func TestDecimals(t *testing.T) {
 func joined(batches []*Values) *Values {
 	var all Values
 	for _, v := range batches {
-		all.Def, all.Rep = append(all.Def, v.Def...), append(all.Rep, v.Rep...)
+		for _, r := range v.Def {
+			all.Def.Add(r.Level, int(r.Count))
+		}
+		all.Rep = append(all.Rep, v.Rep...)
 		all.Longs, all.Doubles, all.Bools = append(all.Longs, v.Longs...), append(all.Doubles, v.Doubles...), append(all.Bools, v.Bools...)
 		all.Data = append(all.Data, v.Data...)
 	}
@@ -242,7 +245,7 @@ func joined(batches []*Values) *Values {
 
 // equal compares bit by bit: there is NaN.
 func equal(a, b *Values) bool {
-	return bytes.Equal(a.Def, b.Def) && bytes.Equal(a.Rep, b.Rep) && slices.Equal(a.Longs, b.Longs) && slices.Equal(a.Bools, b.Bools) && bytes.Equal(a.Data, b.Data) &&
+	return slices.Equal(a.Def, b.Def) && bytes.Equal(a.Rep, b.Rep) && slices.Equal(a.Longs, b.Longs) && slices.Equal(a.Bools, b.Bools) && bytes.Equal(a.Data, b.Data) &&
 		slices.EqualFunc(a.Doubles, b.Doubles, func(x, y float64) bool { return math.Float64bits(x) == math.Float64bits(y) })
 }
 
@@ -264,7 +267,7 @@ func checkGroups(t *testing.T, data []byte, groups ...[]*Values) {
 	}
 	for i, g := range groups {
 		if want := joined(g); !equal(want, got[i]) {
-			t.Errorf("row group %d: %d levels and %d, values differ", i, len(want.Def), len(got[i].Def))
+			t.Errorf("row group %d: %d levels and %d, values differ", i, want.Def.Len(), got[i].Def.Len())
 		}
 	}
 }
@@ -398,8 +401,10 @@ func TestShared(t *testing.T) {
 	}
 	checkGroups(t, both[0], batches)
 	lowered := joined(batches)
-	for i, d := range lowered.Def {
-		lowered.Def[i] = max(d, 2) - 2
+	all := lowered.Def
+	lowered.Def = nil
+	for _, r := range all {
+		lowered.Def.Add(max(r.Level, 2)-2, int(r.Count))
 	}
 	checkGroups(t, both[1], []*Values{lowered})
 }
@@ -557,7 +562,7 @@ func TestMisfit(t *testing.T) {
 		t.Fatal(err)
 	}
 	var s Scratch
-	for _, v := range []Values{{Def: []uint8{3}, Rep: []uint8{0}}, {Def: []uint8{0}, Rep: []uint8{0}, Longs: []int64{1}}, {Def: []uint8{3}, Longs: []int64{1}}} {
+	for _, v := range []Values{{Def: Levels{{3, 1}}, Rep: []uint8{0}}, {Def: Levels{{0, 1}}, Rep: []uint8{0}, Longs: []int64{1}}, {Def: Levels{{3, 1}}, Longs: []int64{1}}} {
 		if err := NewColumn(Place{Leaf: f.Leaves()[0]}).Add(&v, &s); err == nil {
 			t.Errorf("%+v was taken", v)
 		}

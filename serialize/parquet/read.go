@@ -174,14 +174,14 @@ func (p *pages) data(levels int, encoding format.Encoding) (err error) {
 	p.values.Clear()
 	text := p.text
 	if p.leaf.Rep > 0 {
-		if p.values.Rep, text, err = readLevels(p.values.Rep, text, levels, p.leaf.Rep); err != nil {
+		if text, err = readLevels(text, levels, p.leaf.Rep, func(v uint8) { p.values.Rep = append(p.values.Rep, v) }); err != nil {
 			return err
 		}
 	}
-	if p.values.Def, text, err = readLevels(p.values.Def, text, levels, p.leaf.Def); err != nil {
+	if text, err = readLevels(text, levels, p.leaf.Def, func(v uint8) { p.values.Def.Add(v, 1) }); err != nil {
 		return err
 	}
-	n := bytes.Count(p.values.Def, []byte{p.leaf.Def})
+	n := p.values.Def.Count(p.leaf.Def)
 	if encoding == plainDictionary {
 		if len(text) == 0 {
 			return errors.New("a page has no values")
@@ -232,16 +232,16 @@ func (p *pages) add(value []byte) {
 }
 
 // readLevels reads n levels up to most, which come after their length, and returns what follows.
-func readLevels(dst []uint8, text []byte, n int, most uint8) ([]uint8, []byte, error) {
+func readLevels(text []byte, n int, most uint8, add func(v uint8)) ([]byte, error) {
 	if len(text) < 4 || int64(binary.LittleEndian.Uint32(text)) > int64(len(text)-4) {
-		return nil, nil, errors.New("levels are cut short")
+		return nil, errors.New("levels are cut short")
 	}
 	length := int(binary.LittleEndian.Uint32(text))
 	err := unpackHybrid(text[4:4+length], widthOf(int(most)), n, func(v uint32) error {
-		dst = append(dst, uint8(v))
+		add(uint8(v))
 		return nil
 	})
-	return dst, text[4+length:], err
+	return text[4+length:], err
 }
 
 // unpackHybrid reads n numbers of width bits from what hybrid has made.

@@ -40,7 +40,7 @@ func checkReader(t *testing.T, data []byte, typ schema.Type, groups ...[]*Values
 	}
 	for i, g := range groups {
 		if want := joined(g); !equal(want, got[i]) {
-			t.Errorf("row group %d: %d levels and %d, values differ", i, len(want.Def), len(got[i].Def))
+			t.Errorf("row group %d: %d levels and %d, values differ", i, want.Def.Len(), got[i].Def.Len())
 		}
 	}
 }
