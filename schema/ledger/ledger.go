@@ -116,6 +116,9 @@ func (l Log) Read(ctx context.Context, number int) (*Version, error) {
 	if v.V != format || v.Number != number || v.Record == nil {
 		return nil, fmt.Errorf("%s: %w: it says v %d, version %d; this binary knows v %d", key, ErrFormat, v.V, v.Number, format)
 	}
+	if err := v.check(); err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", key, ErrFormat, err)
+	}
 	return v, nil
 }
 

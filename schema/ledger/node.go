@@ -49,9 +49,10 @@ func (n *Node) evidence() *schema.Evidence {
 	e := &schema.Evidence{Seen: n.Seen, Elem: n.Elem.evidence(), Values: n.Values.evidence()}
 	if n.Pin != "" {
 		pin, err := schema.ParseHint(n.Pin)
-		if err == nil {
-			e.Pin = &pin
+		if err != nil {
+			panic(err) // check has looked at those that were read, Pin and the configuration at the others
 		}
+		e.Pin = &pin
 	}
 	if len(n.Fields) > 0 {
 		e.Fields = make(map[string]*schema.Evidence, len(n.Fields))
@@ -60,6 +61,19 @@ func (n *Node) evidence() *schema.Evidence {
 		}
 	}
 	return e
+}
+
+// check refuses what this binary would not understand, which it must not pass over.
+func (v *Version) check() error {
+	for path, n := range v.All() {
+		if n.Pin == "" {
+			continue
+		}
+		if _, err := schema.ParseHint(n.Pin); err != nil {
+			return fmt.Errorf("the pin of %s: %w", path, err)
+		}
+	}
+	return nil
 }
 
 // Kind is that of the place's column, Undecided without one.
@@ -177,7 +191,8 @@ func (m *merger) node(n *Node, e *schema.Evidence) {
 		m.node(n.Values, e.Entries())
 		return
 	}
-	for name, f := range e.Fields {
+	for _, name := range slices.Sorted(maps.Keys(e.Fields)) { // in order, so that equal days make equal versions
+		f := e.Fields[name]
 		if f.Seen == 0 {
 			continue
 		}
