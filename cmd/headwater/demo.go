@@ -181,7 +181,7 @@ Try, in another terminal:
   spark-sql --conf spark.hadoop.hive.metastore.uris=thrift://%[6]s -e "select carrier, count(*) from demo.shipments group by carrier"
   kcat -b %[4]s -t orders_raw -C -o -3 -c 3
   zcat %[5]s/headwater-data/raw/topics/shipments_raw/date=*/*.json.gz | head -3
-  python3 -c 'import pandas; print(pandas.read_parquet("%[5]s/headwater-data/tables/demo/shipments"))'
+  python3 -c 'import glob, os, pandas; print(pandas.read_parquet(max(glob.glob("%[5]s/headwater-data/tables/demo/shipments/_runs/*"), key=os.path.getmtime)))'
 
 Ctrl-C ends it: the sources stop, and what is on its way comes into the tables first.
 
