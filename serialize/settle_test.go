@@ -460,8 +460,10 @@ func (w *world) settleAll(t testing.TB, days int) {
 func TestLedgerIsDamaged(t *testing.T) {
 	w := newWorld(t)
 	w.on(1).land(t, `{"a":1}`)
-	for _, text := range []string{"", "{", `{"v":2,"version":1,"record":{}}`, `{"v":1,"version":1,"record":{"seen":"date"}}`,
-		`{"v":1,"version":1,"record":{"fields":{"raw_data":{"fields":{"a":{"pin":"date"}}}}}}`} {
+	for _, text := range []string{
+		"", "{", `{"v":2,"version":1,"record":{}}`, `{"v":1,"version":1,"record":{"seen":"date"}}`,
+		`{"v":1,"version":1,"record":{"fields":{"raw_data":{"fields":{"a":{"pin":"date"}}}}}}`,
+	} {
 		if _, err := w.tables.Put(t.Context(), "_headwater/schema/market.ticks/v000001.json", strings.NewReader(text), lake.Condition{}); err != nil {
 			t.Fatal(err)
 		}
