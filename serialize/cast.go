@@ -10,11 +10,11 @@ import (
 	"math"
 	"math/big"
 	"os"
+	"slices"
 	"strconv"
 
 	"headwater/schema"
 	"headwater/serialize/parquet"
-	"headwater/table"
 )
 
 // cast gives the columns of a day whose raw objects are no more the types that they have in the table now, by rewriting its files. A column that
@@ -39,15 +39,14 @@ func (r *run) cast(ctx context.Context) (Result, error) {
 			return Result{}, fmt.Errorf("casting the columns of %s: %w", o.name, err)
 		}
 	}
-	var err error
-	for o, to := range map[*output]*table.Result{r.raw: &result.Raw, r.flat: &result.Flat} {
-		if o.file != nil {
-			var failed error
-			*to, failed = r.publish(ctx, o)
-			err = errors.Join(err, failed)
-		}
+	var raw, flat error
+	if r.raw.file != nil {
+		result.Raw, raw = r.publish(ctx, r.raw)
 	}
-	return result, err
+	if r.flat.file != nil {
+		result.Flat, flat = r.publish(ctx, r.flat)
+	}
+	return result, errors.Join(raw, flat)
 }
 
 // mustCast says that the day has no objects any more, and a file whose columns have other types than the table.
@@ -55,12 +54,7 @@ func (r *run) mustCast() bool {
 	if len(r.inputs) > 0 {
 		return false
 	}
-	for _, o := range []*output{r.raw, r.flat} {
-		if o.seen.Exists && o.columns.Kind != schema.Undecided && !schema.Conforms(o.seen.Footer.Schema, o.columns) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc([]*output{r.raw, r.flat}, func(o *output) bool { return o.seen.Exists && !o.conforms(o.seen) })
 }
 
 // castType is the type that a file of type from gets: of the columns that table has too, their types there.
@@ -159,14 +153,11 @@ func (r *run) copyOf(ctx context.Context, o *output) (*os.File, error) {
 		return nil, err
 	}
 	defer body.Close()
-	f, err := os.CreateTemp(r.Temp, "headwater-serialize-*")
+	f, err := nameless(r.Temp)
 	if err != nil {
 		return nil, err
 	}
-	if _, err = io.Copy(f, body); err == nil {
-		err = os.Remove(f.Name())
-	}
-	if err != nil {
+	if _, err := io.Copy(f, body); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil

@@ -374,6 +374,9 @@ func (w *shredder) put(t token, c *column) bool {
 		}
 		return true
 	}
+	if c.hint != "" && c.kind != schema.String && t != tokenNull {
+		return w.hinted(t, c, rep)
+	}
 	if w.rescue != nil && !w.fits(t, c) {
 		w.null(c, rep)
 		w.keep(t, true)
@@ -506,9 +509,6 @@ func (w *shredder) value(t token, c *column, rep uint8) bool {
 	l := &w.out.leaves[c.from]
 	l.level(c.def, rep, c.rep > 0)
 	w.out.levels++
-	if c.hint != "" && c.kind != schema.String {
-		return w.convert(t, c, l)
-	}
 	switch c.kind {
 	case schema.String:
 		if t == tokenObject || t == tokenArray {

@@ -201,13 +201,22 @@ type tempParquet struct {
 	buffer *bufio.Writer
 }
 
-func newTempParquet(dir string, o *output) (*tempParquet, error) {
+// nameless is a new file in the folder, of which nothing is left when it is closed or the process dies.
+func nameless(dir string) (*os.File, error) {
 	f, err := os.CreateTemp(dir, "headwater-serialize-*")
 	if err != nil {
 		return nil, err
 	}
 	if err := os.Remove(f.Name()); err != nil {
 		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func newTempParquet(dir string, o *output) (*tempParquet, error) {
+	f, err := nameless(dir)
+	if err != nil {
 		return nil, err
 	}
 	t := &tempParquet{f: f, buffer: bufio.NewWriterSize(f, 1<<20)}

@@ -9,7 +9,6 @@ import (
 
 	"headwater/internal/crash"
 	"headwater/lake"
-	"headwater/schema"
 	"headwater/table"
 )
 
@@ -142,14 +141,12 @@ func (r *run) differ(known map[string]table.Input) bool {
 			}
 		}
 	}
-	return !r.raw.conforms() || !r.flat.conforms()
+	return !r.openConforms()
 }
 
-// conforms says whether all files of the open day have columns of the types that the table has now.
-func (o *output) conforms() bool {
-	return !slices.ContainsFunc(o.held.Open, func(f table.Seen) bool {
-		return o.columns.Kind != schema.Undecided && !schema.Conforms(f.Footer.Schema, o.columns)
-	})
+// openConforms says whether all files of the open day have columns of the types that the tables have now.
+func (r *run) openConforms() bool {
+	return r.raw.conforms(r.raw.held.Open...) && r.flat.conforms(r.flat.held.Open...)
 }
 
 // afresh makes files of all objects, in a new folder.
@@ -200,19 +197,16 @@ func (r *run) take(ctx context.Context, s *step) (result Result, err error) {
 			o.seen = o.held.Open[s.part]
 		}
 	}
+	result = sizesOf(s.inputs)
 	if !s.begins {
 		result.Rows, result.Quarantined = r.raw.held.Rows()
-	}
-	result.Objects = len(s.inputs)
-	for _, in := range s.inputs {
-		result.Bytes += in.Size
 	}
 	defer r.discard()
 	made, err := r.tables(ctx)
 	if err != nil {
 		return Result{}, err
 	}
-	if !s.begins && !(r.raw.conforms() && r.flat.conforms()) {
+	if !s.begins && !r.openConforms() {
 		return Result{}, errAgain // a column has got another type by these objects
 	}
 	if s.mends && made.rows != r.raw.seen.Footer.Rows {
@@ -259,10 +253,8 @@ func (r *run) quarantineOpen(ctx context.Context, s *step, made *scanned) error 
 
 // repeatOpen is repeat for the files of an open day.
 func (r *run) repeatOpen(ctx context.Context) (Result, error) {
-	result := Result{NoOp: true, Objects: len(r.inputs)}
-	for _, in := range r.inputs {
-		result.Bytes += in.Size
-	}
+	result := sizesOf(r.inputs)
+	result.NoOp = true
 	result.Rows, result.Quarantined = r.raw.held.Rows()
 	r.folder, r.part = r.raw.held.Folder, len(r.raw.held.Open)-1
 	for _, o := range []*output{r.raw, r.flat} {

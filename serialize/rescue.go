@@ -85,10 +85,6 @@ func (w *shredder) fits(t token, c *column) bool {
 	if t == tokenNull || c == w.stamp {
 		return true
 	}
-	if c.hint != "" {
-		_, ok := w.converted(t, c)
-		return ok
-	}
 	switch c.kind {
 	case schema.Struct, schema.Map:
 		return t == tokenObject
@@ -118,10 +114,7 @@ type value64 struct {
 
 // converted makes the value that begins with t one of c's kind as its hint says; false if it is none.
 func (w *shredder) converted(t token, c *column) (v value64, ok bool) {
-	switch {
-	case c.hint == "string":
-		return v, true
-	case t == tokenObject || t == tokenArray:
+	if t == tokenObject || t == tokenArray {
 		return v, false
 	}
 	s := w.scan
@@ -135,7 +128,8 @@ func (w *shredder) converted(t token, c *column) (v value64, ok bool) {
 	switch c.hint {
 	case "long":
 		if ok = t == tokenNumber || t == tokenString && isNumber(text); ok {
-			v.long, ok = parseWhole(text)
+			n, err := strconv.ParseInt(string(text), 10, 64)
+			v.long, ok = n, err == nil
 		}
 	case "double":
 		if ok = t == tokenNumber || t == tokenString && isNumber(text); ok {
@@ -161,9 +155,20 @@ var units = map[string]envelope.Unit{
 	"timestamp(iso)": envelope.ISO, "timestamp(epoch_s)": envelope.Seconds, "timestamp(epoch_ms)": envelope.Millis,
 }
 
-// convert puts the value that begins with t into its column, of another kind than text, as its hint says.
-func (w *shredder) convert(t token, c *column, l *leaf) bool {
+// hinted puts the value that begins with t into its column, of another kind than text, as its hint says, or keeps it beside; false if there is nothing
+// to keep it in.
+func (w *shredder) hinted(t token, c *column, rep uint8) bool {
 	v, ok := w.converted(t, c)
+	if !ok {
+		if w.rescue != nil {
+			w.null(c, rep)
+			w.keep(t, true)
+		}
+		return w.rescue != nil
+	}
+	l := &w.out.leaves[c.from]
+	l.level(c.def, rep, c.rep > 0)
+	w.out.levels++
 	switch c.kind {
 	case schema.Double:
 		l.Doubles = append(l.Doubles, v.double)
@@ -174,7 +179,7 @@ func (w *shredder) convert(t token, c *column, l *leaf) bool {
 	default:
 		l.Longs = append(l.Longs, v.long)
 	}
-	return ok
+	return true
 }
 
 // unscaled are the digits of a JSON number as a decimal of so many digits, scale of them behind the point; false if it is no such decimal exactly.
@@ -214,10 +219,4 @@ func isNumber(text []byte) bool {
 	s := newScanner()
 	s.reset(text)
 	return s.next() == tokenNumber && s.next() == tokenEnd
-}
-
-// parseWhole reads an integer of 64 bits.
-func parseWhole(text []byte) (int64, bool) {
-	n, err := strconv.ParseInt(string(text), 10, 64)
-	return n, err == nil
 }

@@ -24,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -225,9 +226,12 @@ type output struct {
 // upToDate: what is in the place of the file was made from the same inputs by the same settings, its columns have the types that they have
 // now, and it is what readers read.
 func (o *output) upToDate() bool {
-	closes := o.footer.Closes
-	return o.seen.Exists && o.seen.Footer.Closes == closes && o.seen.Footer.Run == o.footer.Run &&
-		(o.columns.Kind == schema.Undecided || schema.Conforms(o.seen.Footer.Schema, o.columns))
+	return o.seen.Exists && o.seen.Footer.Closes == o.footer.Closes && o.seen.Footer.Run == o.footer.Run && o.conforms(o.seen)
+}
+
+// conforms says whether all columns of the files have the types that the table has now, where a ledger gives any.
+func (o *output) conforms(files ...table.Seen) bool {
+	return o.columns.Kind == schema.Undecided || !slices.ContainsFunc(files, func(f table.Seen) bool { return !schema.Conforms(f.Footer.Schema, o.columns) })
 }
 
 // look finds out what there is: first the tables (invariant 5), then the objects.
@@ -285,14 +289,20 @@ func (r *run) settings() map[string]string {
 	return s
 }
 
+// sizesOf is a Result of how much there is to read.
+func sizesOf(inputs []input) Result {
+	result := Result{Objects: len(inputs)}
+	for _, in := range inputs {
+		result.Bytes += in.Size
+	}
+	return result
+}
+
 func (r *run) do(ctx context.Context) (Result, error) {
 	if err := r.look(ctx); err != nil {
 		return Result{}, err
 	}
-	result := Result{Objects: len(r.inputs)}
-	for _, in := range r.inputs {
-		result.Bytes += in.Size
-	}
+	result := sizesOf(r.inputs)
 	if r.mustCast() {
 		return r.cast(ctx)
 	}

@@ -140,7 +140,7 @@ func pinned(evidence *schema.Evidence, hints map[string]string) schema.Type {
 	return evidence.Resolve()
 }
 
-// keepNames gives the columns of before the names that they have, and notes those of all columns that are not their fields'.
+// keepNames gives the columns of before the names that they have, whatever has come beside them, and notes those of all columns.
 func (r *run) keepNames(v *ledger.Version, before layout) {
 	if v.Number > 0 {
 		raw, flat := r.names(v, before)
@@ -206,7 +206,7 @@ type Schema struct {
 }
 
 // Schema opens the ledger of the job's source, whatever the job's day. It is an error if the source has none by its configuration.
-func (z *Serializer) Schema(_ context.Context, job Job) (*Schema, error) {
+func (z *Serializer) Schema(job Job) (*Schema, error) {
 	if !job.Schema.hasLedger() {
 		return nil, fmt.Errorf("source %s has no schema ledger: its schema.ledger is %s, its schema.dialect %s", job.Source, job.Schema.Ledger, job.Schema.Dialect)
 	}

@@ -178,7 +178,7 @@ func TestWideningWaits(t *testing.T) {
 // approve is what the command does.
 func (w *world) approve(t testing.TB, path string) {
 	t.Helper()
-	s, err := w.Schema(t.Context(), w.job)
+	s, err := w.Schema(w.job)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -338,7 +338,7 @@ func TestRevert(t *testing.T) {
 	w.on(2).run(t)
 	w.on(1).run(t)
 	w.on(1).want(t, "a:string,b:bigint", "a=1")
-	s, err := w.Schema(t.Context(), w.job)
+	s, err := w.Schema(w.job)
 	if err != nil {
 		t.Fatal(err)
 	}

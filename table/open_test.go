@@ -2,7 +2,6 @@ package table_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"slices"
 	"testing"
@@ -223,20 +222,6 @@ func TestDamagedOpenFile(t *testing.T) {
 	}
 }
 
-// adding is a catalog that is slow: another writer adds a file before it has what it is told first.
-type adding struct {
-	table.Catalog
-	add func()
-}
-
-func (c *adding) SetPartitions(ctx context.Context, n table.Name, ps []table.Partition) error {
-	if add := c.add; add != nil {
-		c.add = nil
-		add()
-	}
-	return c.Catalog.SetPartitions(ctx, n, ps)
-}
-
 // TestPublishRegistersWhatIsRead: a file that another writer has added to the open day while it was closed is registered with the others.
 func TestPublishRegistersWhatIsRead(t *testing.T) {
 	s := mem.New()
@@ -245,7 +230,7 @@ func TestPublishRegistersWhatIsRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &adding{Catalog: catalog(t, mem.New()), add: func() { opened(t, s, 1, 2) }}
+	c := &lateCatalog{Catalog: catalog(t, mem.New()), before: func() { opened(t, s, 1, 2) }}
 	f := footer("plain", 3)
 	f.Closes = h.Closing()
 	p := publication(t, s, c, f, h.Plain)

@@ -35,19 +35,13 @@ type ledgerOf struct {
 // openLedger opens the ledger of the source that a command names. It dials nothing but the stores, and any process may have them: a change is made
 // by a conditional write.
 func openLedger(ctx context.Context, cfg *config.Pipeline, source string, s streams) (*ledgerOf, error) {
-	i := slices.IndexFunc(cfg.Sources, func(x config.Source) bool { return x.Name == source })
-	job := serialize.Job{Source: source, Schema: cfg.Serialize.Schema}
-	if i >= 0 {
-		c := cfg.Sources[i]
-		job.Topic, job.Shape, job.Raw, job.Flat, job.Schema = c.Topic, c.Shape, c.RawTable, c.FlatTable, c.Schema
-	} else {
-		job.Topic = source + "_raw"
-		if kafka.SourceOf(job.Topic) != source {
-			return nil, usagef("the pipeline has no source %q: it has %s", source, names(cfg.Sources))
-		}
-		job.Raw = table.Name{Database: cfg.Database, Table: source + "_raw"}
-		job.Flat = table.Name{Database: cfg.Database, Table: source}
+	topic := source + "_raw" // of a topic without a source
+	if i := slices.IndexFunc(cfg.Sources, func(x config.Source) bool { return x.Name == source }); i >= 0 {
+		topic = cfg.Sources[i].Topic
+	} else if kafka.SourceOf(topic) != source {
+		return nil, usagef("the pipeline has no source %q: it has %s", source, names(cfg.Sources))
 	}
+	job := newPipeline(cfg, parts{}, s.log).jobOf(topic, table.Day{})
 	l, err := openLayers(ctx, cfg, true, s.log)
 	if err != nil {
 		return nil, err
@@ -55,7 +49,7 @@ func openLedger(ctx context.Context, cfg *config.Pipeline, source string, s stre
 	z := serialize.New(serialize.Options{
 		Config: cfg.Serialize, Raw: l.raw, Tables: l.tables, Catalog: l.catalog, TopicsDir: cfg.Land.TopicsDir, Location: cfg.Location, Logger: s.log,
 	})
-	opened, err := z.Schema(ctx, job)
+	opened, err := z.Schema(job)
 	if err != nil {
 		return nil, errors.Join(usageError{err.Error()}, l.close())
 	}
@@ -94,15 +88,18 @@ type schemaColumn struct {
 // columns are those of the flat table in a version, and the places without a column whose values wait or are refused.
 func (l *ledgerOf) columns(v *schemaledger.Version) (out []schemaColumn) {
 	_, flat := l.Tables(v)
+	nodes := nodesOf(v)
+	shown := map[*schemaledger.Node]bool{}
 	for _, f := range flat.Fields {
 		c := schemaColumn{Column: f.Name, Type: f.Type.String()}
-		if n := l.nodeOf(v, f.Name); n != nil {
+		if n := nodes[f.Name]; n != nil {
 			c.Since, c.Pin, c.Waiting, c.Refused = since(v, n), n.Pin, n.Waiting, n.Refused
+			shown[n] = true
 		}
 		out = append(out, c)
 	}
 	for path, n := range v.All() {
-		if n.Waiting|n.Refused != 0 && !slices.ContainsFunc(out, func(c schemaColumn) bool { return l.nodeOf(v, c.Column) == n }) {
+		if n.Waiting|n.Refused != 0 && !shown[n] {
 			out = append(out, schemaColumn{Column: path, Since: since(v, n), Pin: n.Pin, Waiting: n.Waiting, Refused: n.Refused})
 		}
 	}
@@ -110,23 +107,22 @@ func (l *ledgerOf) columns(v *schemaledger.Version) (out []schemaColumn) {
 	return out
 }
 
-// nodeOf is the place of a flat table's column.
-func (l *ledgerOf) nodeOf(v *schemaledger.Version, column string) *schemaledger.Node {
-	for place, name := range v.FlatNames {
-		if name != column {
-			continue
+// nodesOf has the places of the flat table's columns, by their names.
+func nodesOf(v *schemaledger.Version) map[string]*schemaledger.Node {
+	all := map[string]*schemaledger.Node{}
+	var walk func(n *schemaledger.Node, place string)
+	walk = func(n *schemaledger.Node, place string) {
+		if column, found := v.FlatNames[place]; found {
+			all[column] = n
 		}
-		n := v.Record.Fields[envelope.KeyRawData]
-		for _, field := range strings.Split(place, "/")[1:] {
-			if n != nil {
-				n = n.Fields[strings.NewReplacer("~1", "/", "~0", "~").Replace(field)]
-			}
-		}
-		if n != nil {
-			return n
+		for name, f := range n.Fields {
+			walk(f, schema.Place(place, name))
 		}
 	}
-	return nil
+	if data := v.Record.Fields[envelope.KeyRawData]; data != nil {
+		walk(data, "")
+	}
+	return all
 }
 
 // since is the first version that has something of the place or what is below it.
@@ -160,7 +156,7 @@ func runSchemaShow(ctx context.Context, fs *flag.FlagSet, args []string, s strea
 		}
 		return nil
 	}
-	fmt.Fprintf(s.out, "%s, version %d of %s, by %s\n\n", l.Log.Table, v.Number, v.At.Format("2006-01-02 15:04:05Z07:00"), query.Printable(v.By))
+	fmt.Fprintf(s.out, "%s, version %d of %s, by %s\n\n", l.Log.Table, v.Number, v.At.Format(versionTime), query.Printable(v.By))
 	t := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "COLUMN\tTYPE\tSINCE\t")
 	for _, c := range columns {
@@ -178,6 +174,9 @@ func runSchemaShow(ctx context.Context, fs *flag.FlagSet, args []string, s strea
 	}
 	return nil
 }
+
+// versionTime is how a version's time is shown.
+const versionTime = "2006-01-02 15:04:05Z07:00"
 
 func noteOf(c schemaColumn) string {
 	var notes []string
@@ -229,7 +228,7 @@ func runSchemaDiff(ctx context.Context, fs *flag.FlagSet, args []string, s strea
 	if older.Number == 0 {
 		before = nil
 	}
-	fmt.Fprintf(s.out, "%s, version %d to %d (%s, by %s)\n", l.Log.Table, older.Number, newer.Number, newer.At.Format("2006-01-02 15:04:05Z07:00"), query.Printable(newer.By))
+	fmt.Fprintf(s.out, "%s, version %d to %d (%s, by %s)\n", l.Log.Table, older.Number, newer.Number, newer.At.Format(versionTime), query.Printable(newer.By))
 	same := true
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(append(slices.Collect(maps.Keys(before)), slices.Collect(maps.Keys(after))...)))) {
 		b, hadIt := before[name]
@@ -262,9 +261,9 @@ func byColumn(all []schemaColumn) map[string]schemaColumn {
 }
 
 // fieldOf is the place that a command names: as a place, or as a column of the flat table.
-func (l *ledgerOf) fieldOf(v *schemaledger.Version, field string) (path string, n *schemaledger.Node, err error) {
+func fieldOf(v *schemaledger.Version, field string) (path string, n *schemaledger.Node, err error) {
 	if n = v.Find(field); n == nil {
-		n = l.nodeOf(v, field)
+		n = nodesOf(v)[field]
 	}
 	if n == nil {
 		return "", nil, usagef("%s: %v; headwater schema show names its columns, and a place is spelled as items[].price", field, schemaledger.ErrNoField)
@@ -289,7 +288,7 @@ func runSchemaExplain(ctx context.Context, fs *flag.FlagSet, args []string, s st
 	if err != nil {
 		return err
 	}
-	path, n, err := l.fieldOf(v, operands[2])
+	path, n, err := fieldOf(v, operands[2])
 	if err != nil {
 		return err
 	}
@@ -401,7 +400,7 @@ func runSchemaPin(ctx context.Context, fs *flag.FlagSet, args []string, s stream
 			hint = ""
 		}
 		return "schema pin " + operands[2] + " " + operands[3], func(v *schemaledger.Version, touched schemaledger.Touched) error {
-			path, _, err := l.fieldOf(v, operands[2])
+			path, _, err := fieldOf(v, operands[2])
 			if err != nil {
 				return err
 			}
@@ -427,7 +426,7 @@ func runSchemaApprove(ctx context.Context, fs *flag.FlagSet, args []string, s st
 			path := field
 			if field != "" {
 				var err error
-				if path, _, err = l.fieldOf(v, field); err != nil {
+				if path, _, err = fieldOf(v, field); err != nil {
 					return err
 				}
 			}
@@ -505,8 +504,9 @@ func runSchemaSuggest(ctx context.Context, fs *flag.FlagSet, args []string, s st
 		return err
 	}
 	guesses := map[string]*schema.Guess{}
+	data := v.Evidence().Fields[envelope.KeyRawData]
 	for path, n := range v.All() {
-		if k := n.Kind(); n.Pin == "" && (k == schema.String || k == schema.Long) && v.Record.Fields[envelope.KeyRawData] != nil && v.Evidence().Fields[envelope.KeyRawData].Find(path) != nil {
+		if k := n.Kind(); n.Pin == "" && (k == schema.String || k == schema.Long) && data.Find(path) != nil {
 			guesses[path] = &schema.Guess{}
 		}
 	}

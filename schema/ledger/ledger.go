@@ -52,7 +52,7 @@ type Version struct {
 	Record *Node `json:"record"`
 	// Places are where something was met first.
 	Places []Place `json:"places,omitempty"`
-	// RawNames and FlatNames are the columns whose names are not those of their fields.
+	// RawNames and FlatNames are the names of all columns, by their places in the record and in raw_data.
 	RawNames  schema.Names `json:"raw_names,omitempty"`
 	FlatNames schema.Names `json:"flat_names,omitempty"`
 	// Rescued: the tables have the column schema.Rescued.

@@ -162,7 +162,8 @@ type widening struct {
 
 // node merges what was seen at a place.
 func (m *merger) node(n *Node, e *schema.Evidence) {
-	undecided := len(e.Fields) > 0 && n.Values == nil && n.Kind() == schema.Undecided
+	// Decided once: what is a struct stays one, whatever its keys.
+	becomesMap := n != m.v.Record && n.Values == nil && schema.IDs(len(e.Fields), maps.Keys(e.Fields)) && n.Kind() == schema.Undecided
 	if fresh := e.Seen &^ (n.Seen | n.Waiting | n.Refused); fresh != 0 {
 		m.changed = true
 		for _, f := range e.First {
@@ -184,8 +185,8 @@ func (m *merger) node(n *Node, e *schema.Evidence) {
 	if n.Seen&schema.SeenObject == 0 {
 		return
 	}
-	if undecided && n != m.v.Record && schema.IDs(len(e.Fields), maps.Keys(e.Fields)) {
-		n.Values, n.Fields = &Node{}, nil // decided once: what is a struct stays one, whatever its keys
+	if becomesMap {
+		n.Values, n.Fields = &Node{}, nil
 	}
 	if n.Values != nil {
 		m.node(n.Values, e.Entries())
