@@ -163,24 +163,36 @@ func QuarantinePrefix(stage, source string) string {
 // Create keeps entries under an id that names them for good: if the id is there already they are too, and that is no
 // error. Nothing is written without entries, or when the sequence yields an error, which is returned.
 func (q Quarantine) Create(ctx context.Context, stage, source, day, id string, entries iter.Seq2[Entry, error]) error {
-	_, err := q.put(ctx, stage, source, day, id, entries, Condition{IfAbsent: true})
+	err := q.put(ctx, stage, source, day, id, entries, Condition{IfAbsent: true})
 	if errors.Is(err, ErrExists) {
 		return nil
 	}
 	return err
 }
 
-// Replace makes entries all that the stage keeps of the source's day, in one file; without entries there is none
-// afterwards. When the sequence yields an error, it is returned and what was there stays.
-func (q Quarantine) Replace(ctx context.Context, stage, source, day string, entries iter.Seq2[Entry, error]) error {
-	n, err := q.put(ctx, stage, source, day, day, entries, Condition{})
-	if err != nil || n > 0 {
-		return err
+// Version is that of the stage's file of the source's day, for Replace; without one it is empty.
+func (q Quarantine) Version(ctx context.Context, stage, source, day string) (string, error) {
+	key := QuarantineKey(stage, source, day, day)
+	o, err := q.Store.Stat(ctx, key)
+	if err != nil && !errors.Is(err, ErrNotExist) {
+		return "", fmt.Errorf("looking at %s: %w", key, err)
 	}
-	if err := q.Store.Delete(ctx, QuarantineKey(stage, source, day, day)); err != nil && !errors.Is(err, ErrNotExist) {
-		return fmt.Errorf("emptying the quarantine of %s, %s: %w", source, day, err)
+	return o.Version, nil
+}
+
+// Replace makes entries all that the stage keeps of the source's day, in one file, provided that it is still of the version that Version gave
+// before the caller looked for what the entries are made from; if not, the error is ErrChanged: another writer may know of more. Without entries
+// no file is made, and one that is there has none afterwards. When the sequence yields an error, it is returned and what was there stays.
+func (q Quarantine) Replace(ctx context.Context, stage, source, day, version string, entries iter.Seq2[Entry, error]) error {
+	cond := Condition{IfVersion: version}
+	if version == "" {
+		cond = Condition{IfAbsent: true}
 	}
-	return nil
+	err := q.put(ctx, stage, source, day, day, entries, cond)
+	if errors.Is(err, ErrExists) {
+		return fmt.Errorf("%w: %w", ErrChanged, err)
+	}
+	return err
 }
 
 // Add puts entries to those of the stage's file of the source's day, the one that Replace writes. Entries in it whose origin is in again are
@@ -189,12 +201,14 @@ func (q Quarantine) Add(ctx context.Context, stage, source, day string, again ma
 	key := QuarantineKey(stage, source, day, day)
 	for {
 		cond, kept := Condition{IfAbsent: true}, Entries()
-		if o, err := q.Store.Stat(ctx, key); err == nil {
-			cond, kept = Condition{IfVersion: o.Version}, q.Read(ctx, key)
-		} else if !errors.Is(err, ErrNotExist) {
-			return fmt.Errorf("looking at %s: %w", key, err)
+		version, err := q.Version(ctx, stage, source, day)
+		if err != nil {
+			return err
 		}
-		_, err := q.put(ctx, stage, source, day, day, func(yield func(Entry, error) bool) {
+		if version != "" {
+			cond, kept = Condition{IfVersion: version}, q.Read(ctx, key)
+		}
+		err = q.put(ctx, stage, source, day, day, func(yield func(Entry, error) bool) {
 			for e, err := range kept {
 				if (err != nil || !again[e.Origin]) && !yield(e, err) {
 					return
@@ -208,26 +222,25 @@ func (q Quarantine) Add(ctx context.Context, stage, source, day string, again ma
 	}
 }
 
-// put stores entries and says how many there were; none are not stored.
-func (q Quarantine) put(
-	ctx context.Context, stage, source, day, id string, entries iter.Seq2[Entry, error], cond Condition,
-) (n int, err error) {
+// put stores entries. Without any it makes no file, but empties one that is to be replaced: a store deletes without a condition, and what goes
+// could be another writer's.
+func (q Quarantine) put(ctx context.Context, stage, source, day, id string, entries iter.Seq2[Entry, error], cond Condition) error {
 	key := QuarantineKey(stage, source, day, id)
 	if err := checkQuarantine(stage, source, day, id); err != nil {
-		return 0, fmt.Errorf("writing %s: %w", key, err)
+		return fmt.Errorf("writing %s: %w", key, err)
 	}
 	f, n, err := q.spool(ctx, stage, source, entries)
 	if err != nil {
-		return n, fmt.Errorf("collecting %s: %w", key, err)
+		return fmt.Errorf("collecting %s: %w", key, err)
 	}
 	defer f.Close()
-	if n == 0 {
-		return 0, nil
+	if n == 0 && cond.IfAbsent {
+		return nil
 	}
 	if _, err := q.Store.Put(ctx, key, f, cond); err != nil {
-		return n, fmt.Errorf("quarantining: %w", err)
+		return fmt.Errorf("quarantining: %w", err)
 	}
-	return n, nil
+	return nil
 }
 
 // spool writes entries, which may be more than fit in memory, to a file without a name, and rewinds it.

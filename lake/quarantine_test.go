@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"runtime"
 	"slices"
 	"strings"
@@ -113,18 +114,57 @@ func TestReplace(t *testing.T) {
 	q := lake.Quarantine{Store: mem.New(), Dir: t.TempDir()}
 	want := poison("serialize", "trades")
 	key := "_quarantine/serialize/trades/date=2026-07-05/2026-07-05.json.gz"
+	exists := false
 	for _, n := range []int{0, 5, 2, 0, 0, 1} {
-		if err := q.Replace(t.Context(), "serialize", "trades", day, lake.Entries(want[:n]...)); err != nil {
+		if err := replace(t, q, lake.Entries(want[:n]...)); err != nil {
 			t.Fatal(err)
 		}
-		if n == 0 {
+		if exists = exists || n > 0; !exists {
 			if keys := stored(t, q.Store); len(keys) != 0 {
 				t.Errorf("after Replace by nothing there are %q", keys)
 			}
 			continue
 		}
-		if diff := cmp.Diff(want[:n], readQuarantine(t, q, key), cmp.Comparer(bytes.Equal)); diff != "" {
+		if diff := cmp.Diff(append([]lake.Entry(nil), want[:n]...), readQuarantine(t, q, key), cmp.Comparer(bytes.Equal)); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+}
+
+// replace is Replace by a writer that nobody disturbs.
+func replace(t *testing.T, q lake.Quarantine, entries iter.Seq2[lake.Entry, error]) error {
+	t.Helper()
+	version, err := q.Version(t.Context(), "serialize", "trades", day)
+	if err != nil {
+		return err
+	}
+	return q.Replace(t.Context(), "serialize", "trades", day, version, entries)
+}
+
+// TestReplaceOutdated has a second writer, who knows of more, between a writer's look and its Replace.
+func TestReplaceOutdated(t *testing.T) {
+	t.Parallel()
+	all := poison("serialize", "trades")
+	for had := range 2 {
+		for mine := range 2 {
+			q := lake.Quarantine{Store: mem.New(), Dir: t.TempDir()}
+			if err := replace(t, q, lake.Entries(all[:had]...)); err != nil {
+				t.Fatal(err)
+			}
+			before, err := q.Version(t.Context(), "serialize", "trades", day)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := q.Add(t.Context(), "serialize", "trades", day, nil, lake.Entries(all[had:]...)); err != nil {
+				t.Fatal(err)
+			}
+			err = q.Replace(t.Context(), "serialize", "trades", day, before, lake.Entries(all[:mine]...))
+			if nothing := had == 0 && mine == 0; !nothing && !errors.Is(err, lake.ErrChanged) || nothing && err != nil {
+				t.Errorf("%d entries over %d: %v", mine, had, err)
+			}
+			if diff := cmp.Diff(all, readQuarantine(t, q, lake.QuarantineKey("serialize", "trades", day, day)), cmp.Comparer(bytes.Equal)); diff != "" {
+				t.Errorf("%d entries over %d changed the day (-want +got):\n%s", mine, had, diff)
+			}
 		}
 	}
 }
@@ -162,6 +202,12 @@ func TestAdd(t *testing.T) {
 	want("a1", "a2", "b1")
 	add("a", "a3")
 	want("a3", "b1")
+	add("b")
+	want("a3")
+	add("a")
+	want()
+	add("a", "a3")
+	add("b", "b1")
 	var g sync.WaitGroup
 	for i := range 8 {
 		g.Go(func() { add(string(rune('c'+i)), string(rune('c'+i))) })
@@ -175,7 +221,7 @@ func TestQuarantineFails(t *testing.T) {
 	store := mem.New()
 	q := lake.Quarantine{Store: store, Dir: t.TempDir()}
 	before := poison("serialize", "trades")[:1]
-	if err := q.Replace(t.Context(), "serialize", "trades", day, lake.Entries(before...)); err != nil {
+	if err := replace(t, q, lake.Entries(before...)); err != nil {
 		t.Fatal(err)
 	}
 	broken := errors.New("reading raw broke")
@@ -186,12 +232,12 @@ func TestQuarantineFails(t *testing.T) {
 	faulty := lake.Quarantine{Store: lakefault.New(store, lakefault.Rule{}), Dir: q.Dir}
 	noDir := lake.Quarantine{Store: store, Dir: q.Dir + "/none"}
 	for name, err := range map[string]error{
-		"replace, entries fail":  q.Replace(t.Context(), "serialize", "trades", day, half),
-		"replace, first fails":   q.Replace(t.Context(), "serialize", "trades", day, atOnce),
+		"replace, entries fail":  replace(t, q, half),
+		"replace, first fails":   replace(t, q, atOnce),
 		"create, entries fail":   q.Create(t.Context(), "serialize", "trades", day, "id", half),
-		"context ended":          q.Replace(ended, "serialize", "trades", day, lake.Entries(before...)),
+		"context ended":          q.Replace(ended, "serialize", "trades", day, "1", lake.Entries(before...)),
 		"store fails":            faulty.Create(t.Context(), "serialize", "trades", day, "id", lake.Entries(before...)),
-		"store fails to delete":  faulty.Replace(t.Context(), "serialize", "trades", day, lake.Entries()),
+		"store fails to empty":   faulty.Replace(t.Context(), "serialize", "trades", day, "1", lake.Entries()),
 		"no folder":              noDir.Create(t.Context(), "serialize", "trades", day, "id", lake.Entries(before...)),
 		"odd day":                q.Create(t.Context(), "serialize", "trades", "2026-7-5", "id", lake.Entries(before...)),
 		"slash in the id":        q.Create(t.Context(), "serialize", "trades", day, "a/b", lake.Entries(before...)),

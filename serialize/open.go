@@ -1,6 +1,7 @@
 package serialize
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +14,7 @@ import (
 )
 
 // errAgain says that what a step was planned for has changed.
-var errAgain = errors.New("the files of the open day, or its columns, have changed meanwhile")
+var errAgain = errors.New("another run has changed the day's files, columns or quarantine meanwhile")
 
 // step is the next pair of files of an open day.
 type step struct {
@@ -80,7 +81,7 @@ func (r *run) lookOpen(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := r.readLedger(ctx); err != nil {
+	if err := cmp.Or(r.lookQuarantine(ctx), r.readLedger(ctx)); err != nil {
 		return err
 	}
 	r.sweep(ctx)

@@ -2,6 +2,7 @@ package serialize
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -268,10 +269,14 @@ func (r *run) checkConnector(s *scanned) error {
 	return nil
 }
 
-// quarantine puts the bad records of the day where they can be looked at. Only the objects that have some are read again.
+// quarantine puts the bad records of the day where they can be looked at. Only the objects that have some are read again. The error is errAgain
+// where another run has put some there since this one looked for objects: it may have found more.
 func (r *run) quarantine(ctx context.Context, s *scanned) error {
-	q := r.Quarantine
-	if err := q.Replace(ctx, "serialize", r.job.Source, r.job.Day.String(), r.entries(ctx, s)); err != nil {
+	err := r.Quarantine.Replace(ctx, "serialize", r.job.Source, r.job.Day.String(), r.quarantineVersion, r.entries(ctx, s))
+	if errors.Is(err, lake.ErrChanged) {
+		return fmt.Errorf("%w: %w", errAgain, err)
+	}
+	if err != nil {
 		return fmt.Errorf("quarantining %d records: %w", s.quarantined, err)
 	}
 	return nil

@@ -155,19 +155,60 @@ func TestNoOp(t *testing.T) {
 
 func TestQuarantineIsReplaced(t *testing.T) {
 	w := newWorld(t)
-	key := lake.QuarantineKey("serialize", "ticks", "2026-07-05", "2026-07-05")
 	w.put(t, `bad`, envelopeOf(`{}`))
 	w.run(t)
-	if _, err := w.raw.Stat(t.Context(), key); err != nil {
-		t.Fatal(err)
+	if n := len(w.quarantined(t)); n != 1 {
+		t.Fatal(n)
 	}
 	if err := w.raw.Delete(t.Context(), lake.RawKey("topics", testTopic, "date=2026-07-05", 0, 0)); err != nil {
 		t.Fatal(err)
 	}
 	w.put(t, envelopeOf(`{}`))
 	w.run(t)
-	if _, err := w.raw.Stat(t.Context(), key); !errors.Is(err, lake.ErrNotExist) {
-		t.Errorf("the day has no bad record any more, but %v", err)
+	if n := len(w.quarantined(t)); n != 0 {
+		t.Errorf("the day has no bad record any more, but %d", n)
+	}
+}
+
+// TestQuarantineOfTwo: a run that has looked before another's objects were there does not undo what the other has quarantined.
+func TestQuarantineOfTwo(t *testing.T) {
+	for _, open := range []bool{false, true} {
+		for _, mine := range []string{"bad", envelopeOf(`{}`)} {
+			for _, before := range []string{"bad", envelopeOf(`{}`), ""} {
+				w := newWorld(t)
+				w.job.Open = open
+				want := 1
+				for _, line := range []string{before, mine} {
+					if line == "bad" {
+						want++
+					}
+				}
+				if before != "" {
+					w.put(t, before)
+					w.runOnce(t)
+				}
+				w.put(t, mine)
+				other, met := New(w.Options), false
+				comesBetween := func() {
+					met = true
+					w.put(t, `worse`)
+					if _, err := other.Run(t.Context(), w.job); err != nil {
+						t.Error(err)
+					}
+				}
+				w.Raw = &replacer{Store: w.raw, left: 0, replace: func() {
+					if !met {
+						comesBetween()
+					}
+				}}
+				if _, err := w.Run(t.Context(), w.job); err != nil && !errors.Is(err, table.ErrOutdated) {
+					t.Error(err)
+				}
+				if w.runOnce(t); !met || len(w.quarantined(t)) != want {
+					t.Errorf("open %v, %q before %q: %d are in quarantine, want %d", open, before, mine, len(w.quarantined(t)), want)
+				}
+			}
+		}
 	}
 }
 

@@ -200,10 +200,12 @@ type run struct {
 	// head is the ledger's version that the types are of; nil if there is no ledger.
 	head *ledger.Version
 	// unfit is how many records are in quarantine, and counted there, because of what the ledger has become since they may have been rows.
-	unfit  int64
-	inputs []input
-	raw    *output
-	flat   *output
+	unfit int64
+	// quarantineVersion is that of what was in quarantine when the run began to look.
+	quarantineVersion string
+	inputs            []input
+	raw               *output
+	flat              *output
 	// folder and part are the place of the files if they are those of an open day.
 	folder, part int
 }
@@ -234,8 +236,11 @@ func (o *output) conforms(files ...table.Seen) bool {
 	return o.columns.Kind == schema.Undecided || !slices.ContainsFunc(files, func(f table.Seen) bool { return !schema.Conforms(f.Footer.Schema, o.columns) })
 }
 
-// look finds out what there is: first the tables (invariant 5), then the objects.
+// look finds out what there is: first the tables (invariant 5) and the quarantine, then the objects.
 func (r *run) look(ctx context.Context) (err error) {
+	if err = r.lookQuarantine(ctx); err != nil {
+		return err
+	}
 	r.raw, r.flat = &output{name: r.job.Raw}, &output{name: r.job.Flat}
 	for _, o := range []*output{r.raw, r.flat} {
 		if o.held, err = table.LookDay(ctx, r.Tables, o.name, r.job.Day); err != nil {
@@ -254,6 +259,11 @@ func (r *run) look(ctx context.Context) (err error) {
 		o.footer.Closes = o.held.Closing()
 	}
 	return nil
+}
+
+func (r *run) lookQuarantine(ctx context.Context) (err error) {
+	r.quarantineVersion, err = r.Quarantine.Version(ctx, "serialize", r.job.Source, r.job.Day.String())
+	return err
 }
 
 // beginFooters says in the footers what the files are made from.
@@ -298,7 +308,18 @@ func sizesOf(inputs []input) Result {
 	return result
 }
 
-func (r *run) do(ctx context.Context) (Result, error) {
+// do makes the files of the whole day.
+func (r *run) do(ctx context.Context) (result Result, err error) {
+	for range rereads {
+		if result, err = r.tryDay(ctx); !errors.Is(err, errAgain) {
+			return result, err
+		}
+	}
+	return result, fmt.Errorf("making the day %d times: %w; run it again", rereads, err)
+}
+
+// tryDay is do until another writer is in its way: errAgain.
+func (r *run) tryDay(ctx context.Context) (Result, error) {
 	if err := r.look(ctx); err != nil {
 		return Result{}, err
 	}
@@ -327,8 +348,7 @@ func (r *run) do(ctx context.Context) (Result, error) {
 	if moved, err := r.moved(ctx); err != nil {
 		return result, err
 	} else if moved {
-		r.discard()
-		return r.do(ctx)
+		return result, errAgain
 	}
 	r.unfit = s.reasons[reasonSchema] + s.reasons[reasonKind]
 	result.Rows, result.Quarantined, result.Reasons, result.LoneSurrogates = s.rows, s.quarantined, s.reasons, s.lone

@@ -61,22 +61,25 @@ func (w *world) agrees(t testing.TB, r Result, besides map[string][]byte, others
 				t.Errorf("%+v: %s has other bytes", s, n)
 			}
 		}
-		key := lake.QuarantineKey("serialize", w.job.Source, w.job.Day.String(), w.job.Day.String())
-		if w.has(t, w.Quarantine.Store, key) != other.has(t, other.Quarantine.Store, key) {
-			t.Errorf("%+v: only one has a quarantine", s)
-		} else if w.has(t, w.Quarantine.Store, key) && !bytes.Equal(bytesOf(t, w.Quarantine.Store, key), bytesOf(t, other.Quarantine.Store, key)) {
-			t.Errorf("%+v: the quarantine has other bytes", s)
+		if diff := cmp.Diff(w.quarantined(t), other.quarantined(t)); diff != "" {
+			t.Errorf("%+v: the quarantine is other (-this +that):\n%s", s, diff)
 		}
 	}
 }
 
-func (w *world) has(t testing.TB, s lake.Store, key string) bool {
+// quarantined is what is in quarantine of the day.
+func (w *world) quarantined(t testing.TB) (all []lake.Entry) {
 	t.Helper()
-	_, err := s.Stat(t.Context(), key)
-	if err != nil && !errors.Is(err, lake.ErrNotExist) {
-		t.Fatal(err)
+	for e, err := range w.Quarantine.Read(t.Context(), lake.QuarantineKey("serialize", w.job.Source, w.job.Day.String(), w.job.Day.String())) {
+		if errors.Is(err, lake.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, e)
 	}
-	return err == nil
+	return all
 }
 
 // surprise is a record that a sample may miss; some change the schema, some only seem to, and some are unfit.
