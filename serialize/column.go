@@ -167,6 +167,17 @@ type batch struct {
 	bytes, levels int
 	// marked is how many rows come before the leaves' marks.
 	marked int
+	// waits is how much memory the batch has been let wait with.
+	waits int
+}
+
+// memory is how many bytes the leaves have room for.
+func (b *batch) memory() (n int) {
+	for i := range b.leaves {
+		l := &b.leaves[i]
+		n += 8*(cap(l.Def)+cap(l.Longs)+cap(l.Doubles)) + cap(l.Rep) + cap(l.Bools) + cap(l.Data)
+	}
+	return n
 }
 
 func (b *batch) clear() {

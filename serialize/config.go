@@ -22,9 +22,12 @@ type Config struct {
 	Engine string `yaml:"engine"`
 	// Flat is about the flat table.
 	Flat FlatConfig `yaml:"flat"`
-	// RowGroupBytes is how many bytes of JSON text go into a row group. Memory grows with it: each of the two files holds one
-	// row group.
+	// RowGroupBytes is how many bytes of JSON text go into a row group, unless it would take more than its share of MaxMemory.
 	RowGroupBytes setting.Bytes `yaml:"row_group_bytes"`
+	// MaxMemory is about how much a run may have in memory beside the program itself, but for a record that is longer than its share. A quarter is for
+	// the row groups under way, which end before they are more, a quarter for the records that wait to be encoded, a quarter for those that the workers are
+	// at: there are fewer workers where it would be too little for all.
+	MaxMemory setting.Bytes `yaml:"max_memory"`
 	// RecordBytes is the longest record that is read; longer ones go to quarantine.
 	RecordBytes setting.Bytes `yaml:"record_bytes"`
 	// Schema is how the columns of tables are decided; a source may have its own.
@@ -85,6 +88,7 @@ func DefaultConfig() Config {
 		Engine:        "native",
 		Flat:          FlatConfig{Separator: "_", Arrays: "keep"},
 		RowGroupBytes: 256 << 20,
+		MaxMemory:     1 << 30,
 		RecordBytes:   72 << 20,
 		Schema:        SchemaConfig{MaxColumns: 20_000, Dialect: DialectHeadwater, Ledger: LedgerOn, Columns: ColumnsEvolve, MaxRewrite: 31, Hints: map[string]string{}},
 	}
@@ -116,6 +120,9 @@ func (c *Config) Validate() setting.Faults {
 	}
 	if c.RowGroupBytes < 1<<20 || c.RowGroupBytes > 2<<30 {
 		faults.Add([]string{"row_group_bytes"}, "must be 1MiB to 2GiB, got %s", c.RowGroupBytes)
+	}
+	if c.MaxMemory < 64<<20 {
+		faults.Add([]string{"max_memory"}, "must be 64MiB or more, got %s", c.MaxMemory)
 	}
 	if c.RecordBytes < 1<<10 || c.RecordBytes > 1<<30 {
 		faults.Add([]string{"record_bytes"}, "must be 1KiB to 1GiB, got %s", c.RecordBytes)
@@ -165,9 +172,14 @@ func (c *SchemaConfig) Validate() setting.Faults {
 // hasLedger says whether days have the types of all days.
 func (c *SchemaConfig) hasLedger() bool { return c.Ledger == LedgerOn && c.Dialect != DialectSpark }
 
+// workers is how many goroutines read, and as many encode.
 func (c *Config) workers() int {
-	if c.Workers > 0 {
-		return c.Workers
+	n := c.Workers
+	if n == 0 {
+		n = runtime.GOMAXPROCS(0)
 	}
-	return runtime.GOMAXPROCS(0)
+	return max(1, min(n, c.share()/workerBytes))
 }
+
+// share is that of MaxMemory which each of the three has that may take a quarter.
+func (c *Config) share() int { return int(c.MaxMemory / 4) }

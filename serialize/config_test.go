@@ -20,6 +20,7 @@ func TestConfig(t *testing.T) {
 		"flat: {arrays: explode}":      "flat.arrays",
 		"row_group_bytes: 1kB":         "row_group_bytes",
 		"record_bytes: 0":              "record_bytes",
+		"max_memory: 1MiB":             "max_memory",
 		"schema: {max_columns: 0}":     "schema.max_columns",
 		"schema: {dialect: Spark}":     "schema.dialect",
 		"workers: -1":                  "workers",

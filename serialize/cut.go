@@ -22,6 +22,8 @@ const (
 	batchRows   = 8192
 	// queued is how many batches of an object wait for the writer.
 	queued = 2
+	// workerBytes is about what a worker takes for the records that it is at, as the batch's columns and as text.
+	workerBytes = 4 * batchBytes
 )
 
 // cut is what a pass makes of records beside their evidence: columns, in the files of the tables. Workers cut objects into batches, each object
@@ -31,6 +33,7 @@ type cut struct {
 	encoder *encoder
 	queues  []chan *batch
 	free    chan *batch
+	waiting *waiting
 	// stopped is closed when a record does not fit the layout. What is left is read for its evidence alone.
 	stopped chan struct{}
 	once    sync.Once
@@ -42,13 +45,13 @@ func (r *run) write(ctx context.Context, l layout) (*scanned, error) {
 	if err != nil {
 		return nil, err
 	}
-	e, err := newEncoder(outputs, r.Config.workers(), int64(r.Config.RowGroupBytes))
+	e, err := newEncoder(outputs, r.Config.workers(), int64(r.Config.RowGroupBytes), r.Config.share())
 	if err != nil {
 		return nil, err
 	}
 	c := &cut{
 		layout: l, encoder: e, queues: make([]chan *batch, len(r.inputs)), free: make(chan *batch, r.Config.workers()*(queued+2)),
-		stopped: make(chan struct{}),
+		waiting: newWaiting(r.Config.share()), stopped: make(chan struct{}),
 	}
 	for i := range c.queues {
 		c.queues[i] = make(chan *batch, queued)
@@ -104,7 +107,8 @@ func (r *run) begin(l layout) (outputs []*output, err error) {
 
 // drain encodes the batches in order.
 func (c *cut) drain(ctx context.Context) error {
-	for _, queue := range c.queues {
+	for at, queue := range c.queues {
+		c.waiting.turn(at)
 		for {
 			b, err := c.receive(ctx, queue)
 			if err != nil || c.isStopped() {
@@ -116,6 +120,7 @@ func (c *cut) drain(ctx context.Context) error {
 			if err := c.encoder.add(ctx, b); err != nil {
 				return err
 			}
+			c.waiting.leave(b.waits)
 			c.recycle(b)
 		}
 	}
@@ -173,15 +178,21 @@ func (c *cut) batch(leaves int) *batch {
 // whoever met it, the worker cuts no more.
 func (c *cut) handOn(ctx context.Context, w *inferrer, at int, done bool) error {
 	if w.misfit {
-		c.once.Do(func() { close(c.stopped) })
+		c.once.Do(func() {
+			close(c.stopped)
+			c.waiting.end()
+		})
 		w.cutNoMore()
 		return nil
 	}
 	if !done && !w.cut.out.full() {
 		return nil
 	}
+	b := w.cut.finish()
+	b.waits = b.memory()
+	c.waiting.enter(ctx, at, b.waits)
 	select {
-	case c.queues[at] <- w.cut.finish():
+	case c.queues[at] <- b:
 		w.cut.out = c.batch(len(w.cut.leaves))
 		if done {
 			close(c.queues[at])
@@ -192,6 +203,49 @@ func (c *cut) handOn(ctx context.Context, w *inferrer, at int, done bool) error 
 		return context.Cause(ctx)
 	}
 	return nil
+}
+
+// waiting bounds what the batches that wait for the writer take in memory, however many objects are cut before the one that the writer is at.
+type waiting struct {
+	mu      sync.Mutex
+	changed sync.Cond
+	most    int
+	// bytes are those of the batches that wait, at is the object that the writer is at: batches of it are let in at any time, or the writer would wait for ever.
+	bytes, at int
+	ended     bool
+}
+
+func newWaiting(most int) *waiting {
+	w := &waiting{most: most}
+	w.changed.L = &w.mu
+	return w
+}
+
+// enter returns when there is room for so many bytes of an object, or none is needed any more: the context or the cutting has ended.
+func (w *waiting) enter(ctx context.Context, object, bytes int) {
+	defer context.AfterFunc(ctx, w.end)()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for !w.ended && w.at != object && w.bytes+bytes > w.most {
+		w.changed.Wait()
+	}
+	w.bytes += bytes
+}
+
+// leave gives back what enter took.
+func (w *waiting) leave(bytes int) { w.change(func() { w.bytes -= bytes }) }
+
+// turn says which object the writer is at.
+func (w *waiting) turn(object int) { w.change(func() { w.at = object }) }
+
+// end lets everyone in.
+func (w *waiting) end() { w.change(func() { w.ended = true }) }
+
+func (w *waiting) change(do func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	do()
+	w.changed.Broadcast()
 }
 
 // tempParquet is a Parquet file that has no name, so that nothing is left of it when the process dies.

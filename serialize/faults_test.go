@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -209,12 +210,15 @@ func TestShrinkIsRefused(t *testing.T) {
 type replacer struct {
 	lake.Store
 	replace func()
+	mu      sync.Mutex
 	// left is how many reads of whole objects come before.
 	left int
 }
 
 func (r *replacer) Get(ctx context.Context, key string, offset, n int64) (io.ReadCloser, lake.Object, error) {
 	if offset == 0 {
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		if r.left--; r.left < 0 {
 			r.replace()
 		}

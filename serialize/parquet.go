@@ -35,15 +35,18 @@ type encoder struct {
 	outputs []*output
 	columns []*encoded
 	// chunks has the columns' chunks by file, in the order of the file's columns.
-	chunks   [][]*parquet.Chunk
+	chunks [][]*parquet.Chunk
+	// A row group ends with the batch with which it has perGroup bytes of JSON text, or takes maxHeld of memory.
 	perGroup int64
+	maxHeld  int
+	full     bool
 	inGroup  int64
 	rows     int64
 	scratch  []parquet.Scratch
 }
 
-func newEncoder(outputs []*output, workers int, groupBytes int64) (*encoder, error) {
-	e := &encoder{outputs: outputs, perGroup: groupBytes, scratch: make([]parquet.Scratch, workers)}
+func newEncoder(outputs []*output, workers int, groupBytes int64, maxHeld int) (*encoder, error) {
+	e := &encoder{outputs: outputs, perGroup: groupBytes, maxHeld: maxHeld, scratch: make([]parquet.Scratch, workers)}
 	type key struct {
 		leaf   int
 		micros bool
@@ -112,7 +115,7 @@ func (e *encoder) add(ctx context.Context, b *batch) error {
 	if b.rows == 0 {
 		return nil
 	}
-	if e.inGroup >= e.perGroup {
+	if e.full {
 		if err := e.endGroup(ctx); err != nil {
 			return err
 		}
@@ -129,6 +132,11 @@ func (e *encoder) add(ctx context.Context, b *batch) error {
 	})
 	e.inGroup += int64(b.bytes)
 	e.rows += int64(b.rows)
+	held := 0
+	for _, c := range e.columns {
+		held += c.Held()
+	}
+	e.full = e.inGroup >= e.perGroup || held >= e.maxHeld
 	return err
 }
 
@@ -148,7 +156,7 @@ func (e *encoder) endGroup(ctx context.Context) error {
 	for _, c := range e.columns {
 		c.Reset()
 	}
-	e.inGroup, e.rows = 0, 0
+	e.inGroup, e.rows, e.full = 0, 0, false
 	return nil
 }
 

@@ -189,16 +189,14 @@ func TestQuarantineOfTwo(t *testing.T) {
 				}
 				w.put(t, mine)
 				other, met := New(w.Options), false
-				comesBetween := func() {
+				w.Raw = &replacer{Store: w.raw, replace: func() {
+					if met {
+						return
+					}
 					met = true
 					w.put(t, `worse`)
 					if _, err := other.Run(t.Context(), w.job); err != nil {
 						t.Error(err)
-					}
-				}
-				w.Raw = &replacer{Store: w.raw, left: 0, replace: func() {
-					if !met {
-						comesBetween()
 					}
 				}}
 				if _, err := w.Run(t.Context(), w.job); err != nil && !errors.Is(err, table.ErrOutdated) {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"os"
+	"runtime/debug"
 	"slices"
 
 	"headwater/internal/config"
@@ -57,6 +59,9 @@ func describe(r web.SerializeResult) string {
 func serializeThere(ctx context.Context, cfg *config.Pipeline, r web.SerializeRequest, s streams) (web.SerializeResult, error) {
 	if running, ok := state.Find(ctx, cfg.DataDir); ok {
 		return web.Client{Address: running.HTTP, Token: running.Token}.Serialize(ctx, r)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(int64(cfg.Serialize.MaxMemory)) // by itself the collector lets as much garbage be as there is memory in use
 	}
 	p := newPipeline(cfg, parts{serialize: true}, s.log)
 	result, err := func() (web.SerializeResult, error) {

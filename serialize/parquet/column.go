@@ -79,6 +79,8 @@ type Column struct {
 	// all and nulls count the row group's levels.
 	all, nulls int64
 	stats      []format.PageEncodingStats
+	// ended is how many bytes the pages have.
+	ended int
 }
 
 // dictionaryState is whether a row group's values go into a dictionary.
@@ -125,7 +127,7 @@ func (c *Column) Chunks() []*Chunk { return c.chunks }
 
 func (c *Column) begin() {
 	c.beginPage()
-	c.state, c.all, c.nulls, c.stats = undecided, 0, 0, nil
+	c.state, c.all, c.nulls, c.stats, c.ended = undecided, 0, 0, nil, 0
 	if c.kind == schema.Boolean {
 		c.state = plainPages
 	}
@@ -154,6 +156,18 @@ func emptied[E any](list []E) []E {
 		return nil
 	}
 	return list[:0]
+}
+
+// Held is about how many bytes of memory the row group takes so far. It depends on the values alone.
+func (c *Column) Held() int {
+	n := c.ended + len(c.plain) + 4*len(c.numbers) + len(c.repeating.out)
+	for _, k := range c.chunks {
+		n += len(k.defining.out)
+	}
+	if c.dictionary != nil {
+		n += c.dictionary.held()
+	}
+	return n
 }
 
 // Reset begins a row group.
@@ -348,6 +362,7 @@ func (c *Column) endPage(s *Scratch) error {
 		return err
 	}
 	body = append([]byte(nil), body...)
+	c.ended += len(body)
 	header := format.PageHeader{Type: format.DataPage}
 	data := format.DataPageHeader{
 		NumValues: int32(c.levels), Encoding: encoding, DefinitionLevelEncoding: format.RLE, RepetitionLevelEncoding: format.RLE,
@@ -361,9 +376,11 @@ func (c *Column) endPage(s *Scratch) error {
 		}
 		defining := k.defining.end()
 		s.levels = append(binary.LittleEndian.AppendUint32(s.levels, uint32(len(defining))), defining...)
+		before := k.meta.TotalCompressedSize
 		if err := k.addPage(&k.pages, header, s.levels, body, len(values), s); err != nil {
 			return err
 		}
+		c.ended += int(k.meta.TotalCompressedSize-before) - len(body)
 	}
 	c.count(format.DataPage, encoding)
 	c.beginPage()

@@ -40,6 +40,9 @@ func (d *dictionary) reset() {
 // size is that of the dictionary page.
 func (d *dictionary) size() int { return len(d.keys)*8 + len(d.data) }
 
+// held is about how many bytes of memory the dictionary takes: a value has up to four slots.
+func (d *dictionary) held() int { return d.size() + 8*len(d.starts) + 32*d.n }
+
 // page is the values in the encoding PLAIN, made in room if they are not kept like that.
 func (d *dictionary) page(room *[]byte) []byte {
 	if len(d.keys) == 0 {
