@@ -317,7 +317,7 @@ func TestSparseElements(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.layout = layout{record: s.evidenceOfRows().Resolve(), rows: s.rowsOf()}
-	c := &cut{layout: s.layout, queues: []chan *batch{make(chan *batch, 10)}}
+	c := &cut{layout: s.layout, queues: []chan *batch{make(chan *batch, 10)}, waiting: newWaiting(1 << 30)}
 	in := newInferrer(reading{}, noon, noon+1, 1<<20)
 	in.cutInto(s.layout)
 	in.cut.out = c.batch(len(in.cut.leaves))
