@@ -45,6 +45,8 @@ type task struct {
 	Objects int
 	Rival   string
 	Bytes   int64
+	// Full makes tables anew that are there, by the ledger that is there.
+	Full bool
 	// Broker is host:port, Topic what is written or read there; Addr is where a source is served.
 	Broker, Topic, Addr string
 	// Profile is where a CPU profile goes, empty for none.
@@ -337,7 +339,7 @@ func doSerialize(ctx context.Context, t task) (int64, error) {
 	n := int64(0)
 	for _, day := range days {
 		got, err := z.Run(ctx, serialize.Job{
-			Source: t.Data, Topic: t.Topic, Day: day, Schema: serialize.DefaultConfig().Schema,
+			Source: t.Data, Topic: t.Topic, Day: day, Schema: serialize.DefaultConfig().Schema, Full: t.Full,
 			Raw: table.Name{Database: "bench", Table: t.Data + "_raw"}, Flat: table.Name{Database: "bench", Table: t.Data},
 		})
 		if err != nil {

@@ -9,9 +9,8 @@ import (
 type sampling struct {
 	// from is how many bytes, compressed, a day must have: a smaller one is read twice in the time that a guess takes.
 	from int64
-	// objects is how many are looked into, spread over the day. The first records of each are read, so many or of so many bytes, and, if there are
-	// so many objects that it costs little to unpack all of one, of the last object as many at its end: what appears in the course of a day mostly
-	// stays, so that the end knows most.
+	// objects is how many are looked into, spread over the day. The first records of each are read, so many or of so many bytes, and of the
+	// last object as many at its end: what appears in the course of a day mostly stays, so that the end knows most.
 	objects int
 	records int64
 	bytes   int
@@ -39,7 +38,7 @@ func (p *pass) sampleObject(ctx context.Context, w *inferrer, at int) error {
 		if size += len(l.text); resume >= 0 || o.records < p.sample.records && size < p.sample.bytes {
 			continue
 		}
-		if at < len(p.inputs)-1 || !in.told || len(p.inputs) < p.sample.objects {
+		if at < len(p.inputs)-1 || !in.told {
 			return nil
 		}
 		resume = in.tail.Count - o.records

@@ -80,8 +80,10 @@ func (h *hybrid) repeat(value uint32, n int) {
 func (h *hybrid) settle() {
 	n := h.run
 	h.run = 0
-	for ; n > 0 && h.filled > 0; n-- {
-		h.pack(h.value)
+	if h.filled > 0 {
+		part := min(n, groupLen-h.filled)
+		h.pack(h.value, part)
+		n -= part
 	}
 	for n >= groupLen {
 		part := min(n, longestRun)
@@ -92,12 +94,13 @@ func (h *hybrid) settle() {
 			h.out = append(h.out, byte(h.value>>shift))
 		}
 	}
-	for ; n > 0; n-- {
-		h.pack(h.value)
+	if n > 0 {
+		h.pack(h.value, n)
 	}
 }
 
-func (h *hybrid) pack(value uint32) {
+// pack adds a value n times to the group under way, which has room for as many.
+func (h *hybrid) pack(value uint32, n int) {
 	if h.filled == 0 {
 		if h.header < 0 || h.out[h.header]>>1 == packedGroups {
 			h.header = len(h.out)
@@ -105,19 +108,42 @@ func (h *hybrid) pack(value uint32) {
 		}
 		h.out[h.header] += 1 << 1
 	}
-	h.filled = (h.filled + 1) % groupLen // a whole group ends with a byte
-	h.bits |= uint64(value) << h.held
-	for h.held += h.width; h.held >= 8; h.held -= 8 {
-		h.out = append(h.out, byte(h.bits))
-		h.bits >>= 8
+	h.filled = (h.filled + n) % groupLen // a whole group ends with a byte
+	if h.width > 8 {
+		for range n {
+			h.packBits(uint64(value), h.width)
+		}
+		return
 	}
+	width := n * h.width
+	h.packBits(uint64(value)*(everyBits[h.width]&(1<<width-1)), width)
 }
+
+// packBits adds the lowest bits of v, which fit in h.bits beside those held.
+func (h *hybrid) packBits(v uint64, width int) {
+	h.bits |= v << h.held
+	h.held += width
+	whole := h.held &^ 7
+	h.out = binary.LittleEndian.AppendUint64(h.out, h.bits)[:len(h.out)+whole/8]
+	h.bits >>= whole
+	h.held &= 7
+}
+
+// everyBits has, by width, the first bit of each of a group's values.
+var everyBits = func() (list [9]uint64) {
+	for width := 1; width < len(list); width++ {
+		for i := range groupLen {
+			list[width] |= 1 << (i * width)
+		}
+	}
+	return list
+}()
 
 // end is everything that was added. The last group may have zeros after it, of which the page's own count tells.
 func (h *hybrid) end() []byte {
 	h.settle()
-	for h.filled > 0 {
-		h.pack(0)
+	if h.filled > 0 {
+		h.pack(0, groupLen-h.filled)
 	}
 	return h.out
 }
