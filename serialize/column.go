@@ -180,6 +180,38 @@ func (b *batch) memory() (n int) {
 	return n
 }
 
+// rooms are how much the leaves of a batch have.
+type rooms []struct{ def, rep, longs, doubles, bools, data int }
+
+func (b *batch) rooms() rooms {
+	out := make(rooms, len(b.leaves))
+	for i := range b.leaves {
+		l := &b.leaves[i]
+		r := &out[i]
+		r.def, r.rep, r.longs, r.doubles, r.bools, r.data = len(l.Def), len(l.Rep), len(l.Longs), len(l.Doubles), len(l.Bools), len(l.Data)
+	}
+	return out
+}
+
+// newBatch has room for a little more than a batch had: growing there step by step costs more than the values.
+func newBatch(had rooms) *batch {
+	b := &batch{leaves: make([]leaf, len(had))}
+	for i, r := range had {
+		b.leaves[i].Values = parquet.Values{
+			Def: roomFor[parquet.Levels](r.def), Rep: roomFor[[]uint8](r.rep), Longs: roomFor[[]int64](r.longs),
+			Doubles: roomFor[[]float64](r.doubles), Bools: roomFor[[]bool](r.bools), Data: roomFor[[]byte](r.data),
+		}
+	}
+	return b
+}
+
+func roomFor[S ~[]E, E any](n int) S {
+	if n == 0 {
+		return nil
+	}
+	return make(S, 0, n+n/8)
+}
+
 func (b *batch) clear() {
 	for i := range b.leaves {
 		b.leaves[i].Clear()

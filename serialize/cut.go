@@ -9,6 +9,7 @@ import (
 	"os"
 	"reflect"
 	"sync"
+	"sync/atomic"
 
 	"headwater/serialize/parquet"
 	"headwater/table"
@@ -34,6 +35,8 @@ type cut struct {
 	queues  []chan *batch
 	free    chan *batch
 	waiting *waiting
+	// usual is how much room the first full batch needed.
+	usual atomic.Pointer[rooms]
 	// stopped is closed when a record does not fit the layout. What is left is read for its evidence alone.
 	stopped chan struct{}
 	once    sync.Once
@@ -131,9 +134,12 @@ func (b *batch) full() bool {
 	return b.bytes >= batchBytes || b.levels >= batchLevels || b.rows >= batchRows
 }
 
+// giant: one record is larger than batches are.
+func (b *batch) giant() bool { return b.bytes > 2*batchBytes || b.levels > 2*batchLevels }
+
 // recycle keeps b for another use, but not the room that a giant record took.
 func (c *cut) recycle(b *batch) {
-	if b.bytes > 2*batchBytes || b.levels > 2*batchLevels {
+	if b.giant() {
 		return
 	}
 	b.clear()
@@ -170,7 +176,10 @@ func (c *cut) batch(leaves int) *batch {
 	case b := <-c.free:
 		return b
 	default:
-		return &batch{leaves: make([]leaf, leaves)}
+		if usual := c.usual.Load(); usual != nil {
+			return newBatch(*usual)
+		}
+		return newBatch(make(rooms, leaves))
 	}
 }
 
@@ -189,6 +198,10 @@ func (c *cut) handOn(ctx context.Context, w *inferrer, at int, done bool) error 
 		return nil
 	}
 	b := w.cut.finish()
+	if b.full() && !b.giant() && c.usual.Load() == nil {
+		usual := b.rooms()
+		c.usual.Store(&usual)
+	}
 	b.waits = b.memory()
 	c.waiting.enter(ctx, at, b.waits)
 	select {

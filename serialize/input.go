@@ -183,40 +183,101 @@ type line struct {
 // lines reads the records of an object. It ends at the first error, which names the object.
 func (z *Serializer) lines(ctx context.Context, in input) iter.Seq2[line, error] {
 	return func(yield func(line, error) bool) {
-		body, o, err := z.Raw.Get(ctx, in.Key, 0, -1)
+		body, err := z.open(ctx, in, 0)
 		if err != nil {
-			yield(line{}, fmt.Errorf("reading %s: %w", in.Key, err))
+			yield(line{}, err)
 			return
 		}
 		defer body.Close()
-		if o.Version != in.Version {
-			yield(line{}, fmt.Errorf("reading %s: it was replaced since the day was listed: %w; run again", in.Key, lake.ErrChanged))
-			return
-		}
 		source := &broken{r: body}
-		text, err := unpack(source)
-		r := lineReader{r: bufio.NewReaderSize(text, 256<<10), longest: int(z.Config.RecordBytes)}
-		for l := (line{}); err == nil; {
-			l.text, l.tooLong, err = r.next()
-			l.number++
-			if err == nil && l.number%1024 == 0 {
-				err = ctx.Err()
-			}
-			if err != nil {
-				break
-			}
-			if len(bytes.TrimSpace(l.text)) == 0 && !l.tooLong {
-				continue
-			}
-			if !yield(l, nil) {
-				return
-			}
-			l.record++
-		}
-		if err != io.EOF {
+		if err := z.each(ctx, source, func(l line) bool { return yield(l, nil) }); err != nil {
 			yield(line{}, source.explain(in.Key, err))
 		}
 	}
+}
+
+// lastBytes of an object is where its last members are looked for.
+const lastBytes = 1 << 20
+
+// lastMember is where the last of the members begins that land writes, about a MiB of text each, but for the tail; -1 is nowhere.
+func lastMember(data []byte) int {
+	for {
+		// A deflated member without a name, made on an unknown system.
+		i := bytes.LastIndex(data, []byte("\x1f\x8b\x08\x00"))
+		if i < 0 || i+10 <= len(data) && data[i+9] == 0xff {
+			return i
+		}
+		data = data[:i]
+	}
+}
+
+// lastLines reads the records of the last two members of an object that land has written, or none if they are not found among its last bytes. The records'
+// numbers are not those of the object. It is for guesses.
+func (z *Serializer) lastLines(ctx context.Context, in input) iter.Seq2[line, error] {
+	return func(yield func(line, error) bool) {
+		body, err := z.open(ctx, in, -lastBytes)
+		if err != nil {
+			yield(line{}, err)
+			return
+		}
+		defer body.Close()
+		data, err := io.ReadAll(body)
+		if err != nil {
+			yield(line{}, fmt.Errorf("reading the end of %s: %w", in.Key, err))
+			return
+		}
+		from := lastMember(data)
+		if before := lastMember(data[:max(0, from)]); before >= 0 {
+			from = before
+		}
+		if from < 0 {
+			return
+		}
+		// What only looks like a member ends in an error, and so does a damaged one, of which those who read all of the object tell.
+		if z.each(ctx, bytes.NewReader(data[from:]), func(l line) bool { return yield(l, nil) }) != nil && ctx.Err() != nil {
+			yield(line{}, ctx.Err())
+		}
+	}
+}
+
+// open is the object from an offset on, which counts from its end if it is negative.
+func (z *Serializer) open(ctx context.Context, in input, offset int64) (io.ReadCloser, error) {
+	body, o, err := z.Raw.Get(ctx, in.Key, offset, -1)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", in.Key, err)
+	}
+	if o.Version != in.Version {
+		body.Close()
+		return nil, fmt.Errorf("reading %s: it was replaced since the day was listed: %w; run again", in.Key, lake.ErrChanged)
+	}
+	return body, nil
+}
+
+// each calls do for the records of a text until it says no.
+func (z *Serializer) each(ctx context.Context, source io.Reader, do func(line) bool) error {
+	text, err := unpack(source)
+	r := lineReader{r: bufio.NewReaderSize(text, 256<<10), longest: int(z.Config.RecordBytes)}
+	for l := (line{}); err == nil; {
+		l.text, l.tooLong, err = r.next()
+		l.number++
+		if err == nil && l.number%1024 == 0 {
+			err = ctx.Err()
+		}
+		if err != nil {
+			break
+		}
+		if len(bytes.TrimSpace(l.text)) == 0 && !l.tooLong {
+			continue
+		}
+		if !do(l) {
+			return nil
+		}
+		l.record++
+	}
+	if err == io.EOF {
+		return nil
+	}
+	return err
 }
 
 // unpack recognises gzip by its first bytes; the real connector can be told to write plain text.

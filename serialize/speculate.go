@@ -9,39 +9,44 @@ import (
 type sampling struct {
 	// from is how many bytes, compressed, a day must have: a smaller one is read twice in the time that a guess takes.
 	from int64
-	// objects is how many are looked into, spread over the day. The first records of each are read, so many or of so many bytes, and of the
-	// last object as many at its end: what appears in the course of a day mostly stays, so that the end knows most.
+	// objects is how many are looked into, spread over the day. The first records of each are read, so many or of so many bytes.
 	objects int
 	records int64
 	bytes   int
+	// end: so are the last ones of the last object. What appears in the course of a day mostly stays, so that the end knows most.
+	end bool
 }
 
 func defaultSampling() sampling {
-	return sampling{from: 4 << 20, objects: 8, records: 2000, bytes: 4 << 20}
+	return sampling{from: 4 << 20, objects: 8, records: 2000, bytes: 4 << 20, end: true}
 }
 
 // sampleObject is readObject for a part of the records.
 func (p *pass) sampleObject(ctx context.Context, w *inferrer, at int) error {
 	in, o := p.inputs[at], &p.objects[at]
-	size, resume := 0, int64(-1)
+	size := 0
 	for l, err := range p.lines(ctx, in) {
 		if err != nil {
 			return err
-		}
-		if l.record < resume {
-			continue
 		}
 		o.records++
 		if err := p.readRecord(w, l, o); err != nil {
 			return err
 		}
-		if size += len(l.text); resume >= 0 || o.records < p.sample.records && size < p.sample.bytes {
-			continue
+		if size += len(l.text); o.records >= p.sample.records || size >= p.sample.bytes {
+			break
 		}
-		if at < len(p.inputs)-1 || !in.told {
-			return nil
+	}
+	if !p.sample.end || at < len(p.inputs)-1 || !in.told || o.records == in.tail.Count {
+		return nil
+	}
+	for l, err := range p.lastLines(ctx, in) {
+		if err != nil {
+			return err
 		}
-		resume = in.tail.Count - o.records
+		if err := p.readRecord(w, l, o); err != nil {
+			return err
+		}
 	}
 	return nil
 }

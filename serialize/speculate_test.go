@@ -2,6 +2,7 @@ package serialize
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -21,7 +22,7 @@ import (
 var (
 	twice  = sampling{from: 1 << 62}
 	once   = sampling{objects: 1 << 20, records: 1 << 40, bytes: 1 << 40}
-	scarce = []sampling{{objects: 1, records: 1, bytes: 1 << 20}, {objects: 2, records: 20, bytes: 1 << 20}, {objects: 3, records: 1000, bytes: 300}}
+	scarce = []sampling{{objects: 1, records: 1, bytes: 1 << 20}, {objects: 2, records: 20, bytes: 1 << 20}, {objects: 3, records: 1000, bytes: 300, end: true}}
 )
 
 // otherwise is the world with other tables and quarantine, of the same objects, and with what is there besides.
@@ -261,4 +262,77 @@ func FuzzGuess(f *testing.F) {
 			t.Fatalf("%s after %s does not fit: %v, but the columns stay: %v", lines[1], lines[0], w.misfit, same)
 		}
 	})
+}
+
+// TestLastLines: the end of an object is found without what comes before it.
+func TestLastLines(t *testing.T) {
+	w := newWorld(t)
+	noise := make([]byte, 3<<20)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(noise) // which never fails
+	for name, test := range map[string]struct {
+		members []string
+		want    string
+	}{
+		"members":         {[]string{"a\nb\n", "c\nd\n", "e\n"}, "c d e"},
+		"one member":      {[]string{"a\nb\n"}, "a b"},
+		"a long one":      {[]string{"a\n", hex.EncodeToString(noise) + "\n"}, ""},
+		"after long ones": {[]string{"a\n", hex.EncodeToString(noise) + "\n", "b\n", "c\n"}, "b c"},
+		"looks like one":  {[]string{"a\n", hex.EncodeToString(noise) + "\n", "b\n", "\x1f\x8b\x08\x00_____\xff\xff\xff\xff"}, "b"},
+		"one after":       {[]string{"a\n", hex.EncodeToString(noise) + "\n", "b\n"}, "b"},
+	} {
+		var data []byte
+		for _, m := range test.members {
+			if strings.HasPrefix(m, "\x1f") {
+				data = append(data, m...)
+			} else {
+				data = append(data, zip(t, m)...)
+			}
+		}
+		tail := lake.Tail{Log: testLog, Next: 1, Count: 1}
+		key := lake.RawKey("topics", testTopic, "date=2026-07-05", 0, 0)
+		w.putObject(t, key, tail.Append(data))
+		in := input{Object: w.stat(t, key)}
+		var got []string
+		for l, err := range w.lastLines(t.Context(), in) {
+			if err != nil {
+				t.Fatal(name, err)
+			}
+			got = append(got, string(l.text))
+		}
+		if strings.Join(got, " ") != test.want {
+			t.Errorf("%s: %q, want %q", name, got, test.want)
+		}
+	}
+	w.putObject(t, "text", []byte("a\nb\n"))
+	for l, err := range w.lastLines(t.Context(), input{Object: w.stat(t, "text")}) {
+		t.Error(l, err)
+	}
+	in := input{Object: w.stat(t, "text")}
+	w.putObject(t, "text", []byte("other\n"))
+	for l, err := range w.lastLines(t.Context(), in) {
+		if !errors.Is(err, lake.ErrChanged) {
+			t.Error(l, err)
+		}
+	}
+}
+
+func (w *world) stat(t testing.TB, key string) lake.Object {
+	t.Helper()
+	o, err := w.raw.Stat(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// TestEndIsSampled: a column that only the end of the day shows is guessed.
+func TestEndIsSampled(t *testing.T) {
+	w := newWorld(t)
+	w.put(t, envelopeOf(`{"a":1}`), envelopeOf(`{"a":2}`))
+	w.put(t, envelopeOf(`{"a":3}`), envelopeOf(`{"a":4,"late":1}`))
+	for _, end := range []bool{false, true} {
+		if fits := !w.guessed(t, sampling{objects: 2, records: 1, bytes: 1 << 20, end: end}).misfit; fits != end {
+			t.Errorf("with the end %v: the guess holds: %v", end, fits)
+		}
+	}
 }

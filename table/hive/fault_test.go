@@ -139,13 +139,15 @@ func objects(t *testing.T, addr string) (all []any) {
 		tbl.CreateTime = 0
 		delete(tbl.Parameters, "transient_lastDdlTime")
 		delete(tbl.Parameters, "headwater.version")
-		slices.SortFunc(tbl.Sd.Cols, func(a, b *hms.FieldSchema) int { return strings.Compare(a.Name, b.Name) })
+		byName := func(a, b *hms.FieldSchema) int { return strings.Compare(a.Name, b.Name) }
+		slices.SortFunc(tbl.Sd.Cols, byName)
 		ps, err := m.GetPartitions(t.Context(), orders.Database, name, -1)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, p := range ps {
 			p.CreateTime = 0
+			slices.SortFunc(p.Sd.Cols, byName)
 		}
 		all = append(all, tbl, ps)
 	}

@@ -403,7 +403,7 @@ func (c *Catalog) alter(ctx context.Context, m *hms.ThriftHiveMetastoreClient, n
 	next := c.newTable(want)
 	env := &hms.EnvironmentContext{Properties: map[string]string{
 		"expected_parameter_key": versionKey, "expected_parameter_value": version,
-		"DO_NOT_UPDATE_STATS": "true",
+		"DO_NOT_UPDATE_STATS": "true", "CASCADE": "true", // to the partitions: see newPartition
 	}}
 	cols := ordered(now.Sd.Cols, next.Sd.Cols)
 	kept := unchanged(now.Sd.Cols, cols)

@@ -11,9 +11,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"headwater/tests/binary"
 	"headwater/tests/interop/fixture"
 )
 
@@ -22,7 +24,7 @@ import (
 // come late.
 func TestRows(t *testing.T) {
 	fixture.Python(t)
-	p := newPipeline(t, "serialize: {row_group_bytes: 1MiB}\nsources: {cases: {file: {path: \"in/*.ndjson\"}}}\n")
+	p := newPipeline(t, "serialize: {row_group_bytes: 1MiB, every: 0s, schedule: \"\"}\nsources: {cases: {file: {path: \"in/*.ndjson\"}}}\n")
 	days := casesByDay()
 	for _, day := range slices.Sorted(maps.Keys(days)) { // those after the first have its columns too
 		objects := days[day]
@@ -64,6 +66,64 @@ func TestRows(t *testing.T) {
 				}
 			}
 		})
+	}
+	t.Run("trino", func(t *testing.T) { // by the pipeline's own metastore
+		var proc *binary.Process
+		trino := fixture.NewTrino(t, func() string {
+			proc = p.Start(t, nil, "run")
+			binary.Eventually(t, "a metastore", func() bool { return p.running(t).Hive != "" })
+			return p.running(t).Hive
+		})
+		out := t.TempDir()
+		for table, rows := range map[string][]any{"cases": flatRows, "cases_raw": rawRows} {
+			trinoRows(t, trino, table, filepath.Join(out, table))
+			compareReader(t, "trino", table, rows, filepath.Join(out, table))
+		}
+		if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		proc.Wait(t, limit)
+	})
+}
+
+// trinoRows has Trino write every row of a table of the database air as a line of JSON.
+func trinoRows(t *testing.T, trino fixture.Trino, table, path string) {
+	t.Helper()
+	columns, _ := trino.Query(t, "select * from air."+table+" limit 0")
+	fields := make([]string, len(columns))
+	for i, c := range columns {
+		value := fmt.Sprintf("%q", c)
+		if c == "_ingested_at" {
+			value = "cast(to_unixtime(" + value + ") * 1000000 as bigint)"
+		}
+		fields[i] = "json_format(cast(" + value + " as json))"
+	}
+	_, rows := trino.Query(t, "select "+strings.Join(fields, ", ")+" from air."+table)
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, row := range rows {
+		line := map[string]any{}
+		for i, c := range columns {
+			text, _ := row[i].(string)
+			if text == "" {
+				continue // null
+			}
+			var v any
+			d := json.NewDecoder(strings.NewReader(text))
+			d.UseNumber()
+			if err := d.Decode(&v); err != nil {
+				t.Fatalf("%s: %s: %v", c, text, err)
+			}
+			if v != nil {
+				line[c] = withoutNulls(v)
+			}
+		}
+		if err := json.NewEncoder(f).Encode(line); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -206,6 +266,7 @@ func canonical(v any) string {
 var views = map[string]func(any) any{
 	"clickhouse": hollow,
 	"hive":       lowerCase,
+	"trino":      lowerCase,
 }
 
 // hollow has no difference between null, an empty list and an empty object: ClickHouse has no lists that are null.
