@@ -393,17 +393,27 @@ func (c *Catalog) widen(ctx context.Context, m *hms.ThriftHiveMetastoreClient, n
 	if schema.Equal(has.Schema, want.Schema) {
 		return true, nil
 	}
-	return false, c.alter(ctx, m, now, want)
+	return false, c.alter(ctx, m, now, want, retyped(has.Schema, want.Schema))
+}
+
+// retyped says whether a column has another type afterwards.
+func retyped(before, after schema.Type) bool {
+	of := map[string]schema.Type{}
+	for _, f := range after.Fields {
+		of[f.Name] = f.Type
+	}
+	return slices.ContainsFunc(before.Fields, func(f schema.Field) bool { return !schema.Equal(f.Type, of[f.Name]) })
 }
 
 // alter gives the table want's schema if it is still as it was when now was read. Metastores that do not compare (Hive before 4)
-// are asked again by Ensure, which sees what a writer at the same time has undone.
-func (c *Catalog) alter(ctx context.Context, m *hms.ThriftHiveMetastoreClient, now *hms.Table, want table.Table) error {
+// are asked again by Ensure, which sees what a writer at the same time has undone. Where columns have other types, the partitions get them too (see
+// newPartition); new columns alone cost no change of thousands of partitions.
+func (c *Catalog) alter(ctx context.Context, m *hms.ThriftHiveMetastoreClient, now *hms.Table, want table.Table, cascade bool) error {
 	version := now.Parameters[versionKey]
 	next := c.newTable(want)
 	env := &hms.EnvironmentContext{Properties: map[string]string{
 		"expected_parameter_key": versionKey, "expected_parameter_value": version,
-		"DO_NOT_UPDATE_STATS": "true", "CASCADE": "true", // to the partitions: see newPartition
+		"DO_NOT_UPDATE_STATS": "true", "CASCADE": strconv.FormatBool(cascade),
 	}}
 	cols := ordered(now.Sd.Cols, next.Sd.Cols)
 	kept := unchanged(now.Sd.Cols, cols)
@@ -417,10 +427,11 @@ func (c *Catalog) alter(ctx context.Context, m *hms.ThriftHiveMetastoreClient, n
 		// Hive compares the columns at the same places and lets no struct grow (hive.metastore.disallow.incompatible.col.type.changes).
 		// So the changed columns, and those after them, go first and come back in a second step; Spark, which goes by the parameters,
 		// sees only the second. So does widen: if it does not come to that, the next Ensure finds the old schema, and changes it.
+		env.Properties["CASCADE"] = "false"
 		now.Sd.Cols, now.Parameters = cols[:kept], before
 		before[versionKey] = strconv.Itoa(n + 1)
 		if err = m.AlterTableWithEnvironmentContext(ctx, want.Name.Database, want.Name.Table, now, env); err == nil {
-			env.Properties["expected_parameter_value"] = before[versionKey]
+			env.Properties["expected_parameter_value"], env.Properties["CASCADE"] = before[versionKey], strconv.FormatBool(cascade)
 			next.Parameters[versionKey] = strconv.Itoa(n + 2)
 			now.Sd.Cols, now.Parameters = cols, merged(before, next.Parameters)
 			err = m.AlterTableWithEnvironmentContext(ctx, want.Name.Database, want.Name.Table, now, env)
