@@ -180,15 +180,19 @@ func (q Quarantine) Version(ctx context.Context, stage, source, day string) (str
 	return o.Version, nil
 }
 
+// still is the condition that there is what Version gave.
+func still(version string) Condition {
+	if version == "" {
+		return Condition{IfAbsent: true}
+	}
+	return Condition{IfVersion: version}
+}
+
 // Replace makes entries all that the stage keeps of the source's day, in one file, provided that it is still of the version that Version gave
 // before the caller looked for what the entries are made from; if not, the error is ErrChanged: another writer may know of more. Without entries
 // no file is made, and one that is there has none afterwards. When the sequence yields an error, it is returned and what was there stays.
 func (q Quarantine) Replace(ctx context.Context, stage, source, day, version string, entries iter.Seq2[Entry, error]) error {
-	cond := Condition{IfVersion: version}
-	if version == "" {
-		cond = Condition{IfAbsent: true}
-	}
-	err := q.put(ctx, stage, source, day, day, entries, cond)
+	err := q.put(ctx, stage, source, day, day, entries, still(version))
 	if errors.Is(err, ErrExists) {
 		return fmt.Errorf("%w: %w", ErrChanged, err)
 	}
@@ -200,13 +204,13 @@ func (q Quarantine) Replace(ctx context.Context, stage, source, day, version str
 func (q Quarantine) Add(ctx context.Context, stage, source, day string, again map[string]bool, entries iter.Seq2[Entry, error]) error {
 	key := QuarantineKey(stage, source, day, day)
 	for {
-		cond, kept := Condition{IfAbsent: true}, Entries()
 		version, err := q.Version(ctx, stage, source, day)
 		if err != nil {
 			return err
 		}
+		kept := Entries()
 		if version != "" {
-			cond, kept = Condition{IfVersion: version}, q.Read(ctx, key)
+			kept = q.Read(ctx, key)
 		}
 		err = q.put(ctx, stage, source, day, day, func(yield func(Entry, error) bool) {
 			for e, err := range kept {
@@ -215,7 +219,7 @@ func (q Quarantine) Add(ctx context.Context, stage, source, day string, again ma
 				}
 			}
 			entries(yield)
-		}, cond)
+		}, still(version))
 		if !errors.Is(err, ErrExists) && !errors.Is(err, ErrChanged) && !errors.Is(err, ErrNotExist) {
 			return err
 		}

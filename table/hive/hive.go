@@ -463,8 +463,9 @@ func (c *Catalog) SetPartitions(ctx context.Context, n table.Name, ps []table.Pa
 func (c *Catalog) setPartitions(ctx context.Context, m *hms.ThriftHiveMetastoreClient, t *hms.Table, n table.Name, ps []table.Partition) error {
 	var all []*hms.Partition
 	var names []string
+	ours, _ := tableOf(t) // somebody else may have made it, without a schema that we read
 	for _, p := range ps {
-		all, names = append(all, c.newPartition(t, p)), append(names, p.Day.Path())
+		all, names = append(all, c.newPartition(t, ours.Schema, p)), append(names, p.Day.Path())
 	}
 	there, err := m.GetPartitionsByNames(ctx, n.Database, n.Table, names)
 	if err != nil {

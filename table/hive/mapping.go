@@ -234,14 +234,14 @@ func merged(has, next map[string]string) map[string]string {
 
 // newPartition is p as a partition of t. It has the table's columns, which its file may have fewer of: Hive and Trino read what is missing as null, but where a partition's
 // struct is another than the table's they compare the fields by their places, and give values of one for another, or an error. Where the file has other types, as before
-// it is rewritten, the columns are its own, by which it is read.
-func (c *Catalog) newPartition(t *hms.Table, p table.Partition) *hms.Partition {
+// it is rewritten, the columns are its own, by which it is read. columns is the schema of t, Undecided if that says none.
+func (c *Catalog) newPartition(t *hms.Table, columns schema.Type, p table.Partition) *hms.Partition {
 	folder := c.Location + "/" + p.Key[:strings.LastIndexByte(p.Key, '/')]
 	h := hms.NewPartition()
 	h.DbName, h.TableName = t.DbName, t.TableName
 	h.Values = []string{strconv.Itoa(p.Day.Year), strconv.Itoa(p.Day.Month), strconv.Itoa(p.Day.Day)}
 	h.Sd = storage(p.Schema, folder)
-	if has, err := tableOf(t); err == nil && schema.Conforms(p.Schema, has.Schema) {
+	if schema.Conforms(p.Schema, columns) {
 		h.Sd.Cols = t.Sd.Cols
 	}
 	h.Parameters = map[string]string{
