@@ -8,15 +8,29 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"headwater/internal/retry"
 )
+
+// coordinated asks the coordinator of a group, again while there is none yet: a cluster that has just begun makes the topic of its groups' offsets when
+// it is first asked, and one whose broker has ended chooses another.
+func coordinated[R interface{ Error() error }](ctx context.Context, ask func() (R, error)) (R, error) {
+	mayPass := func(err error) bool {
+		return errors.Is(err, kerr.CoordinatorNotAvailable) || errors.Is(err, kerr.NotCoordinator) || errors.Is(err, kerr.CoordinatorLoadInProgress)
+	}
+	return retry.Times(ctx, 10, mayPass, func() (R, error) {
+		r, err := ask()
+		if err == nil {
+			err = r.Error()
+		}
+		return r, err
+	})
+}
 
 // Members names those who are in a consumer group of either protocol, by client and host. A group that does not exist has none.
 func Members(ctx context.Context, cl *kgo.Client, group string) (members []string, err error) {
 	adm := kadm.NewClient(cl)
-	classic, err := adm.DescribeGroups(ctx, group)
-	if err == nil {
-		err = classic.Error()
-	}
+	classic, err := coordinated(ctx, func() (kadm.DescribedGroups, error) { return adm.DescribeGroups(ctx, group) })
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 		return nil, fmt.Errorf("asking Kafka for the members of group %s: %w", group, err)
 	}
@@ -37,10 +51,7 @@ func Members(ctx context.Context, cl *kgo.Client, group string) (members []strin
 	if err != nil || !known {
 		return nil, err
 	}
-	newer, err := adm.DescribeConsumerGroups(ctx, group)
-	if err == nil {
-		err = newer.Error()
-	}
+	newer, err := coordinated(ctx, func() (kadm.DescribedConsumerGroups, error) { return adm.DescribeConsumerGroups(ctx, group) })
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) && !errors.Is(err, kerr.UnsupportedVersion) {
 		return nil, fmt.Errorf("asking Kafka for the members of group %s: %w", group, err)
 	}
@@ -58,10 +69,7 @@ type Commit struct {
 
 // Commits gives what a consumer group has committed; a Kafka partition without a commit is not in it.
 func Commits(ctx context.Context, cl *kgo.Client, group string) (map[string]map[int32]Commit, error) {
-	responses, err := kadm.NewClient(cl).FetchOffsets(ctx, group)
-	if err == nil {
-		err = responses.Error()
-	}
+	responses, err := coordinated(ctx, func() (kadm.OffsetResponses, error) { return kadm.NewClient(cl).FetchOffsets(ctx, group) })
 	if errors.Is(err, kerr.GroupIDNotFound) {
 		return nil, nil
 	}
@@ -89,7 +97,7 @@ func SetCommits(ctx context.Context, cl *kgo.Client, group string, commits map[s
 			offsets.Add(kadm.Offset{Topic: topic, Partition: p, At: c.Offset, LeaderEpoch: -1, Metadata: c.Note})
 		}
 	}
-	if err := kadm.NewClient(cl).CommitAllOffsets(ctx, group, offsets); err != nil {
+	if _, err := coordinated(ctx, func() (kadm.OffsetResponses, error) { return kadm.NewClient(cl).CommitOffsets(ctx, group, offsets) }); err != nil {
 		return fmt.Errorf("committing for group %s, which must have no members: %w", group, err)
 	}
 	return nil
@@ -101,11 +109,7 @@ func DeleteCommits(ctx context.Context, cl *kgo.Client, group string, of map[str
 	for topic, partitions := range of {
 		set.Add(topic, partitions...)
 	}
-	responses, err := kadm.NewClient(cl).DeleteOffsets(ctx, group, set)
-	if err == nil {
-		err = responses.Error()
-	}
-	if err != nil {
+	if _, err := coordinated(ctx, func() (kadm.DeleteOffsetsResponses, error) { return kadm.NewClient(cl).DeleteOffsets(ctx, group, set) }); err != nil {
 		return fmt.Errorf("deleting the offsets of group %s, which must have no members: %w", group, err)
 	}
 	return nil

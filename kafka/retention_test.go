@@ -1,12 +1,15 @@
 package kafka
 
 import (
+	"errors"
 	"maps"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // testRetention: topics that delete, as none of the embedded broker's do, and the times of the first records from an offset on.
@@ -111,5 +114,40 @@ func testMembers(t *testing.T) {
 			t.Errorf("an offset of group %s was committed beside its member", group)
 		}
 		member.Close()
+	}
+}
+
+// TestNoCoordinatorYet is what a new cluster says until it has made the topic of its groups' offsets.
+func TestNoCoordinatorYet(t *testing.T) {
+	cluster, cfg := fake(t)
+	cl := newClient(t, cfg)
+	ensure(t, cl, "a_raw", 1)
+	of := map[string]map[int32]Commit{"a_raw": {0: {Offset: 7, Note: "n"}}}
+	for what, ask := range map[string]func() error{
+		"members": func() error { _, err := Members(t.Context(), cl, "members"); return err },
+		"commits": func() error { _, err := Commits(t.Context(), cl, "commits"); return err },
+		"set":     func() error { return SetCommits(t.Context(), cl, "set", of) },
+		"delete":  func() error { return DeleteCommits(t.Context(), cl, "set", map[string][]int32{"a_raw": {0}}) },
+	} {
+		refused := 0
+		cluster.ControlKey(int16(kmsg.FindCoordinator), func(r kmsg.Request) (kmsg.Response, error, bool) {
+			if refused++; refused > 2 {
+				return nil, nil, false
+			}
+			cluster.KeepControl()
+			answer := r.ResponseKind().(*kmsg.FindCoordinatorResponse)
+			answer.ErrorCode = kerr.CoordinatorNotAvailable.Code
+			for _, key := range r.(*kmsg.FindCoordinatorRequest).CoordinatorKeys {
+				answer.Coordinators = append(answer.Coordinators, kmsg.FindCoordinatorResponseCoordinator{Key: key, ErrorCode: kerr.CoordinatorNotAvailable.Code})
+			}
+			return answer, nil, true
+		})
+		err := ask()
+		if what == "delete" && errors.Is(err, kerr.GroupIDNotFound) {
+			err = nil // nobody has committed for it yet
+		}
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }

@@ -222,11 +222,7 @@ func (c *Process) Wait(t testing.TB, limit time.Duration) Result {
 	select {
 	case <-c.ended:
 	case <-time.After(limit):
-		_ = c.Cmd.Process.Signal(syscall.SIGQUIT) // for the goroutines in its standard error
-		time.Sleep(time.Second)
-		_ = c.Cmd.Process.Kill()
-		<-c.ended
-		t.Fatalf("%v did not end within %v\n%s", c.Cmd.Args, limit, c.stderr.String())
+		t.Fatalf("%v did not end within %v\n%s", c.Cmd.Args, limit, c.Goroutines())
 	}
 	status := c.Cmd.ProcessState.Sys().(syscall.WaitStatus)
 	r := Result{Stdout: c.stdout.String(), Stderr: c.stderr.String(), Code: status.ExitStatus()}
@@ -234,6 +230,18 @@ func (c *Process) Wait(t testing.TB, limit time.Duration) Result {
 		r.Signal = status.Signal()
 	}
 	return r
+}
+
+// Goroutines ends a process that does not what it should, and gives what it has said, what its goroutines were doing included.
+func (c *Process) Goroutines() string {
+	_ = c.Cmd.Process.Signal(syscall.SIGQUIT)
+	select {
+	case <-c.ended:
+	case <-time.After(10 * time.Second):
+		_ = c.Cmd.Process.Kill()
+		<-c.ended
+	}
+	return c.stderr.String()
 }
 
 // Must fails the test unless the command exited with 0, and gives its standard output.

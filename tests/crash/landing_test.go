@@ -243,7 +243,7 @@ func (w *landing) verify(t *testing.T) {
 		var said strings.Builder
 		said.WriteString(fmt.Sprintln(committed()))
 		for name, proc := range w.procs {
-			said.WriteString(name + ": " + proc.Stderr() + "\n")
+			said.WriteString(name + ": " + proc.Goroutines() + "\n")
 		}
 		return said.String()
 	})
