@@ -20,6 +20,11 @@ type Config struct {
 	Schedule string `yaml:"schedule"`
 	// Engine that does the work: native, or none, which makes no tables.
 	Engine string `yaml:"engine"`
+	// Publish is how the file of a whole day takes the place of the one before it: replace, in whose place it is written, or swap, beside which it
+	// is, and to which readers are pointed then.
+	Publish string `yaml:"publish"`
+	// Grace is how long files stay when no reader is told of them any more.
+	Grace time.Duration `yaml:"grace"`
 	// Flat is about the flat table.
 	Flat FlatConfig `yaml:"flat"`
 	// RowGroupBytes is how many bytes of JSON text go into a row group, unless it would take more than its share of MaxMemory.
@@ -56,8 +61,11 @@ type SchemaConfig struct {
 	Hints map[string]string `yaml:"hints"`
 }
 
-// The values of Dialect, Ledger and Columns.
+// The values of Publish, Dialect, Ledger and Columns.
 const (
+	PublishReplace = "replace"
+	PublishSwap    = "swap"
+
 	DialectHeadwater = "headwater"
 	// DialectSpark makes of each day, which stands alone whatever Ledger says, what Spark 4 makes of it, but for what docs/spark-dialect.md names.
 	DialectSpark = "spark"
@@ -86,6 +94,8 @@ func DefaultConfig() Config {
 	return Config{
 		Schedule:      "10 0 * * *",
 		Engine:        "native",
+		Publish:       PublishReplace,
+		Grace:         24 * time.Hour,
 		Flat:          FlatConfig{Separator: "_", Arrays: "keep"},
 		RowGroupBytes: 256 << 20,
 		MaxMemory:     1 << 30,
@@ -111,6 +121,12 @@ func (c *Config) Validate() setting.Faults {
 			why = "%q is not available in this version: use native, or none and a Spark of your own"
 		}
 		faults.Add([]string{"engine"}, why, c.Engine)
+	}
+	if c.Publish != PublishReplace && c.Publish != PublishSwap {
+		faults.Add([]string{"publish"}, "must be replace or swap, got %q", c.Publish)
+	}
+	if c.Grace < 0 {
+		faults.Add([]string{"grace"}, "must be 0 or more, got %s", c.Grace)
 	}
 	if s := c.Flat.Separator; s == "" || len(s) > 8 || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
 		faults.Add([]string{"flat", "separator"}, "must be 1 to 8 lower case letters, digits or _, got %q", s)

@@ -104,7 +104,7 @@ func (r *run) next(ctx context.Context) (*step, error) {
 			news = append(news, in)
 		}
 	}
-	if len(raw.Open) == 0 && raw.Plain.Exists && len(news) == 0 {
+	if len(raw.Open) == 0 && raw.Whole().Exists && len(news) == 0 {
 		return nil, nil
 	}
 	missing := len(raw.Open)
@@ -266,10 +266,10 @@ func (r *run) repeatOpen(ctx context.Context) (Result, error) {
 	return result, r.publishBoth(ctx, &result)
 }
 
-// sweep deletes what was read while the day was open. What cannot be deleted now is there at the next run.
+// sweep deletes what is read no more. What cannot be deleted now is there at the next run.
 func (r *run) sweep(ctx context.Context) {
 	for _, o := range []*output{r.raw, r.flat} {
-		if err := table.Sweep(ctx, r.Tables, o.held, r.grace); err != nil && ctx.Err() == nil {
+		if err := table.Sweep(ctx, r.Tables, o.held, r.Config.Grace); err != nil && ctx.Err() == nil {
 			r.Logger.Warn("files that are read no more are left for the next run", "table", o.name, "day", r.job.Day, "error", err)
 		}
 	}

@@ -184,7 +184,7 @@ func TestOpenDay(t *testing.T) {
 		t.Errorf("%d files are retired, want 5", n)
 	}
 	w.shut(t)
-	w.grace = 0
+	w.Config.Grace = 0
 	w.shut(t)
 	if n := len(w.held(t, w.job.Raw).Retired) + len(w.held(t, w.job.Flat).Retired); n != 0 {
 		t.Errorf("%d files are left", n)

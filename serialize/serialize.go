@@ -67,8 +67,6 @@ type Serializer struct {
 	sampling sampling
 	// settled has, by table and day, the version of the ledger under which a day was found to have the types that it should.
 	settled sync.Map
-	// grace is how long files of an open day stay when no reader is told of them any more.
-	grace time.Duration
 	// mostOpen is how many files an open day may have before they are made into one.
 	mostOpen int
 }
@@ -81,7 +79,7 @@ func New(o Options) *Serializer {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Serializer{Options: o, sampling: defaultSampling(), grace: 24 * time.Hour, mostOpen: 100}
+	return &Serializer{Options: o, sampling: defaultSampling(), mostOpen: 100}
 }
 
 // Job is one day of one source.
@@ -226,9 +224,10 @@ type output struct {
 }
 
 // upToDate: what is in the place of the file was made from the same inputs by the same settings, its columns have the types that they have
-// now, and it is what readers read.
+// now, and it is what readers read; or somebody has taken just that out of their sight.
 func (o *output) upToDate() bool {
-	return o.seen.Exists && o.seen.Footer.Closes == o.footer.Closes && o.seen.Footer.Run == o.footer.Run && o.conforms(o.seen)
+	made := o.seen.Footer.Run == o.footer.Run || o.held.Undone() == o.footer.Run
+	return o.seen.Exists && len(o.held.Open) == 0 && made && o.conforms(o.seen)
 }
 
 // conforms says whether all columns of the files have the types that the table has now, where a ledger gives any.
@@ -246,7 +245,7 @@ func (r *run) look(ctx context.Context) (err error) {
 		if o.held, err = table.LookDay(ctx, r.Tables, o.name, r.job.Day); err != nil {
 			return err
 		}
-		o.seen = o.held.Plain
+		o.seen = o.held.Whole()
 	}
 	if err := r.readLedger(ctx); err != nil {
 		return err
@@ -383,6 +382,9 @@ func (r *run) publishBoth(ctx context.Context, result *Result) error {
 func (r *run) repeat(ctx context.Context, result Result) (Result, error) {
 	result.NoOp = true
 	for _, o := range []*output{r.raw, r.flat} {
+		if o.footer.Run != o.seen.Footer.Run {
+			r.Logger.Info("the table was rolled back from what would be made of the day, which --full makes all the same", "table", o.name, "day", r.job.Day)
+		}
 		o.footer = o.seen.Footer
 	}
 	result.Rows, result.Quarantined = r.raw.footer.Rows, r.raw.footer.Quarantined
@@ -393,7 +395,7 @@ func (r *run) repeat(ctx context.Context, result Result) (Result, error) {
 func (r *run) publish(ctx context.Context, o *output) (table.Result, error) {
 	had, _ := o.held.Rows()
 	p := table.Publication{
-		Tables: r.Tables, Catalog: r.Catalog, Name: o.name, Day: r.job.Day, Folder: r.folder, Part: r.part,
+		Tables: r.Tables, Catalog: r.Catalog, Name: o.name, Day: r.job.Day, Folder: r.folder, Part: r.part, Swap: r.Config.Publish == PublishSwap,
 		Footer: o.footer, Seen: o.seen, Held: o.held, AllowShrink: r.job.AllowShrink || o.footer.Rows+r.unfit >= had,
 	}
 	if o.file != nil {
@@ -402,6 +404,9 @@ func (r *run) publish(ctx context.Context, o *output) (table.Result, error) {
 			return table.Result{}, err
 		}
 		p.File = body
+		if r.folder == 0 && !p.Swap {
+			p.Seen = o.held.Plain // what the file is to replace, whatever is read
+		}
 	}
 	return table.Publish(ctx, p)
 }

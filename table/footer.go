@@ -72,7 +72,7 @@ type Footer struct {
 	Renamed map[string]string `json:"renamed,omitempty"`
 	// Run identifies the making of the file; it is the Digest.
 	Run string `json:"run"`
-	// Closes are the files of the open day in whose place this one is read.
+	// Closes are the files of the open day, and the commits, in whose place this one is read.
 	Closes Closes `json:"closes,omitzero"`
 }
 
@@ -81,6 +81,8 @@ type Footer struct {
 type Closes struct {
 	Folder int `json:"folder"`
 	Files  int `json:"files"`
+	// Commit is the last commit that the writer saw.
+	Commit int `json:"commit,omitempty"`
 }
 
 // Digest is the identity of what the file is made from: inputs, engine, settings, table and day. It
@@ -219,7 +221,7 @@ func Footers(ctx context.Context, tables lake.Store, n Name) ([]Footer, error) {
 			return nil, fmt.Errorf("listing %s: %w", prefix, err)
 		}
 		if p, ok := ParseKey(o.Key); ok {
-			days[p.Day] = days[p.Day] || p.Folder > 0
+			days[p.Day] = days[p.Day] || p.Folder > 0 || p.Commit > 0
 		}
 	}
 	var mu sync.Mutex
@@ -239,7 +241,7 @@ func Footers(ctx context.Context, tables lake.Store, n Name) ([]Footer, error) {
 				}
 			}
 			files, err := look()
-			if errors.Is(err, lake.ErrNotExist) || errors.Is(err, ErrNotParquet) || errors.Is(err, ErrVersion) || errors.Is(err, ErrForeign) {
+			if errors.Is(err, lake.ErrNotExist) || errors.Is(err, ErrNotParquet) || errors.Is(err, ErrVersion) || errors.Is(err, ErrForeign) || errors.Is(err, ErrDamaged) {
 				return nil
 			}
 			mu.Lock()

@@ -26,10 +26,15 @@ type Place struct {
 	Folder int
 	// Part is the file's number in its folder, from 0.
 	Part int
+	// Commit is the commit's number, if the object is one.
+	Commit int
 }
 
 // Key is the file's key in the tables store.
 func (p Place) Key() string {
+	if p.Commit > 0 {
+		return fmt.Sprintf("%s-v%06d.json", runsPrefix(p.Name, p.Day), p.Commit)
+	}
 	if p.Folder == 0 {
 		return PartKey(p.Name, p.Day)
 	}
@@ -40,21 +45,37 @@ func (p Place) Key() string {
 	return openPrefix(p.Name, p.Day) + number + "/" + partFile(p.Part)
 }
 
-// openPrefix begins the keys of all files of an open day. Readers of the table's folder look into none whose name begins with _.
-func openPrefix(n Name, d Day) string {
-	return n.Database + "/" + n.Table + "/_runs/" + d.String() + "-open"
+// runsPrefix begins the keys of all objects of a day but the plain file. Readers of the table's folder look into none whose name begins with _.
+func runsPrefix(n Name, d Day) string {
+	return n.Database + "/" + n.Table + "/_runs/" + d.String()
+}
+
+// openPrefix begins the keys of all files of an open day.
+func openPrefix(n Name, d Day) string { return runsPrefix(n, d) + "-open" }
+
+// runFolder is that of the files of a commit. It is named by everything that they are made from: no two commits share a folder unless the one has
+// gone back to the other.
+func runFolder(n Name, d Day, number int, f Footer) string {
+	f.V = footerVersion
+	sum := sha256.Sum256(f.text())
+	return fmt.Sprintf("%s-r%06d-%s", runsPrefix(n, d), number, hex.EncodeToString(sum[:8]))
 }
 
 var (
-	plainKey = regexp.MustCompile(`^([a-z0-9_]+)/([a-z0-9_]+)/year=(\d+)/month=(\d+)/day=(\d+)/part-00000\.snappy\.parquet$`)
-	openKey  = regexp.MustCompile(`^([a-z0-9_]+)/([a-z0-9_]+)/_runs/(\d+)-(\d+)-(\d+)-open(?:-(\d+))?/part-(\d+)\.snappy\.parquet$`)
+	plainKey  = regexp.MustCompile(`^([a-z0-9_]+)/([a-z0-9_]+)/year=(\d+)/month=(\d+)/day=(\d+)/part-00000\.snappy\.parquet$`)
+	commitKey = regexp.MustCompile(`^([a-z0-9_]+)/([a-z0-9_]+)/_runs/(\d+)-(\d+)-(\d+)-v(\d+)\.json$`)
+	openKey   = regexp.MustCompile(`^([a-z0-9_]+)/([a-z0-9_]+)/_runs/(\d+)-(\d+)-(\d+)-open(?:-(\d+))?/part-(\d+)\.snappy\.parquet$`)
 )
 
-// ParseKey reads the key of a file of a table; false if it is that of none.
+// ParseKey reads the key of a file of a table, or of a commit; false if it is that of none. Files of commits are not told by their keys.
 func ParseKey(key string) (Place, bool) {
-	m := plainKey.FindStringSubmatch(key)
+	m, commit := plainKey.FindStringSubmatch(key), false
 	if m == nil {
 		m = openKey.FindStringSubmatch(key)
+	}
+	if m == nil {
+		m = commitKey.FindStringSubmatch(key)
+		commit = m != nil
 	}
 	if m == nil {
 		return Place{}, false
@@ -64,29 +85,59 @@ func ParseKey(key string) (Place, bool) {
 		n[i], _ = strconv.Atoi(text)
 	}
 	p := Place{Name: Name{Database: m[1], Table: m[2]}, Day: Day{n[0], n[1], n[2]}}
-	if len(m) > 6 {
+	if commit {
+		p.Commit = n[3]
+	} else if len(m) > 6 {
 		p.Folder, p.Part = max(n[3], 1), n[4]
 	}
 	return p, p.Key() == key // numbers spelled otherwise would be the same file under another key
 }
 
-// Held is what a table has of a day: the file of the whole day, and files of the day while it was open.
+// Held is what a table has of a day: the file of the whole day, or what was committed in its place, and files of the day while it was open.
 type Held struct {
 	// Plain is the file of the whole day.
 	Plain Seen
+	// Commit is the last one, its Number 0 if there is none.
+	Commit Commit
 	// Folder is the number of the last folder of the open day, 0 if there is none, and Open its files, numbered from 0 without a gap, if
 	// they are what readers read.
 	Folder int
 	Open   []Seen
-	// Retired are files of the open day that no reader is told of any more, in order of their keys.
+	// Retired are files and commits that no reader is told of any more, in order of their keys, and files that a writer is about to commit, or was
+	// when it died.
 	Retired []lake.Object
+	// since is when what readers read was written.
+	since time.Time
 }
 
-// Files are those that readers read: the open day's, or the plain one, or none.
+// committed says whether the last commit is read in the place of the plain file: that names the commits in whose place it is read itself.
+func (h *Held) committed() bool {
+	return h.Commit.Number > 0 && !(h.Plain.Exists && h.Plain.Footer.Closes.Commit >= h.Commit.Number)
+}
+
+// Undone is the run that a roll-back took out of readers' sight, if that is still what was done last.
+func (h *Held) Undone() string {
+	if !h.committed() {
+		return ""
+	}
+	return h.Commit.Undoes
+}
+
+// Whole is what is read of the day if no open files are: the plain file, or, as if they were one file, those of the last commit.
+func (h *Held) Whole() Seen {
+	if h.committed() {
+		return h.Commit.whole()
+	}
+	return h.Plain
+}
+
+// Files are those that readers read: the open day's, or the last commit's, or the plain one, or none.
 func (h *Held) Files() []Seen {
 	switch {
 	case len(h.Open) > 0:
 		return h.Open
+	case h.committed():
+		return h.Commit.seen()
 	case h.Plain.Exists:
 		return []Seen{h.Plain}
 	}
@@ -101,16 +152,20 @@ func (h *Held) Rows() (rows, quarantined int64) {
 	return rows, quarantined
 }
 
-// Closing is what a plain file closes that takes the place of all that is there.
+// Closing is what a file of the whole day closes that takes the place of all that is there.
 func (h *Held) Closing() Closes {
+	c := h.Whole().Footer.Closes
 	if len(h.Open) > 0 {
-		return Closes{Folder: h.Folder, Files: len(h.Open)}
+		c.Folder, c.Files = h.Folder, len(h.Open)
 	}
-	return h.Plain.Footer.Closes
+	c.Commit = h.Commit.Number
+	return c
 }
 
 // NextFolder is the number of a new folder: no other had it, not even one that was deleted.
-func (h *Held) NextFolder() int { return max(h.Folder, h.Plain.Footer.Closes.Folder) + 1 }
+func (h *Held) NextFolder() int {
+	return max(h.Folder, h.Plain.Footer.Closes.Folder, h.Commit.Footer.Closes.Folder) + 1
+}
 
 // seen are all files whose footers were read.
 func (h *Held) seen() []Seen {
@@ -136,16 +191,15 @@ func lookDay(ctx context.Context, tables lake.Store, n Name, d Day, known []Seen
 	if h.Plain, err = lookAgain(ctx, tables, n, d, known); err != nil {
 		return h, err
 	}
-	var last []lake.Object // those of the last folder that has a first file
-	prefix := openPrefix(n, d)
-	for o, err := range tables.List(ctx, prefix, "") {
+	var last, committed []lake.Object // open files of the last folder that has a first one; commits and their files
+	for o, err := range tables.List(ctx, runsPrefix(n, d)+"-", "") {
 		if err != nil {
-			return h, fmt.Errorf("listing %s: %w", prefix, err)
+			return h, fmt.Errorf("listing %s: %w", runsPrefix(n, d), err)
 		}
 		p, ok := ParseKey(o.Key)
 		switch {
-		case !ok || p.Folder == 0:
-			continue
+		case !ok || p.Commit > 0:
+			committed = append(committed, o)
 		case p.Part == 0 && p.Folder > h.Folder:
 			h.Retired, last, h.Folder = append(h.Retired, last...), []lake.Object{o}, p.Folder
 		case p.Folder == h.Folder && p.Part == len(last):
@@ -154,14 +208,51 @@ func lookDay(ctx context.Context, tables lake.Store, n Name, d Day, known []Seen
 			h.Retired = append(h.Retired, o)
 		}
 	}
-	// A plain file closes what its writer saw; a file that another writer has added meanwhile is not in it, and opens the day again.
-	c := h.Plain.Footer.Closes
+	if err := h.lookCommits(ctx, tables, committed); err != nil {
+		return h, err
+	}
+	// The file of the whole day closes what its writer saw; a file that another writer has added meanwhile is not in it, and opens the day again.
+	c := h.Whole().Footer.Closes
 	if c.Folder > h.Folder || c.Folder == h.Folder && len(last) <= c.Files {
 		h.Retired, last = append(h.Retired, last...), nil
 	}
 	slices.SortFunc(h.Retired, func(a, b lake.Object) int { return cmp.Compare(a.Key, b.Key) })
 	h.Open, err = lookAll(ctx, tables, n, d, last, known)
+	if len(h.Open) > 0 {
+		h.since = h.Open[0].Object.Modified
+	}
 	return h, err
+}
+
+// lookCommits reads the last of the commits and retires the others, and whatever they have committed that it has not.
+func (h *Held) lookCommits(ctx context.Context, tables lake.Store, objects []lake.Object) error {
+	var last lake.Object
+	for _, o := range objects {
+		if p, ok := ParseKey(o.Key); ok && p.Commit > h.Commit.Number {
+			h.Commit.Number, last = p.Commit, o
+		}
+	}
+	h.since = h.Plain.Object.Modified
+	if last.Key != "" {
+		c, _, err := readCommit(ctx, tables, last.Key)
+		if err != nil {
+			return err
+		}
+		c.Number = h.Commit.Number // by its key
+		h.Commit = c
+	}
+	if h.committed() {
+		h.since = last.Modified
+		if h.Plain.Exists && !h.Commit.has(h.Plain.Object.Key) {
+			h.Retired = append(h.Retired, h.Plain.Object)
+		}
+	}
+	for _, o := range objects {
+		if o.Key != last.Key && !(h.committed() && h.Commit.has(o.Key)) {
+			h.Retired = append(h.Retired, o)
+		}
+	}
+	return nil
 }
 
 // lookAgain is Look for those who have looked before.
@@ -223,17 +314,34 @@ func PartitionOf(d Day, files ...Seen) Partition {
 	return p
 }
 
-// Sweep deletes the retired files, once what readers read instead is older than grace: readers that were told of them may still be reading.
-// A folder loses its last file first, so that what is left of it when the process dies is never taken for a whole one.
+// Sweep deletes the retired objects that are older than grace, once what readers read instead is: readers that were told of them may still be
+// reading, and a writer may be about to commit them. A folder loses its last file first, so that what is left of it when the process dies is never
+// taken for a whole one; and files go before the commit that names them.
 func Sweep(ctx context.Context, tables lake.Store, h Held, grace time.Duration) error {
-	files := h.Files()
-	if len(files) == 0 || len(h.Retired) == 0 || time.Since(files[0].Object.Modified) < grace {
+	if len(h.Files()) == 0 || len(h.Retired) == 0 || time.Since(h.since) < grace {
 		return nil
 	}
-	for _, o := range slices.Backward(h.Retired) {
+	for _, o := range sweepOrder(h.Retired) {
+		if time.Since(o.Modified) < grace {
+			continue
+		}
 		if err := tables.Delete(ctx, o.Key); err != nil && !errors.Is(err, lake.ErrNotExist) {
-			return fmt.Errorf("deleting %s, which is of an open day and read no more: %w", o.Key, err)
+			return fmt.Errorf("deleting %s, which is read no more: %w", o.Key, err)
 		}
 	}
 	return nil
+}
+
+func sweepOrder(retired []lake.Object) []lake.Object {
+	out := slices.Clone(retired)
+	slices.Reverse(out)
+	slices.SortStableFunc(out, func(a, b lake.Object) int { return cmp.Compare(rank(a.Key), rank(b.Key)) })
+	return out
+}
+
+func rank(key string) int {
+	if p, ok := ParseKey(key); ok && p.Commit > 0 {
+		return 1
+	}
+	return 0
 }

@@ -59,6 +59,9 @@ type Publication struct {
 	Seen Seen
 	// AllowShrink lets the table partition end with fewer rows than it had.
 	AllowShrink bool
+	// Swap puts the file of a whole day beside the one that is read, and commits it, so that who reads the other goes on reading it. Seen is not
+	// compared then: it is Held.Commit, if any, whose successor this one is.
+	Swap bool
 	// Folder and Part are the file's place if it is one of an open day; Folder is 0 for the file of a whole day.
 	Folder, Part int
 	// Held is what LookDay returned before the run read its inputs, zero for a table that never had an open day.
@@ -121,11 +124,14 @@ func (p *Publication) replaces() int64 {
 }
 
 func (p *Publication) key() string {
-	return Place{p.Name, p.Day, p.Folder, p.Part}.Key()
+	return Place{Name: p.Name, Day: p.Day, Folder: p.Folder, Part: p.Part}.Key()
 }
 
 // put replaces the table partition's file and finds out what became of a write whose answer was lost.
 func (p *Publication) put(ctx context.Context) (lake.Object, error) {
+	if p.Swap && p.Folder == 0 {
+		return p.swap(ctx)
+	}
 	cond := lake.Condition{IfAbsent: true}
 	if p.Seen.Exists {
 		cond = lake.Condition{IfVersion: p.Seen.Object.Version}
@@ -185,7 +191,7 @@ func (p *Publication) register(ctx context.Context, now Seen) error {
 
 // after is what the day holds now that the file is there. That of a whole day needs no look: nobody had an open one, or it is closed.
 func (p *Publication) after(ctx context.Context, now Seen) (Held, error) {
-	if p.Folder == 0 && len(p.Held.Open) == 0 {
+	if p.Folder == 0 && len(p.Held.Open) == 0 && p.Held.Commit.Number == 0 && !p.Swap {
 		return Held{Plain: now}, nil
 	}
 	return LookDay(ctx, p.Tables, p.Name, p.Day, append(p.Held.seen(), now)...)

@@ -41,6 +41,8 @@ var Points = []string{
 	"serialize.after-write",    // a table partition's file is written and not published
 	"table.before-put",         // the publish is about to replace the partition
 	"table.after-put",          // the partition is replaced and not registered
+	"table.before-commit",      // with publish: swap: the files are there, and no reader knows of them
+	"table.after-commit",       // they are what is read
 	"table.after-register",     // it is registered
 	"serialize.between-tables", // the raw table is published, the flat table is not
 }

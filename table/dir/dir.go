@@ -57,7 +57,7 @@ func Open(ctx context.Context, tables lake.Store) (*Catalog, error) {
 	c := &Catalog{tables: map[table.Name]*entry{}}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(readers)
-	opened := map[table.Place]bool{} // days with files of an open day; these are listed before the plain ones
+	opened := map[table.Place]bool{} // days with commits, or files of an open day; these are listed before the plain ones
 	for o, err := range tables.List(gctx, "", "") {
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("listing the tables: %w", err), g.Wait())
@@ -66,7 +66,7 @@ func Open(ctx context.Context, tables lake.Store) (*Catalog, error) {
 		day := table.Place{Name: p.Name, Day: p.Day}
 		switch {
 		case !ok && hidden(o.Key) || ok && opened[day]:
-		case p.Folder > 0:
+		case p.Folder > 0 || p.Commit > 0:
 			opened[day] = true
 			g.Go(func() error { return c.readOpen(gctx, tables, day) })
 		default:
@@ -118,14 +118,17 @@ func (c *Catalog) read(ctx context.Context, tables lake.Store, key string) error
 	return nil
 }
 
-// readOpen enters a day that has files of an open day, whatever has become of it.
+// readOpen enters a day that has commits, or files of an open day, whatever has become of it.
 func (c *Catalog) readOpen(ctx context.Context, tables lake.Store, day table.Place) error {
 	h, err := table.LookDay(ctx, tables, day.Name, day.Day)
 	switch {
-	case errors.Is(err, table.ErrNotParquet), errors.Is(err, table.ErrVersion), errors.Is(err, table.ErrForeign):
+	case errors.Is(err, table.ErrNotParquet), errors.Is(err, table.ErrVersion), errors.Is(err, table.ErrForeign), errors.Is(err, table.ErrDamaged):
 		day.Folder = h.Folder // 0 is that of the plain file
+		if len(h.Commit.Files) == 0 {
+			day.Commit = h.Commit.Number // which could not be read, if there is one
+		}
 		key := day.Key()
-		if day.Folder > 0 {
+		if day.Folder > 0 && day.Commit == 0 {
 			key = path.Dir(key)
 		}
 		c.ignore(key, err)

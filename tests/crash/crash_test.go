@@ -240,13 +240,40 @@ func TestEveryPoint(t *testing.T) {
 		for _, pass := range []string{"", ":2"} {
 			t.Run(point+pass, func(t *testing.T) {
 				t.Parallel()
-				w := newWorld(t, bin, pipeline)
+				w := newWorld(t, bin, pipelineFor(point))
 				if strings.HasSuffix(point, "-intent") {
 					w = wallclock(t, bin)
 				}
 				w.dieAt(t, point+pass)
 			})
 		}
+	}
+}
+
+// swapping is pipeline with its tables published beside the ones before.
+const swapping = pipeline + "serialize: {publish: swap}\n"
+
+// pipelineFor is one that passes the point.
+func pipelineFor(point string) string {
+	if commits(point) {
+		return swapping
+	}
+	return pipeline
+}
+
+// commits says whether only who swaps passes the point.
+func commits(point string) bool {
+	return strings.HasPrefix(point, "table.") && strings.HasSuffix(point, "-commit")
+}
+
+// TestSwapped kills run --once at the other points of a publish that swaps.
+func TestSwapped(t *testing.T) {
+	bin := binary.Build(t)
+	for _, point := range []string{"serialize.after-write", "table.before-put:2", "table.after-put:2", "table.after-register:3", "serialize.between-tables"} {
+		t.Run(point, func(t *testing.T) {
+			t.Parallel()
+			newWorld(t, bin, swapping).dieAt(t, point)
+		})
 	}
 }
 

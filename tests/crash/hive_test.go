@@ -185,7 +185,7 @@ func TestEveryPointOnHive(t *testing.T) {
 		}
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
-			w, _ := onHive(t, bin, pipeline, "1m", hivefault.Options{})
+			w, _ := onHive(t, bin, pipelineFor(point), "1m", hivefault.Options{})
 			w.dieAt(t, point)
 		})
 	}

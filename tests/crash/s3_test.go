@@ -45,7 +45,7 @@ func TestEveryPointOnS3(t *testing.T) {
 				if strings.HasSuffix(point, "-intent") {
 					t.Skip("it is a point of Wallclock")
 				}
-				onS3(t, bin, pipeline, server, server.Endpoint, fmt.Sprintf("point-%d", i)).dieAt(t, point)
+				onS3(t, bin, pipelineFor(point), server, server.Endpoint, fmt.Sprintf("point-%d", i)).dieAt(t, point)
 			})
 		}
 	})

@@ -160,12 +160,14 @@ serialize:
   row_group_bytes: %s
   workers: %d
   every: %s
+  publish: %s
+  grace: %s
 `, one(r, "10ms", "100ms", "1m"), 1+r.IntN(4), 1+r.IntN(4),
 		one(r, 1+r.IntN(5), 1+r.IntN(60), 180_000), one(r, -1, 1+r.IntN(300), 300_000), one(r, -1, 20+r.IntN(500), 300_000),
 		one(r, "1MiB", "2MiB", "128MiB"), one(r, true, false), one(r, -1, 0, 1, 9),
 		one(r, "0s", "1ms", "20ms"), one(r, "1KiB", "16KiB", "1000000"), one(r, "gzip", "zstd", "lz4", "snappy", "none"),
 		one(r, 1, 10, 10_000), one(r, "1KiB", "100KiB", "8MiB"),
-		one(r, "1MiB", "2MiB", "256MiB"), r.IntN(5), one(r, "0s", "100ms"))
+		one(r, "1MiB", "2MiB", "256MiB"), r.IntN(5), one(r, "0s", "100ms"), one(r, "replace", "swap"), one(r, "0s", "24h"))
 }
 
 // outcome is what is in the tables and in quarantine, with how often it is there. What depends on the moment of a run is left out.
