@@ -214,15 +214,10 @@ const footerReaders = 16
 
 // Footers reads the Footer of every file that readers of n read, in no order. Files that are not Headwater's, or damaged, are passed over.
 func Footers(ctx context.Context, tables lake.Store, n Name) ([]Footer, error) {
-	prefix := n.Database + "/" + n.Table + "/"
 	days := map[Day]bool{} // whether the day has files that are not the plain one
-	for o, err := range tables.List(ctx, prefix, "") {
-		if err != nil {
-			return nil, fmt.Errorf("listing %s: %w", prefix, err)
-		}
-		if p, ok := ParseKey(o.Key); ok {
-			days[p.Day] = days[p.Day] || p.Folder > 0 || p.Commit > 0
-		}
+	err := eachKey(ctx, tables, n, func(p Place) { days[p.Day] = days[p.Day] || p.Folder > 0 || p.Commit > 0 })
+	if err != nil {
+		return nil, err
 	}
 	var mu sync.Mutex
 	var all []Footer

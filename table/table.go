@@ -103,6 +103,8 @@ type Catalog interface {
 	Ensure(ctx context.Context, t Table) error
 	// SetPartitions adds the partitions or replaces those of the same day, all or none (ErrNotExist for the table).
 	SetPartitions(ctx context.Context, n Name, ps []Partition) error
+	// DropPartitions forgets the partitions of these days and touches no file; days that it does not have are passed over (ErrNotExist for the table).
+	DropPartitions(ctx context.Context, n Name, days []Day) error
 	// Drop forgets the table and its partitions and touches no file (ErrNotExist).
 	Drop(ctx context.Context, n Name) error
 }

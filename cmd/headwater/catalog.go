@@ -119,6 +119,13 @@ func (c *catalog) forget() {
 	c.lost = lost
 }
 
+// distrust has everything told anew: somebody may have changed what the metastore was told.
+func (c *catalog) distrust() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.told)
+}
+
 // Ensure implements table.Catalog.
 func (c *catalog) Ensure(ctx context.Context, t table.Table) error {
 	if err := c.Catalog.Ensure(ctx, t); err != nil {
@@ -177,6 +184,18 @@ func (c *catalog) SetPartitions(ctx context.Context, n table.Name, ps []table.Pa
 		}
 	}
 	return nil
+}
+
+// DropPartitions implements table.Catalog.
+func (c *catalog) DropPartitions(ctx context.Context, n table.Name, days []table.Day) error {
+	c.mu.Lock()
+	if known := c.told[n]; known != nil {
+		for _, d := range days {
+			delete(known.partitions, d)
+		}
+	}
+	c.mu.Unlock()
+	return errors.Join(c.Catalog.DropPartitions(ctx, n, days), c.hive.DropPartitions(ctx, n, days))
 }
 
 // Drop implements table.Catalog.

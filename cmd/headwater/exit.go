@@ -80,7 +80,8 @@ func exitCode(err error) int {
 		return exitLocked
 	case errors.Is(err, table.ErrShrink), errors.Is(err, table.ErrOutdated):
 		return exitRefused
-	case errors.Is(err, serialize.ErrData), errors.Is(err, table.ErrForeign), errors.Is(err, table.ErrNotParquet), errors.Is(err, table.ErrVersion):
+	case errors.Is(err, serialize.ErrData), errors.Is(err, table.ErrForeign), errors.Is(err, table.ErrNotParquet), errors.Is(err, table.ErrVersion),
+		errors.Is(err, table.ErrDamaged), errors.Is(err, table.ErrNoVersion), errors.Is(err, errFound):
 		return exitData
 	case errors.Is(err, context.Canceled), retry.Classify(err) == retry.Permanent:
 		return exitFault

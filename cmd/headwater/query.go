@@ -87,7 +87,7 @@ func incomplete(sql string, all []dir.Ignored) error {
 		if !isDay {
 			name, _, isDay = strings.Cut(i.Key, "/_runs/") // the files of an open day
 		}
-		unreadable := errors.Is(i.Reason, table.ErrNotParquet) || errors.Is(i.Reason, table.ErrVersion)
+		unreadable := errors.Is(i.Reason, table.ErrNotParquet) || errors.Is(i.Reason, table.ErrVersion) || errors.Is(i.Reason, table.ErrDamaged)
 		if isDay && unreadable && strings.Contains(sql, path.Base(name)) {
 			return fmt.Errorf("the answer would lack a day of %s; move %s away to have it without: %w", path.Base(name), i.Key, i.Reason)
 		}

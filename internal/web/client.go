@@ -30,6 +30,12 @@ func (c Client) Serialize(ctx context.Context, r SerializeRequest) (SerializeRes
 	return result, c.ask(ctx, http.MethodPost, "/api/v1/serialize", r, &result)
 }
 
+// Tables asks for POST /api/v1/tables; an error of the other side is a Fault.
+func (c Client) Tables(ctx context.Context, r TablesRequest) (TablesResult, error) {
+	var result TablesResult
+	return result, c.ask(ctx, http.MethodPost, "/api/v1/tables", r, &result)
+}
+
 func (c Client) ask(ctx context.Context, method, path string, body, into any) error {
 	var data io.Reader
 	if body != nil {

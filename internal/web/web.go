@@ -23,6 +23,8 @@ type API interface {
 	Status(ctx context.Context) (Status, error)
 	// Serialize makes the tables of one source and day. It blocks until that is done. Several calls may come at once.
 	Serialize(ctx context.Context, r SerializeRequest) (SerializeResult, error)
+	// Tables looks after tables that there are. It blocks until that is done. Several calls may come at once.
+	Tables(ctx context.Context, r TablesRequest) (TablesResult, error)
 	// NotReady has the reasons why the process does not do its work at the moment.
 	NotReady(ctx context.Context) []string
 }
@@ -168,6 +170,47 @@ type SerializeResult struct {
 	Unchanged bool `json:"unchanged"`
 }
 
+// TablesRequest is the body of POST /api/v1/tables.
+type TablesRequest struct {
+	// Do is audit, repair, rollback or drop.
+	Do string `json:"do"`
+	// Table is database.table; empty is all, for audit and repair.
+	Table string `json:"table,omitempty"`
+	// Date is the day to roll back, YYYY-MM-DD.
+	Date string `json:"date,omitempty"`
+	// Schema has a drop forget the schema ledger too.
+	Schema bool `json:"schema,omitempty"`
+}
+
+// TablesResult is its answer.
+type TablesResult struct {
+	Reports []TableReport `json:"reports,omitempty"`
+	// Rows are those of the day that was rolled back, Run is what made them.
+	Rows int64  `json:"rows,omitempty"`
+	Run  string `json:"run,omitempty"`
+	// Objects of Bytes were deleted.
+	Objects int   `json:"objects,omitempty"`
+	Bytes   int64 `json:"bytes,omitempty"`
+}
+
+// TableReport is what an audit has found of a table, or a repair before it mended it.
+type TableReport struct {
+	Table    string         `json:"table"`
+	Days     int            `json:"days"`
+	Rows     int64          `json:"rows"`
+	Bytes    int64          `json:"bytes"`
+	Findings []TableFinding `json:"findings"`
+	// Mended says that the metastore was told.
+	Mended bool `json:"mended,omitempty"`
+}
+
+// TableFinding is something of a day that is not as it should be, or that is good to know. Kinds are those of package table.
+type TableFinding struct {
+	Kind string `json:"kind"`
+	Day  string `json:"day"`
+	Text string `json:"text"`
+}
+
 // Fault is the body of an answer that is not 2xx. Code is the exit code that the command line would have ended with.
 type Fault struct {
 	Message string `json:"error"`
@@ -202,21 +245,8 @@ func New(l net.Listener, api API, metrics, ingest http.Handler, token string, ex
 		}
 		s.answer(w, http.StatusOK, status)
 	}))
-	mux.HandleFunc("POST /api/v1/serialize", s.guard(func(w http.ResponseWriter, r *http.Request) {
-		var req SerializeRequest
-		body := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<16))
-		body.DisallowUnknownFields()
-		if err := body.Decode(&req); err != nil {
-			s.answer(w, http.StatusBadRequest, Fault{Message: "the body is not a serialize request: " + err.Error(), Code: 2})
-			return
-		}
-		result, err := api.Serialize(r.Context(), req)
-		if err != nil {
-			s.answer(w, http.StatusUnprocessableEntity, Fault{Message: err.Error(), Code: exitCode(err)})
-			return
-		}
-		s.answer(w, http.StatusOK, result)
-	}))
+	mux.HandleFunc("POST /api/v1/serialize", s.guard(doing(s, api.Serialize, exitCode)))
+	mux.HandleFunc("POST /api/v1/tables", s.guard(doing(s, api.Tables, exitCode)))
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		reasons := api.NotReady(r.Context())
 		if len(reasons) == 0 {
@@ -230,6 +260,25 @@ func New(l net.Listener, api API, metrics, ingest http.Handler, token string, ex
 	mux.Handle("/", ingest)
 	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
 	return s
+}
+
+// doing answers requests with what do makes of their bodies.
+func doing[Request, Result any](s *Server, do func(context.Context, Request) (Result, error), exitCode func(error) int) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var req Request
+		body := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<16))
+		body.DisallowUnknownFields()
+		if err := body.Decode(&req); err != nil {
+			s.answer(w, http.StatusBadRequest, Fault{Message: "the body is not a request to " + r.URL.Path + ": " + err.Error(), Code: 2})
+			return
+		}
+		result, err := do(r.Context(), req)
+		if err != nil {
+			s.answer(w, http.StatusUnprocessableEntity, Fault{Message: err.Error(), Code: exitCode(err)})
+			return
+		}
+		s.answer(w, http.StatusOK, result)
+	}
 }
 
 // Run serves until ctx ends, and then lets requests that are under way end for up to 5 s.

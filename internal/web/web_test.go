@@ -29,6 +29,28 @@ func (a api) Serialize(ctx context.Context, r SerializeRequest) (SerializeResult
 	return a.serialize(ctx, r)
 }
 
+func (a api) Tables(_ context.Context, r TablesRequest) (TablesResult, error) {
+	if r.Do != "rollback" {
+		return TablesResult{}, errors.New("boom")
+	}
+	return TablesResult{Rows: 7, Reports: []TableReport{{Table: r.Table, Findings: []TableFinding{{Kind: "gone", Day: r.Date}}}}}, nil
+}
+
+func TestTables(t *testing.T) {
+	address, end := serve(t, api{})
+	defer end()
+	c := Client{Address: address, Token: "token"}
+	got, err := c.Tables(t.Context(), TablesRequest{Do: "rollback", Table: "db.t", Date: "2026-07-05"})
+	want := TablesResult{Rows: 7, Reports: []TableReport{{Table: "db.t", Findings: []TableFinding{{Kind: "gone", Day: "2026-07-05"}}}}}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Error(err, diff)
+	}
+	_, err = c.Tables(t.Context(), TablesRequest{Do: "other"})
+	if f, is := errors.AsType[Fault](err); !is || f.Code != 3 || f.Message != "boom" {
+		t.Error(err)
+	}
+}
+
 // serve runs a server for the test and gives its address and a function that ends it and waits.
 func serve(t *testing.T, a API) (address string, end func()) {
 	t.Helper()

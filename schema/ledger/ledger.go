@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"time"
 
 	"headwater/internal/crash"
@@ -93,6 +94,23 @@ func (l Log) Head(ctx context.Context) (*Version, error) {
 func numberOf(base string) (n int, ok bool) {
 	_, err := fmt.Sscanf(base, "v%d.json", &n)
 	return n, err == nil && base == fmt.Sprintf("v%06d.json", n)
+}
+
+// Forget deletes all versions, the last one first: what is left when it fails is a ledger.
+func (l Log) Forget(ctx context.Context) error {
+	var keys []string
+	for o, err := range l.Store.List(ctx, l.prefix(), "") {
+		if err != nil {
+			return fmt.Errorf("listing the schema ledger of %s: %w", l.Table, err)
+		}
+		keys = append(keys, o.Key)
+	}
+	for _, key := range slices.Backward(keys) {
+		if err := l.Store.Delete(ctx, key); err != nil && !errors.Is(err, lake.ErrNotExist) {
+			return fmt.Errorf("forgetting the schema of %s: %w", l.Table, err)
+		}
+	}
+	return nil
 }
 
 // Read reads a version (ErrNoVersion, ErrFormat).

@@ -263,6 +263,24 @@ func (c *Catalog) SetPartitions(ctx context.Context, n table.Name, ps []table.Pa
 	return nil
 }
 
+// DropPartitions forgets the partitions until the catalog is opened again.
+func (c *Catalog) DropPartitions(ctx context.Context, n table.Name, days []table.Day) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, err := c.entry(n)
+	if err != nil {
+		return err
+	}
+	for _, d := range days {
+		delete(e.partitions, d)
+	}
+	e.files = slices.DeleteFunc(e.files, func(p table.Partition) bool { return slices.Contains(days, p.Day) })
+	return nil
+}
+
 // Drop forgets the table until the catalog is opened again.
 func (c *Catalog) Drop(ctx context.Context, n table.Name) error {
 	if err := ctx.Err(); err != nil {

@@ -507,6 +507,45 @@ func (c *Catalog) addMissing(ctx context.Context, m *hms.ThriftHiveMetastoreClie
 	return err
 }
 
+// DropPartitions forgets the partitions of these days that Headwater registered.
+func (c *Catalog) DropPartitions(ctx context.Context, n table.Name, days []table.Day) error {
+	return c.do(ctx, func(ctx context.Context, m *hms.ThriftHiveMetastoreClient) error {
+		if _, err := get(ctx, m, n); err != nil {
+			return err
+		}
+		for part := range slices.Chunk(days, 300) {
+			if err := dropPartitions(ctx, m, n, part); err != nil {
+				return fmt.Errorf("dropping partitions of %s: %w", n, err)
+			}
+		}
+		return nil
+	})
+}
+
+func dropPartitions(ctx context.Context, m *hms.ThriftHiveMetastoreClient, n table.Name, days []table.Day) error {
+	var names []string
+	for _, d := range days {
+		names = append(names, d.Path())
+	}
+	there, err := m.GetPartitionsByNames(ctx, n.Database, n.Table, names)
+	if err != nil {
+		return err
+	}
+	names = names[:0]
+	for _, p := range there {
+		if entry, ours, err := partitionOf(n, p); err == nil && ours {
+			names = append(names, entry.Day.Path())
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	_, err = m.DropPartitionsReq(ctx, &hms.DropPartitionsRequest{
+		DbName: n.Database, TblName: n.Table, Parts: &hms.RequestPartsSpec{Names: names}, DeleteData: new(false), IfExists: true, NeedResult_: false,
+	})
+	return err
+}
+
 // Drop forgets the table and its partitions and touches no file.
 func (c *Catalog) Drop(ctx context.Context, n table.Name) error {
 	asked := false

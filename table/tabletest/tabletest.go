@@ -46,6 +46,7 @@ func Run(t *testing.T, open func(t *testing.T) table.Catalog) {
 		{"a partition of several files is one location", several},
 		{"many partitions at once", many},
 		{"no partitions at once", none},
+		{"days are dropped and come back", droppedDays},
 		{"a drop forgets the partitions", dropped},
 		{"what is returned belongs to the caller", owned},
 		{"writers at the same time lose nothing", concurrent},
@@ -95,10 +96,11 @@ func wantPartitions(t *testing.T, c table.Catalog, n table.Name, want ...table.P
 
 func missing(t *testing.T, c table.Catalog) {
 	for name, err := range map[string]error{
-		"Table":         second(c.Table(t.Context(), orders)),
-		"Partitions":    second(c.Partitions(t.Context(), orders)),
-		"SetPartitions": c.SetPartitions(t.Context(), orders, []table.Partition{partition(orders, table.Day{Year: 2026, Month: 7, Day: 5}, columns(), "r")}),
-		"Drop":          c.Drop(t.Context(), orders),
+		"Table":          second(c.Table(t.Context(), orders)),
+		"Partitions":     second(c.Partitions(t.Context(), orders)),
+		"SetPartitions":  c.SetPartitions(t.Context(), orders, []table.Partition{partition(orders, table.Day{Year: 2026, Month: 7, Day: 5}, columns(), "r")}),
+		"DropPartitions": c.DropPartitions(t.Context(), orders, []table.Day{{Year: 2026, Month: 7, Day: 5}}),
+		"Drop":           c.Drop(t.Context(), orders),
 	} {
 		if !errors.Is(err, table.ErrNotExist) {
 			t.Errorf("%s of a table that is not there: %v, want ErrNotExist", name, err)
@@ -244,6 +246,33 @@ func none(t *testing.T, c table.Catalog) {
 	ensure(t, c, orders, columns(schema.Field{Name: "id", Type: long}))
 	set(t, c, orders)
 	wantPartitions(t, c, orders)
+}
+
+func droppedDays(t *testing.T, c table.Catalog) {
+	s := columns(schema.Field{Name: "id", Type: double})
+	ensure(t, c, orders, s)
+	var all []table.Partition
+	for day := 1; day <= 4; day++ {
+		all = append(all, partition(orders, table.Day{Year: 2026, Month: 7, Day: day}, s, "r"))
+	}
+	set(t, c, orders, all...)
+	drop := func(days ...table.Day) {
+		t.Helper()
+		if err := c.DropPartitions(t.Context(), orders, days); err != nil {
+			t.Fatalf("DropPartitions(%v): %v", days, err)
+		}
+	}
+	drop()
+	wantPartitions(t, c, orders, all...)
+	for range 2 { // the second time they are not there
+		drop(all[3].Day, all[1].Day, table.Day{Year: 1999, Month: 1, Day: 1})
+		wantPartitions(t, c, orders, all[0], all[2])
+	}
+	set(t, c, orders, all[1])
+	wantPartitions(t, c, orders, all[:3]...)
+	drop(all[0].Day, all[1].Day, all[2].Day)
+	wantPartitions(t, c, orders)
+	wantSchema(t, c, orders, s)
 }
 
 func dropped(t *testing.T, c table.Catalog) {
