@@ -94,8 +94,8 @@ sources:
 	}
 }
 
-// addresses are where a running process answers.
-type addresses struct{ HTTP, Kafka, Hive string }
+// addresses are where a running process answers, and to whom.
+type addresses struct{ HTTP, Kafka, Hive, Token string }
 
 // running is empty if the process does not answer yet.
 func (p pipeline) running(t *testing.T) addresses {
