@@ -20,8 +20,8 @@ import (
 )
 
 // TestRows has every reader that can be had read every value of both tables, by days that are hard on readers, and compares them with the documents: decimals, names that are not
-// ASCII, lists of structs in each other, maps, empty lists beside nulls and absent ones, pages with a dictionary and without, several row groups, a day of nulls, one without rows, days of one record, and columns that
-// come late.
+// ASCII, lists of structs in each other, maps, empty lists beside nulls and absent ones, pages with a dictionary and without, several row groups, a day of nulls, one without rows, days of one record, columns that
+// come late, and such that become long, double and text from day to day.
 func TestRows(t *testing.T) {
 	fixture.Python(t)
 	p := newPipeline(t, "serialize: {row_group_bytes: 1MiB, every: 0s, schedule: \"\"}\nsources: {cases: {file: {path: \"in/*.ndjson\"}}}\n")
@@ -33,6 +33,9 @@ func TestRows(t *testing.T) {
 			writeCases(t, p, day, at, docs)
 			at += len(docs)
 		}
+		p.headwater(t, "serialize", "--source", "cases", "--date", fmt.Sprintf("2026-07-%02d", day))
+	}
+	for day := range days { // makes those anew whose columns have got other types
 		p.headwater(t, "serialize", "--source", "cases", "--date", fmt.Sprintf("2026-07-%02d", day))
 	}
 	flat, raw := filepath.Join(p.Dir, "headwater-data/tables/air/cases"), filepath.Join(p.Dir, "headwater-data/tables/air/cases_raw")
@@ -160,7 +163,11 @@ func casesByDay() map[int][][]string {
 		6: {{doc(70_000, `,"late":"x","Später":[{"k":1.5,"l":["m"]}],"At2":{"z":true}`)}},
 		7: {{`{"id":null,"kind":null,"tags":null,"At":null,"lines":null}`, `{}`}},
 		8: {{noItem}},
-		9: {{`{"id":99999}`}},
+		9: {{`{"id":99999,"wide":7,"in":{"w":1}}`}},
+		// The same columns get other types, and fields, one day after the other; the days before are made anew.
+		10: {{`{"id":100000,"wide":1.5,"in":{"w":"x","more":true}}`}},
+		11: {{`{"id":100001,"wide":"text","in":{"w":-2,"more":false,"deep":{"er":[{"n":1}]}}}`}},
+		12: {{`{"id":100002,"wide":true,"in":{"deep":{"er":[{"m":"x"}],"est":0.5}}}`}},
 	}
 }
 
@@ -194,6 +201,10 @@ func expectedRows(t *testing.T, day int, doc string) (flat, raw map[string]any) 
 		t.Fatal(err)
 	}
 	item = withoutNulls(item).(map[string]any)
+	asText(item, "wide")
+	if in, ok := item["in"].(map[string]any); ok {
+		asText(in, "w")
+	}
 	number := func(n int64) json.Number { return json.Number(fmt.Sprint(n)) }
 	partition := map[string]any{"year": number(2026), "month": number(7), "day": number(int64(day))}
 	flat, raw = maps.Clone(partition), partition
@@ -202,6 +213,13 @@ func expectedRows(t *testing.T, day int, doc string) (flat, raw map[string]any) 
 	raw["metadata"], raw["ingestion_timestamp"] = map[string]any{"host_name": "h"}, number(caseTime(day))
 	raw["raw_data"] = item
 	return flat, raw
+}
+
+// asText is what becomes of a value where the column has become one of texts.
+func asText(item map[string]any, name string) {
+	if v, found := item[name]; found {
+		item[name] = fmt.Sprint(v)
+	}
 }
 
 func flattenCase(item map[string]any, prefix string, out map[string]any) {
