@@ -7,6 +7,7 @@ import (
 	"math/big"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	hms "github.com/beltran/gohive/hive_metastore"
@@ -29,16 +30,9 @@ type condition func(values []string) bool
 func parseFilter(text string, keys []*hms.FieldSchema) (func(name string) bool, error) {
 	holds := condition(func([]string) bool { return true })
 	if strings.TrimSpace(text) != "" {
-		if len(text) > maxFilter {
-			return nil, meta("the filter is longer than %d bytes", maxFilter)
-		}
-		p := &parser{keys: keys}
-		err := p.lex(text)
-		if err == nil {
-			holds, err = p.whole()
-		}
-		if err != nil {
-			return nil, meta("Error parsing partition filter %q: %v", text, err)
+		var err error
+		if holds, err = parseCondition(text, &parser{keys: keys}); err != nil {
+			return nil, err
 		}
 	}
 	return func(name string) bool {
@@ -46,6 +40,49 @@ func parseFilter(text string, keys []*hms.FieldSchema) (func(name string) bool, 
 		return err == nil && len(values) == len(keys) && holds(values)
 	}, nil
 }
+
+func parseCondition(text string, p *parser) (condition, error) {
+	if len(text) > maxFilter {
+		return nil, meta("the filter is longer than %d bytes", maxFilter)
+	}
+	err := p.lex(text)
+	var holds condition
+	if err == nil {
+		holds, err = p.whole()
+	}
+	if err != nil {
+		return nil, meta("Error parsing partition filter %q: %v", text, err)
+	}
+	return holds, nil
+}
+
+// The names by which a filter of tables has their properties (hive_metastoreConstants of Apache Hive).
+const (
+	ofOwner      = "hive_filter_field_owner__"
+	ofLastAccess = "hive_filter_field_last_access__"
+	ofParameter  = "hive_filter_field_params__"
+)
+
+// parseTableFilter reads a filter on properties of tables as get_table_names_by_filter has it.
+func parseTableFilter(text string) (func(*hms.Table) bool, error) {
+	keys := []*hms.FieldSchema{{Name: ofOwner, Type: "string"}, {Name: ofLastAccess, Type: "int"}}
+	for _, word := range parameterWord.FindAllString(text, -1) {
+		keys = append(keys, &hms.FieldSchema{Name: word, Type: "string"})
+	}
+	holds, err := parseCondition(text, &parser{keys: keys})
+	if err != nil {
+		return nil, err
+	}
+	return func(t *hms.Table) bool {
+		values := []string{t.Owner, strconv.Itoa(int(t.LastAccessTime))}
+		for _, k := range keys[len(values):] {
+			values = append(values, t.Parameters[strings.TrimPrefix(k.Name, ofParameter)])
+		}
+		return holds(values)
+	}, nil
+}
+
+var parameterWord = regexp.MustCompile(ofParameter + `\w+`)
 
 // token is a word of a filter; kind is 'n'ame, 't'ext, 'i'nteger, 'o'perator or, at the end, 0.
 type token struct {

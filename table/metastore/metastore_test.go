@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -20,17 +21,60 @@ import (
 	"github.com/apache/thrift/lib/go/thrift"
 	hms "github.com/beltran/gohive/hive_metastore"
 	"github.com/google/go-cmp/cmp"
+
+	"headwater/tests/interop/fixture"
 )
+
+// place makes a database of the test's own.
+type place func(*testing.T) Config
+
+func inFile(t *testing.T) Config {
+	path := filepath.Join(t.TempDir(), "state #1?.db")
+	t.Cleanup(func() {
+		if _, err := os.Stat(path); err != nil {
+			t.Error(err)
+		}
+	})
+	return Config{Path: path}
+}
+
+// suite is what holds in both databases.
+var suite = map[string]func(*testing.T, place){
+	"databases": testDatabases, "tables": testTables, "partitions": testPartitions, "locks": testLocks, "statistics": testStatistics,
+	"served": testServed, "racing": testRacing, "restart": testRestart,
+}
+
+func TestSQLite(t *testing.T) {
+	for name, f := range suite {
+		t.Run(name, func(t *testing.T) { f(t, inFile) })
+	}
+}
+
+func TestPostgreSQL(t *testing.T) {
+	server := fixture.NewPostgreSQL(t)
+	n := 0
+	in := func(t *testing.T) Config {
+		n++
+		return Config{PostgreSQL: server.Database(t, fmt.Sprintf("test_%d", n))}
+	}
+	for name, f := range suite {
+		t.Run(name, func(t *testing.T) { f(t, in) })
+	}
+	t.Run("processes", func(t *testing.T) { testProcesses(t, in) })
+	t.Run("killed", func(t *testing.T) { testKilled(t, in, server) })
+}
 
 func serve(t *testing.T, log io.Writer) *Metastore {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "state #1?.db")
-	m, err := Open(Config{Path: path, Addr: "127.0.0.1:0", Warehouse: "file:///srv/tables"}, slog.New(slog.NewTextHandler(log, nil)))
+	return open(t, inFile(t), log)
+}
+
+func open(t *testing.T, cfg Config, log io.Writer) *Metastore {
+	t.Helper()
+	cfg.Addr, cfg.Warehouse = "127.0.0.1:0", "file:///srv/tables"
+	m, err := Open(cfg, slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		t.Fatal(err)
-	}
-	if _, err := os.Stat(path); err != nil {
-		t.Error(err)
 	}
 	t.Cleanup(func() {
 		if err := m.Close(); err != nil {
@@ -79,8 +123,8 @@ func want[T error](t *testing.T, what string, err error) {
 	}
 }
 
-func TestDatabases(t *testing.T) {
-	c, ctx := client(t, serve(t, io.Discard)), t.Context()
+func testDatabases(t *testing.T, in place) {
+	c, ctx := client(t, open(t, in(t), io.Discard)), t.Context()
 	must(t, c.CreateDatabase(ctx, &hms.Database{Name: "Shop", Parameters: map[string]string{"k": "v"}}))
 	want[*hms.AlreadyExistsException](t, "again", c.CreateDatabase(ctx, &hms.Database{Name: "shop"}))
 	want[*hms.InvalidObjectException](t, "a name", c.CreateDatabase(ctx, &hms.Database{Name: "a b"}))
@@ -110,9 +154,9 @@ func TestDatabases(t *testing.T) {
 	want[*hms.NoSuchObjectException](t, "its table", err)
 }
 
-func TestTables(t *testing.T) {
+func testTables(t *testing.T, in place) {
 	var log bytes.Buffer
-	m := serve(t, &log)
+	m := open(t, in(t), &log)
 	c, ctx := client(t, m), t.Context()
 	must(t, c.CreateTable(ctx, days("Days")))
 	want[*hms.AlreadyExistsException](t, "again", c.CreateTable(ctx, days("days")))
@@ -191,8 +235,8 @@ func TestTables(t *testing.T) {
 	}
 }
 
-func TestPartitions(t *testing.T) {
-	c, ctx := client(t, serve(t, io.Discard)), t.Context()
+func testPartitions(t *testing.T, in place) {
+	c, ctx := client(t, open(t, in(t), io.Discard)), t.Context()
 	must(t, c.CreateTable(ctx, days("days")))
 	values := func(ps []*hms.Partition, err error) []string {
 		t.Helper()
@@ -239,7 +283,7 @@ func TestPartitions(t *testing.T) {
 	names, err := c.GetPartitionNamesPs(ctx, "default", "days", []string{"2026"}, -1)
 	must(t, err)
 	is("names", names, "year=2026/region=eu", "year=2026/region=us")
-	all, err := c.GetPartitionsByExpr(ctx, &hms.PartitionsByExprRequest{DbName: "default", TblName: "days", Expr: []byte{1}})
+	all, err := c.GetPartitionsByExpr(ctx, &hms.PartitionsByExprRequest{DbName: "default", TblName: "days", Expr: []byte{1}, MaxParts: -1})
 	if must(t, err); len(all.Partitions) != 3 || !all.HasUnknownPartitions {
 		t.Errorf("%+v", all)
 	}
@@ -270,17 +314,41 @@ func TestPartitions(t *testing.T) {
 	want[*hms.InvalidObjectException](t, "no partition columns", err)
 }
 
-// Every call that is said to be served is, whatever its arguments lack; all others are refused and leave the connection as it was.
-func TestServed(t *testing.T) {
-	m := serve(t, io.Discard)
+// Every call of a metastore is answered: those that are not served, and those that lack all their arguments, too; the connection is as it was.
+func testServed(t *testing.T, in place) {
+	m := open(t, in(t), io.Discard)
 	all := hms.NewThriftHiveMetastoreProcessor(&service{}).ProcessorMap()
-	s := reflect.ValueOf(&service{objects: m.objects, log: m.log})
 	for name := range served {
 		if all[name] == nil {
 			t.Errorf("%s is no call of a metastore", name)
+		}
+	}
+	conn, err := net.Dial("tcp", m.Addr())
+	must(t, err)
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	p := thrift.NewTBinaryProtocolConf(thrift.NewTSocketFromConnConf(conn, nil), nil)
+	for name := range all {
+		_, err = conn.Write(message(name))
+		must(t, err)
+		answer, kind, _, err := p.ReadMessageBegin(t.Context())
+		if err != nil || answer != name {
+			t.Fatalf("%s: answered as %q, %v", name, answer, err)
+		}
+		if kind == thrift.REPLY && served[name] {
+			must(t, p.Skip(t.Context(), thrift.STRUCT))
 			continue
 		}
-		f := s.MethodByName(goName(name))
+		x := thrift.NewTApplicationException(0, "")
+		must(t, x.Read(t.Context(), p))
+		if want := map[bool]int32{true: thrift.INTERNAL_ERROR, false: thrift.UNKNOWN_METHOD}[served[name]]; kind != thrift.EXCEPTION || x.TypeId() != want || !strings.Contains(x.Error(), name) {
+			t.Errorf("%s: %v, %v", name, kind, x)
+		}
+	}
+	// With arguments that are empty, there is something behind each.
+	service := reflect.ValueOf(&service{objects: m.objects, log: m.log})
+	for name := range served {
+		f := service.MethodByName(goName(name))
 		args := []reflect.Value{reflect.ValueOf(t.Context())}
 		for i := 1; i < f.Type().NumIn(); i++ {
 			arg := reflect.Zero(f.Type().In(i))
@@ -289,29 +357,19 @@ func TestServed(t *testing.T) {
 			}
 			args = append(args, arg)
 		}
-		f.Call(args) // panics if there is nothing behind it
+		f.Call(args) // panics if there is not
 	}
-	conn, err := net.Dial("tcp", m.Addr())
-	must(t, err)
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(time.Minute))
-	for name := range all {
-		if served[name] {
-			continue
-		}
-		_, err = conn.Write(call(name))
-		must(t, err)
-		p := thrift.NewTBinaryProtocolConf(thrift.NewTSocketFromConnConf(conn, nil), nil)
-		_, kind, _, err := p.ReadMessageBegin(t.Context())
-		x := thrift.NewTApplicationException(0, "")
-		if err = errors.Join(err, x.Read(t.Context(), p)); err != nil || kind != thrift.EXCEPTION || x.TypeId() != thrift.UNKNOWN_METHOD {
-			t.Fatalf("%s: %v, %v, %v", name, kind, x, err)
-		}
+	_, err = client(t, m).OpenTxns(t.Context(), &hms.OpenTxnRequest{})
+	if err == nil || !strings.Contains(err.Error(), "transactional (ACID) tables are not served") {
+		t.Error(err)
 	}
 }
 
 // goName is the generated code's name of a call.
 func goName(name string) string {
+	if name == "get_current_notificationEventId" {
+		return "GetCurrentNotificationEventId"
+	}
 	var out strings.Builder
 	for word := range strings.SplitSeq(name, "_") {
 		out.WriteString(strings.ToUpper(word[:1]) + word[1:])
@@ -319,8 +377,8 @@ func goName(name string) string {
 	return out.String()
 }
 
-// call is a call without arguments.
-func call(name string) []byte {
+// message is a call without arguments.
+func message(name string) []byte {
 	b := binary.BigEndian.AppendUint32(nil, thrift.VERSION_1|uint32(thrift.CALL))
 	b = binary.BigEndian.AppendUint32(b, uint32(len(name)))
 	b = append(b, name...)
@@ -330,14 +388,14 @@ func call(name string) []byte {
 // TestAnyClient: what is no call costs the connection it came on.
 func TestAnyClient(t *testing.T) {
 	m := serve(t, io.Discard)
-	whole := call("get_all_databases")
+	whole := message("get_all_databases")
 	r := rand.New(rand.NewPCG(1, 2))
 	inputs := [][]byte{
 		[]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"), nil, whole[:5],
 		binary.BigEndian.AppendUint32(nil, 1<<31-1), append(bytes.Clone(whole[:4]), 0x7f, 0xff, 0xff, 0xff),
 	}
 	for range 200 {
-		b := bytes.Clone(call("create_table"))
+		b := bytes.Clone(message("create_table"))
 		b[len(b)-1] = byte(thrift.STRUCT)
 		for range r.IntN(60) {
 			b = append(b, byte(r.IntN(16)), byte(r.IntN(4)))
@@ -387,7 +445,7 @@ func TestClose(t *testing.T) {
 	conn, err := net.Dial("tcp", m.Addr())
 	must(t, err)
 	defer conn.Close()
-	_, err = conn.Write(call("get_all_databases")[:9])
+	_, err = conn.Write(message("get_all_databases")[:9])
 	must(t, err)
 	// Close of the clean-up would hang.
 }
