@@ -72,7 +72,7 @@ func Open(cfg Config, log *slog.Logger) (*Metastore, error) {
 		return nil, errors.Join(fmt.Errorf("opening the metastore's database %s: %w", cfg.place(), err), listener.Close())
 	}
 	m := &Metastore{
-		listener: listener, objects: objects, process: processor(&service{objects: objects, log: log, started: time.Now()}, log),
+		listener: listener, objects: objects, process: processor(&service{objects: objects, log: log, started: time.Now(), lists: make(chan struct{}, maxLists)}, log),
 		log: log, cancel: cancel, open: map[net.Conn]struct{}{},
 	}
 	m.running.Go(func() { m.accept(ctx) })
@@ -191,18 +191,22 @@ func (m *Metastore) serve(ctx context.Context, accepted net.Conn) {
 		return
 	}
 	p := protocols.GetProtocol(transport)
-	for {
-		conn.begin = true
-		call := &call{TProtocol: p}
-		ok, err := m.process.Process(ctx, call, call)
-		if err != nil {
-			m.log.Debug("a call to the metastore failed", "client", conn.RemoteAddr(), "error", err)
-		}
-		// What was not read whole leaves the connection in the middle of a call; what an exception of the protocol answers has been read.
-		if _, excepted := errors.AsType[thrift.TApplicationException](err); !call.answered || !ok && !excepted {
-			return
-		}
+	for m.answer(ctx, conn, p) {
 	}
+}
+
+// answer serves the next call, and reports whether there can be another.
+func (m *Metastore) answer(ctx context.Context, conn *moving, p thrift.TProtocol) bool {
+	conn.begin = true
+	c := &call{TProtocol: p}
+	defer c.free()
+	ok, err := m.process.Process(context.WithValue(ctx, callKey{}, c), c, c)
+	if err != nil {
+		m.log.Debug("a call to the metastore failed", "client", conn.RemoteAddr(), "error", err)
+	}
+	// What was not read whole leaves the connection in the middle of a call; what an exception of the protocol answers has been read.
+	_, excepted := errors.AsType[thrift.TApplicationException](err)
+	return c.answered && (ok || excepted)
 }
 
 // processor serves the calls that service has and answers all others with unknown method.

@@ -26,9 +26,9 @@ import (
 )
 
 // place makes a database of the test's own.
-type place func(*testing.T) Config
+type place func(testing.TB) Config
 
-func inFile(t *testing.T) Config {
+func inFile(t testing.TB) Config {
 	path := filepath.Join(t.TempDir(), "state #1?.db")
 	t.Cleanup(func() {
 		if _, err := os.Stat(path); err != nil {
@@ -53,7 +53,7 @@ func TestSQLite(t *testing.T) {
 func TestPostgreSQL(t *testing.T) {
 	server := fixture.NewPostgreSQL(t)
 	n := 0
-	in := func(t *testing.T) Config {
+	in := func(t testing.TB) Config {
 		n++
 		return Config{PostgreSQL: server.Database(t, fmt.Sprintf("test_%d", n))}
 	}
@@ -69,7 +69,7 @@ func serve(t *testing.T, log io.Writer) *Metastore {
 	return open(t, inFile(t), log)
 }
 
-func open(t *testing.T, cfg Config, log io.Writer) *Metastore {
+func open(t testing.TB, cfg Config, log io.Writer) *Metastore {
 	t.Helper()
 	cfg.Addr, cfg.Warehouse = "127.0.0.1:0", "file:///srv/tables"
 	m, err := Open(cfg, slog.New(slog.NewTextHandler(log, nil)))
@@ -85,7 +85,7 @@ func open(t *testing.T, cfg Config, log io.Writer) *Metastore {
 }
 
 // client is any metastore client.
-func client(t *testing.T, m *Metastore) *hms.ThriftHiveMetastoreClient {
+func client(t testing.TB, m *Metastore) *hms.ThriftHiveMetastoreClient {
 	t.Helper()
 	conn, err := net.Dial("tcp", m.Addr())
 	if err != nil {
@@ -448,4 +448,66 @@ func TestClose(t *testing.T) {
 	_, err = conn.Write(message("get_all_databases")[:9])
 	must(t, err)
 	// Close of the clean-up would hang.
+}
+
+// TestSlowClients: lists that nobody takes are few, and keep nobody from anything else; a list is given up with its client.
+func TestSlowClients(t *testing.T) {
+	m, ctx := serve(t, io.Discard), t.Context()
+	c := client(t, m)
+	tbl := days("days")
+	tbl.Parameters = map[string]string{}
+	must(t, c.CreateTable(ctx, tbl))
+	for i := range 4 { // an answer that is larger than what the kernel holds of it
+		p := part(fmt.Sprint(i), "eu")
+		p.Parameters = map[string]string{"x": strings.Repeat("x", 4<<20)}
+		_, err := c.AddPartition(ctx, p)
+		must(t, err)
+	}
+	ask := func() net.Conn {
+		conn, err := net.Dial("tcp", m.Addr())
+		must(t, err)
+		p := thrift.NewTBinaryProtocolConf(thrift.NewTSocketFromConnConf(conn, nil), nil)
+		must(t, p.WriteMessageBegin(ctx, "get_partitions", thrift.CALL, 1))
+		args := hms.NewThriftHiveMetastoreGetPartitionsArgs()
+		args.DbName, args.TblName, args.MaxParts = "default", "days", -1
+		must(t, args.Write(ctx, p))
+		must(t, p.Flush(ctx))
+		return conn
+	}
+	var conns []net.Conn
+	for range maxLists + 2 {
+		conns = append(conns, ask())
+	}
+	// The first byte of as many answers comes; the others' do not as long as nobody goes.
+	first := make(chan int, len(conns))
+	for i, conn := range conns {
+		go func() {
+			if _, err := conn.Read(make([]byte, 1)); err == nil {
+				first <- i
+			}
+		}()
+	}
+	served := map[int]bool{}
+	for range maxLists {
+		served[<-first] = true
+	}
+	if names, err := c.GetPartitionNames(ctx, "default", "days", -1); err != nil || len(names) != 4 {
+		t.Errorf("%v, %v", names, err)
+	}
+	select {
+	case i := <-first:
+		t.Errorf("client %d is served beyond %d", i, maxLists)
+	default:
+	}
+	for i, conn := range conns {
+		if served[i] {
+			_ = conn.Close()
+		}
+	}
+	for range len(conns) - maxLists {
+		<-first
+	}
+	for _, conn := range conns {
+		_ = conn.Close()
+	}
 }

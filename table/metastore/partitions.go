@@ -178,6 +178,9 @@ func (c choice) names(tx transaction, t *hms.Table, n int) ([]string, error) {
 
 // where returns at most n partitions that c wants, by name.
 func (s *service) where(ctx context.Context, database, name string, n int, c choice) (out []*hms.Partition, err error) {
+	if err := s.hold(ctx); err != nil {
+		return nil, err
+	}
 	err = s.ofTable(ctx, database, name, func(tx transaction, t *hms.Table) error {
 		var names []string // nil is all
 		if c != nil || n >= 0 {
@@ -276,6 +279,9 @@ func expression(expr []byte, t *hms.Table) (choice, bool) {
 // filters what it gets.
 func (s *service) GetPartitionsByExpr(ctx context.Context, r *hms.PartitionsByExprRequest) (*hms.PartitionsByExprResult_, error) {
 	out := &hms.PartitionsByExprResult_{}
+	if err := s.hold(ctx); err != nil {
+		return out, err
+	}
 	err := s.ofTable(ctx, r.GetDbName(), r.GetTblName(), func(tx transaction, t *hms.Table) error {
 		c, known := expression(r.GetExpr(), t)
 		names, err := c.names(tx, t, int(r.GetMaxParts()))

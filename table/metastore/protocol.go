@@ -18,6 +18,36 @@ type call struct {
 
 	field    *begun // begun and not yet written
 	skipping bool
+
+	lists chan struct{} // nil unless it has a place among them
+}
+
+// callKey is the key of the *call in the context of what serves it.
+type callKey struct{}
+
+// maxLists bounds how many lists of partitions are in memory at a time, from their reading on until the client has taken them.
+const maxLists = 8
+
+// hold waits for a place among the lists of partitions, which the call has until it is answered.
+func (s *service) hold(ctx context.Context) error {
+	c, _ := ctx.Value(callKey{}).(*call)
+	if c == nil || c.lists != nil {
+		return nil
+	}
+	select {
+	case s.lists <- struct{}{}:
+		c.lists = s.lists
+		return nil
+	case <-ctx.Done():
+		return meta("waiting for others' lists of partitions: %v", ctx.Err())
+	}
+}
+
+// free gives up what hold got.
+func (c *call) free() {
+	if c.lists != nil {
+		<-c.lists
+	}
 }
 
 type begun struct {

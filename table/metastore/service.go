@@ -63,6 +63,7 @@ type service struct {
 	objects *objects
 	log     *slog.Logger
 	started time.Time
+	lists   chan struct{} // has as many as there are lists of partitions in memory
 }
 
 func (s *service) GetName(context.Context) (string, error)    { return "headwater", nil }
