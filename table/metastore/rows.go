@@ -44,7 +44,7 @@ func (t transaction) join(tbl *hms.Table, data []byte, digest string) (*hms.Part
 		return nil, err
 	}
 	p.DbName, p.TableName = tbl.DbName, tbl.TableName // the table may have been renamed
-	if digest != "" {
+	if digest != "" {                                 // else an older version stored it, with its columns
 		p.Sd.Cols = t.columns[keyOf(tbl, digest)]
 	}
 	return p, nil
@@ -96,20 +96,6 @@ func (t transaction) alterPartition(tbl *hms.Table, name string, p *hms.Partitio
 
 // alterColumns gives all partitions of the table its columns.
 func (t transaction) alterColumns(tbl *hms.Table) error {
-	// Those that an older version stored have theirs within.
-	old, err := t.names(`SELECT name FROM hive_partitions WHERE database = ? AND "table" = ? AND columns = ''`, tbl.DbName, tbl.TableName)
-	if err != nil {
-		return err
-	}
-	ps, err := t.partitions(tbl, old)
-	if err != nil {
-		return err
-	}
-	for _, p := range ps {
-		if err := t.alterPartition(tbl, partitionName(tbl, p.Values), p); err != nil {
-			return err
-		}
-	}
 	_, digest, err := t.split(tbl, &hms.Partition{Sd: tbl.Sd})
 	if err != nil {
 		return err

@@ -307,6 +307,13 @@ func testStatistics(t *testing.T, in place) {
 		_, err := c.UpdateTableColumnStatistics(ctx, &hms.ColumnStatistics{StatsDesc: d, StatsObj: []*hms.ColumnStatisticsObj{o}})
 		return err
 	}
+	_, err := c.AppendPartition(ctx, "default", "days", []string{"2026", "aa"})
+	must(t, err)
+	_, err = c.AppendPartition(ctx, "default", "days", []string{"2026", "Zz"})
+	must(t, err)
+	if names, err := c.GetPartitionNames(ctx, "default", "days", 2); err != nil || !slices.Equal(names, []string{"year=2026/region=Zz", "year=2026/region=aa"}) { // the order of bytes
+		t.Errorf("%v, %v", names, err)
+	}
 	must(t, set(nil, 1))
 	must(t, set(nil, 2))
 	must(t, set(new("year=2026/region=eu"), 3))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -47,4 +48,48 @@ func TestIceberg(t *testing.T) {
 	if locks, err := client(t, m.Addr()).ShowLocks(t.Context(), hms.NewShowLocksRequest()); err != nil || len(locks.Locks) != 0 {
 		t.Errorf("locks are left: %v, %v", locks, err)
 	}
+}
+
+// TestTrinoWrites makes, fills, changes and drops tables of the embedded metastore with Trino, which keeps column statistics there.
+func TestTrinoWrites(t *testing.T) {
+	m, err := metastore.Open(metastore.Config{Path: filepath.Join(t.TempDir(), "state.db"), Addr: "127.0.0.1:0", Warehouse: "file:///srv"}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	trino := fixture.NewTrino(t, m.Addr)
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "lab"), 0o700); err != nil { // Hive's own metastore would
+		t.Fatal(err)
+	}
+	ask := func(want, sql string) {
+		t.Helper()
+		_, rows := trino.Query(t, sql)
+		if got := fmt.Sprint(rows); want != "" && got != want {
+			t.Errorf("%s: %s, want %s", sql, got, want)
+		}
+	}
+	ask("", "create schema lab with (location = 'file://"+dir+"/lab')")
+	ask("", "create table lab.t (id bigint, v varchar, d date, n integer) with (format = 'PARQUET', partitioned_by = array['d', 'n'])")
+	ask("[[4]]", "insert into lab.t values (1, 'a', date '2026-07-05', 1), (2, 'b', date '2026-07-06', 2), (3, null, date '2026-07-06', 3), (4, 'd', null, 4)")
+	ask("[[2] [3]]", "select id from lab.t where d = date '2026-07-06' order by id")
+	ask("[[3] [4]]", "select id from lab.t where n > 2 order by id")
+	ask("[[4]]", "select id from lab.t where d is null")
+	ask("[[1]]", `select count(*) from lab."t$partitions" where d = date '2026-07-05'`)
+	columns, stats := trino.Query(t, "show stats for lab.t")
+	if len(stats) != 5 || len(columns) == 0 || fmt.Sprint(stats[0][:3]) != "[id <nil> 4]" && fmt.Sprint(stats[0][2]) != "4.0" {
+		t.Errorf("%v %v", columns, stats)
+	}
+	ask("", "analyze lab.t")
+	ask("", "alter table lab.t add column more double")
+	ask("", "create table lab.u with (format = 'PARQUET') as select id, v from lab.t")
+	ask("[[t] [u]]", "show tables from lab")
+	ask("", "create view lab.w as select count(*) c from lab.t")
+	ask("[[4]]", "select c from lab.w")
+	ask("", "drop view lab.w")
+	ask("", "delete from lab.t where d = date '2026-07-05'")
+	ask("[[3]]", "select count(*) from lab.t")
+	ask("", "drop table lab.t")
+	ask("", "drop table lab.u")
+	ask("", "drop schema lab")
 }
