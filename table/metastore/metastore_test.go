@@ -523,3 +523,32 @@ func TestHold(t *testing.T) {
 	second.free()
 	must(t, s.hold(context.WithValue(t.Context(), callKey{}, second)))
 }
+
+// TestOlderStatistics: requests of clients before Hive 4 name no engine.
+func TestOlderStatistics(t *testing.T) {
+	m := serve(t, io.Discard)
+	must(t, client(t, m).CreateTable(t.Context(), days("days")))
+	conn, err := net.Dial("tcp", m.Addr())
+	must(t, err)
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	field := func(b []byte, id byte, text string) []byte {
+		b = append(b, byte(thrift.STRING), 0, id, 0, 0, 0, byte(len(text)))
+		return append(b, text...)
+	}
+	for _, name := range []string{"get_table_statistics_req", "get_partitions_statistics_req", "get_aggr_stats_for"} {
+		b := message(name)
+		b = append(b[:len(b)-1], byte(thrift.STRUCT), 0, 1)
+		b = field(field(b, 1, "default"), 2, "days")
+		for id := byte(3); id <= map[bool]byte{true: 3, false: 4}[name == "get_table_statistics_req"]; id++ {
+			b = append(b, byte(thrift.LIST), 0, id, byte(thrift.STRING), 0, 0, 0, 0)
+		}
+		_, err := conn.Write(append(b, byte(thrift.STOP), byte(thrift.STOP)))
+		must(t, err)
+		p := thrift.NewTBinaryProtocolConf(thrift.NewTSocketFromConnConf(conn, nil), nil)
+		if answer, kind, _, err := p.ReadMessageBegin(t.Context()); err != nil || answer != name || kind != thrift.REPLY {
+			t.Fatalf("%s: %s %v, %v", name, answer, kind, err)
+		}
+		must(t, p.Skip(t.Context(), thrift.STRUCT))
+	}
+}

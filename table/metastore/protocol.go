@@ -20,6 +20,56 @@ type call struct {
 	skipping bool
 
 	lists chan struct{} // nil unless it has a place among them
+
+	depth       int   // of the struct that is read
+	engine      int16 // the field of the request that is the engine, until it is read
+	made, ended bool  // an engine that is not there comes next; and then the end
+}
+
+// engines are the fields of requests, by their calls, which Hive 4 made needed: those whose clients are older lack it, and the generated code would refuse them.
+var engines = map[string]int16{
+	"get_table_statistics_req": 6, "get_partitions_statistics_req": 7, "get_aggr_stats_for": 7,
+	"set_aggr_stats_for": 5, "update_table_column_statistics_req": 5, "update_partition_column_statistics_req": 5,
+}
+
+// ReadStructBegin implements thrift.TProtocol.
+func (c *call) ReadStructBegin(ctx context.Context) (string, error) {
+	c.depth++
+	return c.TProtocol.ReadStructBegin(ctx)
+}
+
+// ReadStructEnd implements thrift.TProtocol.
+func (c *call) ReadStructEnd(ctx context.Context) error {
+	c.depth--
+	return c.TProtocol.ReadStructEnd(ctx)
+}
+
+// ReadFieldBegin implements thrift.TProtocol. At the end of a request without an engine comes one.
+func (c *call) ReadFieldBegin(ctx context.Context) (string, thrift.TType, int16, error) {
+	if c.ended {
+		c.ended = false
+		return "", thrift.STOP, 0, nil
+	}
+	name, kind, id, err := c.TProtocol.ReadFieldBegin(ctx)
+	if c.depth != 2 || c.engine == 0 || err != nil {
+		return name, kind, id, err
+	}
+	if kind == thrift.STOP {
+		c.made, kind, id = true, thrift.STRING, c.engine
+	}
+	if id == c.engine {
+		c.engine = 0
+	}
+	return name, kind, id, nil
+}
+
+// ReadString implements thrift.TProtocol.
+func (c *call) ReadString(ctx context.Context) (string, error) {
+	if c.made {
+		c.made, c.ended = false, true
+		return "hive", nil
+	}
+	return c.TProtocol.ReadString(ctx)
 }
 
 // callKey is the key of the *call in the context of what serves it.
@@ -120,13 +170,14 @@ type guard struct {
 
 // Process implements thrift.TProcessorFunction.
 func (g guard) Process(ctx context.Context, seq int32, in, out thrift.TProtocol) (ok bool, failed thrift.TException) {
+	c := in.(*call) // which is out, too
+	c.engine = engines[g.name]
 	defer func() {
 		p := recover()
-		c, _ := out.(*call)
 		if p == nil {
 			return
 		}
-		if c == nil || !c.read || c.written {
+		if !c.read || c.written {
 			panic(p)
 		}
 		g.log.Warn("a call to the metastore panicked", "call", g.name, "panic", p, "stack", string(debug.Stack()))
