@@ -76,9 +76,9 @@ func TestTrinoWrites(t *testing.T) {
 	ask("[[3] [4]]", "select id from lab.t where n > 2 order by id")
 	ask("[[4]]", "select id from lab.t where d is null")
 	ask("[[1]]", `select count(*) from lab."t$partitions" where d = date '2026-07-05'`)
-	columns, stats := trino.Query(t, "show stats for lab.t")
-	if len(stats) != 5 || len(columns) == 0 || fmt.Sprint(stats[0][:3]) != "[id <nil> 4]" && fmt.Sprint(stats[0][2]) != "4.0" {
-		t.Errorf("%v %v", columns, stats)
+	_, stats := trino.Query(t, "show stats for lab.t")
+	if len(stats) != 5 || fmt.Sprint(stats[0]) != "[id <nil> 1.0 0.0 <nil> 1 4]" { // of each partition, the most distinct values
+		t.Error(stats)
 	}
 	ask("", "analyze lab.t")
 	ask("", "alter table lab.t add column more double")
