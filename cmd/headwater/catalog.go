@@ -41,7 +41,7 @@ func openCatalog(ctx context.Context, cfg *config.Pipeline, home *state.Dir, fil
 	c = &catalog{Catalog: files, told: map[table.Name]*told{}}
 	o := hive.Options{Config: cfg.Hive, Location: builtin.Location(cfg.Lake.Tables, cfg.Hive.S3Scheme)}
 	if len(o.Config.URIs) == 0 {
-		if c.embedded, err = listenHive(cfg.Listen.Hive, home.Path("state.db"), o.Location, log); err != nil {
+		if c.embedded, err = listenHive(cfg.Listen.Hive, metastore.Config{Path: home.Path("state.db"), PostgreSQL: cfg.State.Reveal(), Warehouse: o.Location}, log); err != nil {
 			return nil, err
 		}
 		log.Info("serving the Hive Metastore", "address", c.embedded.Addr())
@@ -77,10 +77,12 @@ func (p *pipeline) register(ctx context.Context) {
 }
 
 // listenHive serves at the address; a default that is taken moves to a free port.
-func listenHive(a config.Address, path, warehouse string, log *slog.Logger) (*metastore.Metastore, error) {
-	m, err := metastore.Open(metastore.Config{Path: path, Addr: a.Addr, Warehouse: warehouse}, log)
+func listenHive(a config.Address, cfg metastore.Config, log *slog.Logger) (*metastore.Metastore, error) {
+	cfg.Addr = a.Addr
+	m, err := metastore.Open(cfg, log)
 	if err != nil && !a.Written && errors.Is(err, syscall.EADDRINUSE) {
-		m, err = metastore.Open(metastore.Config{Path: path, Addr: freePort(a.Addr), Warehouse: warehouse}, log)
+		cfg.Addr = freePort(a.Addr)
+		m, err = metastore.Open(cfg, log)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("serving the Hive Metastore at %s (listen.hive): %w", a.Addr, err)

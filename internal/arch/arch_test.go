@@ -105,6 +105,7 @@ var theirs = map[string][]string{
 	"github.com/duckdb":                       {"query"},
 	"github.com/google/go-cmp":                {"collect/collecttest", "lake/laketest", "table/tabletest", "tests/binary"},
 	"github.com/gorilla/websocket":            {"collect/websocket", "internal/demo", "tests/interop/fixture"},
+	"github.com/jackc/pgx":                    {"table/metastore"},
 	"github.com/jlaffaye/ftp":                 {"collect/ftp"},
 	"github.com/klauspost/compress":           {"collect/file", "internal/gunzip", "lake", "land", "serialize", "serialize/parquet"},
 	"github.com/parquet-go/parquet-go":        {"serialize/parquet"},

@@ -48,9 +48,11 @@ type Pipeline struct {
 	// MinFree is how much must be free on the disk of DataDir for items to be collected into the embedded broker; 0 is no limit.
 	MinFree setting.Bytes `yaml:"min_free"`
 	// Embedded allows a process to serve by itself what the file names no address for.
-	Embedded bool   `yaml:"embedded"`
-	Lake     Lake   `yaml:"lake"`
-	Listen   Listen `yaml:"listen"`
+	Embedded bool `yaml:"embedded"`
+	// State is the URL of the PostgreSQL database that the embedded metastore keeps its objects in; without, it is a file in DataDir.
+	State  setting.Secret `yaml:"state"`
+	Lake   Lake           `yaml:"lake"`
+	Listen Listen         `yaml:"listen"`
 	// Kafka without brokers means the embedded one.
 	Kafka kafka.Config `yaml:"kafka"`
 	// Hive without URIs means the embedded one.
@@ -250,6 +252,9 @@ const daysFirst = "'date'=YYYY-MM-dd"
 // validateStages asks the stages, and checks what they have to agree on.
 func (f *file) validateStages() setting.Faults {
 	var faults setting.Faults
+	if url := f.State.Reveal(); url != "" && !strings.HasPrefix(url, "postgres://") && !strings.HasPrefix(url, "postgresql://") {
+		faults.Add([]string{"state"}, "must be a database's URL as postgres://headwater:password@postgres:5432/headwater, or be left out for a file in data_dir")
+	}
 	faults.Under(f.Kafka.Validate(), "kafka")
 	faults.Under(f.Hive.Validate(), "hive")
 	faults.Under(f.Collect.Validate(), "collect")

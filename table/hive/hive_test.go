@@ -18,6 +18,7 @@ import (
 	"headwater/table/hive"
 	"headwater/table/metastore"
 	"headwater/table/tabletest"
+	"headwater/tests/interop/fixture"
 )
 
 var (
@@ -61,6 +62,20 @@ func connect(t *testing.T, change func(*hive.Options), addresses ...string) *hiv
 func TestCatalog(t *testing.T) {
 	tabletest.Run(t, func(t *testing.T) table.Catalog {
 		return connect(t, nil, serve(t, filepath.Join(t.TempDir(), "state.db")).Addr())
+	})
+}
+
+// TestPostgreSQL: the same of a metastore whose objects are in PostgreSQL.
+func TestPostgreSQL(t *testing.T) {
+	server, n := fixture.NewPostgreSQL(t), 0
+	tabletest.Run(t, func(t *testing.T) table.Catalog {
+		n++
+		m, err := metastore.Open(metastore.Config{PostgreSQL: server.Database(t, fmt.Sprintf("test_%d", n)), Addr: "127.0.0.1:0", Warehouse: "file:///srv/tables"}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = m.Close() })
+		return connect(t, nil, m.Addr())
 	})
 }
 

@@ -4,10 +4,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"math/big"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	hms "github.com/beltran/gohive/hive_metastore"
 )
@@ -25,20 +26,14 @@ type condition func(values []string) bool
 //
 //	year = 2026 and (month >= 7 or day in (1, 2)) and not region like "eu-.*"
 //
-// Columns of an integer type compare as numbers, all others as texts. An empty filter matches all.
+// Columns of an integer type compare as numbers, dates as dates, texts by their bytes; columns of other types cannot be asked for, and a client that is
+// refused lists all. An empty filter matches all.
 func parseFilter(text string, keys []*hms.FieldSchema) (func(name string) bool, error) {
 	holds := condition(func([]string) bool { return true })
 	if strings.TrimSpace(text) != "" {
-		if len(text) > maxFilter {
-			return nil, meta("the filter is longer than %d bytes", maxFilter)
-		}
-		p := &parser{keys: keys}
-		err := p.lex(text)
-		if err == nil {
-			holds, err = p.whole()
-		}
-		if err != nil {
-			return nil, meta("Error parsing partition filter %q: %v", text, err)
+		var err error
+		if holds, err = parseCondition(text, &parser{keys: keys}); err != nil {
+			return nil, err
 		}
 	}
 	return func(name string) bool {
@@ -47,13 +42,56 @@ func parseFilter(text string, keys []*hms.FieldSchema) (func(name string) bool, 
 	}, nil
 }
 
-// token is a word of a filter; kind is 'n'ame, 't'ext, 'i'nteger, 'o'perator or, at the end, 0.
+func parseCondition(text string, p *parser) (condition, error) {
+	if len(text) > maxFilter {
+		return nil, meta("the filter is longer than %d bytes", maxFilter)
+	}
+	err := p.lex(text)
+	var holds condition
+	if err == nil {
+		holds, err = p.whole()
+	}
+	if err != nil {
+		return nil, meta("Error parsing partition filter %q: %v", text, err)
+	}
+	return holds, nil
+}
+
+// The names by which a filter of tables has their properties (hive_metastoreConstants of Apache Hive).
+const (
+	ofOwner      = "hive_filter_field_owner__"
+	ofLastAccess = "hive_filter_field_last_access__"
+	ofParameter  = "hive_filter_field_params__"
+)
+
+// parseTableFilter reads a filter on properties of tables as get_table_names_by_filter has it.
+func parseTableFilter(text string) (func(*hms.Table) bool, error) {
+	keys := []*hms.FieldSchema{{Name: ofOwner, Type: "string"}, {Name: ofLastAccess, Type: "int"}}
+	for _, word := range parameterWord.FindAllString(text, -1) {
+		keys = append(keys, &hms.FieldSchema{Name: word, Type: "string"})
+	}
+	holds, err := parseCondition(text, &parser{keys: keys})
+	if err != nil {
+		return nil, err
+	}
+	return func(t *hms.Table) bool {
+		values := []string{t.Owner, strconv.Itoa(int(t.LastAccessTime))}
+		for _, k := range keys[len(values):] {
+			values = append(values, t.Parameters[strings.TrimPrefix(k.Name, ofParameter)])
+		}
+		return holds(values)
+	}, nil
+}
+
+var parameterWord = regexp.MustCompile(ofParameter + `\w+`)
+
+// token is a word of a filter; kind is 'n'ame, 't'ext, 'd'ate, 'i'nteger, 'o'perator or, at the end, 0.
 type token struct {
 	kind byte
 	text string
 }
 
-var lexer = regexp.MustCompile(`^(?:(\s+)|("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(-?\d+\b)|([A-Za-z_]\w*|` + "`[^`]*`" + `)|(<>|!=|<=|>=|=|<|>|\(|\)|,))`)
+var lexer = regexp.MustCompile(`^(?:(\s+)|("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(\d{4}-\d\d-\d\d\b)|(-?\d+\b)|([A-Za-z_]\w*|` + "`[^`]*`" + `)|(<>|!=|<=|>=|=|<|>|\(|\)|,))`)
 
 type parser struct {
 	keys   []*hms.FieldSchema
@@ -69,22 +107,20 @@ func (p *parser) lex(text string) error {
 		}
 		switch {
 		case m[2] != "":
-			p.tokens = append(p.tokens, token{'t', unquote(m[2])})
+			p.tokens = append(p.tokens, token{'t', m[2][1 : len(m[2])-1]}) // a backslash stays: Hive's grammar only keeps the quote after it from ending the text
 		case m[3] != "":
-			p.tokens = append(p.tokens, token{'i', m[3]})
+			p.tokens = append(p.tokens, token{'d', m[3]})
 		case m[4] != "":
-			p.tokens = append(p.tokens, token{'n', strings.Trim(m[4], "`")})
+			p.tokens = append(p.tokens, token{'i', m[4]})
 		case m[5] != "":
-			p.tokens = append(p.tokens, token{'o', m[5]})
+			p.tokens = append(p.tokens, token{'n', strings.Trim(m[5], "`")})
+		case m[6] != "":
+			p.tokens = append(p.tokens, token{'o', m[6]})
 		}
 		text = text[len(m[0]):]
 	}
 	return nil
 }
-
-var escaped = regexp.MustCompile(`(?s)\\(.)`)
-
-func unquote(s string) string { return escaped.ReplaceAllString(s[1:len(s)-1], "$1") }
 
 // peek is the next token, whose words are in lower case if they may be keywords.
 func (p *parser) peek() token {
@@ -98,6 +134,15 @@ func (p *parser) next() token {
 	t := p.peek()
 	if len(p.tokens) > 0 {
 		p.tokens = p.tokens[1:]
+	}
+	return t
+}
+
+// value takes the next tokens as a value: DATE "2026-07-05" is one, too.
+func (p *parser) value() token {
+	t := p.next()
+	if t.kind == 'n' && strings.EqualFold(t.text, "date") && p.peek().kind == 't' {
+		return token{'d', p.next().text}
 	}
 	return t
 }
@@ -213,8 +258,8 @@ func (p *parser) tuples() (condition, error) {
 
 // comparison is column OP value, value OP column, column [not] in (…), column [not] between a and b, column [not] like pattern.
 func (p *parser) comparison() (condition, error) {
-	first := p.next()
-	if first.kind == 't' || first.kind == 'i' {
+	first := p.value()
+	if first.kind == 't' || first.kind == 'i' || first.kind == 'd' {
 		op := p.next().text
 		mirrored, found := map[string]string{"=": "=", "!=": "!=", "<>": "<>", "<": ">", ">": "<", "<=": ">=", ">=": "<="}[op]
 		if !found {
@@ -242,12 +287,15 @@ func (p *parser) comparison() (condition, error) {
 	case negated:
 		return nil, errors.New("NOT must be followed by IN, BETWEEN or LIKE")
 	default:
-		return column.compare(p.next().text, p.next())
+		return column.compare(p.next().text, p.value())
 	}
 	if err != nil || !negated {
 		return c, err
 	}
-	return func(v []string) bool { return !c(v) }, nil
+	return func(v []string) bool { // what cannot be read is neither in nor not in anything
+		_, ok := column.read(v[column.at])
+		return ok && !c(v)
+	}, nil
 }
 
 // in is a list of values or, for several columns, of lists of values.
@@ -275,7 +323,7 @@ func (p *parser) in(columns ...column) (condition, error) {
 // row is the values of one row of a list; several stand in parentheses.
 func (p *parser) row(columns []column) (condition, error) {
 	if len(columns) == 1 {
-		return columns[0].compare("=", p.next())
+		return columns[0].compare("=", p.value())
 	}
 	if err := p.expect("("); err != nil {
 		return nil, err
@@ -287,7 +335,7 @@ func (p *parser) row(columns []column) (condition, error) {
 				return nil, err
 			}
 		}
-		cell, err := c.compare("=", p.next())
+		cell, err := c.compare("=", p.value())
 		if err != nil {
 			return nil, err
 		}
@@ -297,42 +345,61 @@ func (p *parser) row(columns []column) (condition, error) {
 }
 
 func (p *parser) between(column column) (condition, error) {
-	from, err := column.compare(">=", p.next())
+	from, err := column.compare(">=", p.value())
 	if err != nil {
 		return nil, err
 	}
 	if err := p.expect("and"); err != nil {
 		return nil, err
 	}
-	to, err := column.compare("<=", p.next())
+	to, err := column.compare("<=", p.value())
 	return func(v []string) bool { return from(v) && to(v) }, err
 }
 
-// column is a partition column: its place among the values and whether it holds numbers.
+// column is a partition column: its place among the values and how it compares.
 type column struct {
-	name    string
-	at      int
-	integer bool
+	name string
+	at   int
+	// read makes a value comparable by order; a partition without one has what cannot be read.
+	read  func(string) (any, bool)
+	order func(a, b any) int
+	// kinds are those of tokens that it can be compared with, content is what it holds.
+	kinds, content string
 }
 
 func (p *parser) column(t token) (column, error) {
 	for i, k := range p.keys {
-		if t.kind == 'n' && strings.EqualFold(k.Name, t.text) {
-			switch k.Type {
-			case "tinyint", "smallint", "int", "bigint":
-				return column{k.Name, i, true}, nil
-			}
-			return column{k.Name, i, false}, nil
+		if t.kind != 'n' || !strings.EqualFold(k.Name, t.text) {
+			continue
 		}
+		switch kind, _, _ := strings.Cut(k.Type, "("); kind {
+		case "tinyint", "smallint", "int", "bigint":
+			return column{k.Name, i, readInteger, func(a, b any) int { return cmp.Compare(a.(int64), b.(int64)) }, "it", "integers"}, nil
+		case "date":
+			return column{k.Name, i, readDate, func(a, b any) int { return a.(time.Time).Compare(b.(time.Time)) }, "dt", "dates"}, nil
+		case "string", "varchar", "char":
+			return column{k.Name, i, readText, func(a, b any) int { return cmp.Compare(a.(string), b.(string)) }, "t", "texts"}, nil
+		}
+		return column{}, fmt.Errorf("partition column %s is of type %s, which cannot be filtered by", k.Name, k.Type)
 	}
 	return column{}, fmt.Errorf("%q is not a partition column", t.text)
 }
 
+func readInteger(s string) (any, bool) {
+	n, err := strconv.ParseInt(s, 10, 64)
+	return n, err == nil
+}
+
+// readDate takes 2026-7-5, too, as Java does.
+func readDate(s string) (any, bool) {
+	t, err := time.Parse("2006-1-2", s)
+	return t, err == nil
+}
+
+func readText(s string) (any, bool) { return s, true }
+
 func (c column) compare(op string, value token) (condition, error) {
-	if value.kind == 'n' && strings.EqualFold(value.text, "date") {
-		return nil, errors.New("write a date as a text, without DATE")
-	}
-	if value.kind != 't' && value.kind != 'i' {
+	if value.kind == 'n' || value.kind == 'o' || value.kind == 0 {
 		return nil, fmt.Errorf("column %s is compared with %q, which is no value", c.name, value.text)
 	}
 	var holds func(int) bool
@@ -352,16 +419,13 @@ func (c column) compare(op string, value token) (condition, error) {
 	default:
 		return nil, fmt.Errorf("%q is no comparison", op)
 	}
-	if !c.integer {
-		return func(v []string) bool { return holds(cmp.Compare(v[c.at], value.text)) }, nil
-	}
-	want, ok := new(big.Int).SetString(value.text, 10)
-	if !ok {
-		return nil, fmt.Errorf("column %s holds integers, and %q is none", c.name, value.text)
+	want, ok := c.read(value.text)
+	if !ok || strings.IndexByte(c.kinds, value.kind) < 0 {
+		return nil, fmt.Errorf("column %s holds %s, and %q is none", c.name, c.content, value.text)
 	}
 	return func(v []string) bool {
-		is, ok := new(big.Int).SetString(v[c.at], 10)
-		return ok && holds(is.Cmp(want))
+		is, ok := c.read(v[c.at])
+		return ok && holds(c.order(is, want))
 	}, nil
 }
 

@@ -8,10 +8,12 @@ import (
 	hms "github.com/beltran/gohive/hive_metastore"
 )
 
-var keys = []*hms.FieldSchema{{Name: "year", Type: "int"}, {Name: "Region", Type: "string"}}
+var keys = []*hms.FieldSchema{{Name: "year", Type: "int"}, {Name: "Region", Type: "string"}, {Name: "day", Type: "date"}}
 
 // names of partitions that the filters of the tests choose from.
-var names = []string{"year=2025/region=eu-west", "year=2026/region=eu-west", "year=2026/region=us", "year=10000/region=it%27s"}
+var names = []string{
+	"year=2025/region=eu-west/day=2026-07-05", "year=2026/region=eu-west/day=2026-07-06", "year=2026/region=us/day=2026-12-31", "year=10000/region=it%27s/day=__HIVE_DEFAULT_PARTITION__",
+}
 
 func TestFilter(t *testing.T) {
 	for filter, want := range map[string]string{
@@ -44,9 +46,15 @@ func TestFilter(t *testing.T) {
 		`region like "eu-.*"`:                                 "01",
 		`region not like "eu-.*"`:                             "23",
 		`region = "it's"`:                                     "3",
-		`region = 'it\'s'`:                                    "3",
+		`region = 'it\'s'`:                                    "",  // the backslash is of the text
+		`day = 2026-07-05`:                                    "0", // as Spark writes it
+		`day >= "2026-7-6"`:                                   "12",
+		`2026-07-06 > day`:                                    "0",
+		`day not between "2020-01-01" and 2026-07-05`:         "12",
+		`day != DATE '2026-07-05'`:                            "12",
+		`day in (date "2026-12-31", 2026-07-05)`:              "02",
+		`day between 2026-07-01 and 2026-07-31`:               "01",
 		`region > "eu-west"`:                                  "23",
-		`region = 7`:                                          "",
 		`year = -1`:                                           "",
 		`((((year = 2026))))`:                                 "12",
 	} {
@@ -93,12 +101,17 @@ func TestFilterFaults(t *testing.T) {
 		`year = 7 and`:                      `is not a partition column`,
 		`region = "open`:                    `cannot read it from "\"open"`,
 		`year = 7; drop`:                    `cannot read it from "; drop"`,
-		`region = DATE "2026-01-01"`:        `without DATE`,
+		`region = DATE "2026-01-01"`:        `holds texts`,
+		`region = 7`:                        `holds texts`,
+		`day = "x"`:                         `holds dates`,
+		`day = 20260705`:                    `holds dates`,
+		`day = "2026-02-30"`:                `holds dates`,
+		`price > "5"`:                       `of type decimal(10,2)`,
 		strings.Repeat("(", 100_000):        `nested deeper`,
 		strings.Repeat("not ", 100_000):     `nested deeper`,
 		strings.Repeat("year = 1 or ", 1e5): `longer than`,
 	} {
-		if _, err := parseFilter(filter, keys); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := parseFilter(filter, append(keys, &hms.FieldSchema{Name: "price", Type: "decimal(10,2)"})); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.40s: %v, want %s", filter, err, want)
 		}
 	}
@@ -128,7 +141,7 @@ func FuzzPartitionName(f *testing.F) {
 		if a == "" || b == "" {
 			return // no value: Hive's name for it comes back
 		}
-		name := partitionName(&hms.Table{PartitionKeys: keys}, []string{a, b})
+		name := partitionName(&hms.Table{PartitionKeys: keys[:2]}, []string{a, b})
 		_, values, err := parsePartitionName(name)
 		if err != nil || len(values) != 2 || values[0] != a || values[1] != b {
 			t.Errorf("%q, %q became %s and came back as %q, %v", a, b, name, values, err)

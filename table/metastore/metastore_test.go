@@ -2,8 +2,10 @@ package metastore
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -20,17 +22,60 @@ import (
 	"github.com/apache/thrift/lib/go/thrift"
 	hms "github.com/beltran/gohive/hive_metastore"
 	"github.com/google/go-cmp/cmp"
+
+	"headwater/tests/interop/fixture"
 )
+
+// place makes a database of the test's own.
+type place func(testing.TB) Config
+
+func inFile(t testing.TB) Config {
+	path := filepath.Join(t.TempDir(), "state #1?.db")
+	t.Cleanup(func() {
+		if _, err := os.Stat(path); err != nil {
+			t.Error(err)
+		}
+	})
+	return Config{Path: path}
+}
+
+// suite is what holds in both databases.
+var suite = map[string]func(*testing.T, place){
+	"databases": testDatabases, "tables": testTables, "partitions": testPartitions, "locks": testLocks, "statistics": testStatistics,
+	"served": testServed, "racing": testRacing, "restart": testRestart,
+}
+
+func TestSQLite(t *testing.T) {
+	for name, f := range suite {
+		t.Run(name, func(t *testing.T) { f(t, inFile) })
+	}
+}
+
+func TestPostgreSQL(t *testing.T) {
+	server := fixture.NewPostgreSQL(t)
+	n := 0
+	in := func(t testing.TB) Config {
+		n++
+		return Config{PostgreSQL: server.Database(t, fmt.Sprintf("test_%d", n))}
+	}
+	for name, f := range suite {
+		t.Run(name, func(t *testing.T) { f(t, in) })
+	}
+	t.Run("processes", func(t *testing.T) { testProcesses(t, in) })
+	t.Run("killed", func(t *testing.T) { testKilled(t, in, server) })
+}
 
 func serve(t *testing.T, log io.Writer) *Metastore {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "state #1?.db")
-	m, err := Open(Config{Path: path, Addr: "127.0.0.1:0", Warehouse: "file:///srv/tables"}, slog.New(slog.NewTextHandler(log, nil)))
+	return open(t, inFile(t), log)
+}
+
+func open(t testing.TB, cfg Config, log io.Writer) *Metastore {
+	t.Helper()
+	cfg.Addr, cfg.Warehouse = "127.0.0.1:0", "file:///srv/tables"
+	m, err := Open(cfg, slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		t.Fatal(err)
-	}
-	if _, err := os.Stat(path); err != nil {
-		t.Error(err)
 	}
 	t.Cleanup(func() {
 		if err := m.Close(); err != nil {
@@ -41,7 +86,7 @@ func serve(t *testing.T, log io.Writer) *Metastore {
 }
 
 // client is any metastore client.
-func client(t *testing.T, m *Metastore) *hms.ThriftHiveMetastoreClient {
+func client(t testing.TB, m *Metastore) *hms.ThriftHiveMetastoreClient {
 	t.Helper()
 	conn, err := net.Dial("tcp", m.Addr())
 	if err != nil {
@@ -79,8 +124,8 @@ func want[T error](t *testing.T, what string, err error) {
 	}
 }
 
-func TestDatabases(t *testing.T) {
-	c, ctx := client(t, serve(t, io.Discard)), t.Context()
+func testDatabases(t *testing.T, in place) {
+	c, ctx := client(t, open(t, in(t), io.Discard)), t.Context()
 	must(t, c.CreateDatabase(ctx, &hms.Database{Name: "Shop", Parameters: map[string]string{"k": "v"}}))
 	want[*hms.AlreadyExistsException](t, "again", c.CreateDatabase(ctx, &hms.Database{Name: "shop"}))
 	want[*hms.InvalidObjectException](t, "a name", c.CreateDatabase(ctx, &hms.Database{Name: "a b"}))
@@ -110,9 +155,9 @@ func TestDatabases(t *testing.T) {
 	want[*hms.NoSuchObjectException](t, "its table", err)
 }
 
-func TestTables(t *testing.T) {
+func testTables(t *testing.T, in place) {
 	var log bytes.Buffer
-	m := serve(t, &log)
+	m := open(t, in(t), &log)
 	c, ctx := client(t, m), t.Context()
 	must(t, c.CreateTable(ctx, days("Days")))
 	want[*hms.AlreadyExistsException](t, "again", c.CreateTable(ctx, days("days")))
@@ -191,8 +236,8 @@ func TestTables(t *testing.T) {
 	}
 }
 
-func TestPartitions(t *testing.T) {
-	c, ctx := client(t, serve(t, io.Discard)), t.Context()
+func testPartitions(t *testing.T, in place) {
+	c, ctx := client(t, open(t, in(t), io.Discard)), t.Context()
 	must(t, c.CreateTable(ctx, days("days")))
 	values := func(ps []*hms.Partition, err error) []string {
 		t.Helper()
@@ -239,7 +284,7 @@ func TestPartitions(t *testing.T) {
 	names, err := c.GetPartitionNamesPs(ctx, "default", "days", []string{"2026"}, -1)
 	must(t, err)
 	is("names", names, "year=2026/region=eu", "year=2026/region=us")
-	all, err := c.GetPartitionsByExpr(ctx, &hms.PartitionsByExprRequest{DbName: "default", TblName: "days", Expr: []byte{1}})
+	all, err := c.GetPartitionsByExpr(ctx, &hms.PartitionsByExprRequest{DbName: "default", TblName: "days", Expr: []byte{1}, MaxParts: -1})
 	if must(t, err); len(all.Partitions) != 3 || !all.HasUnknownPartitions {
 		t.Errorf("%+v", all)
 	}
@@ -270,17 +315,41 @@ func TestPartitions(t *testing.T) {
 	want[*hms.InvalidObjectException](t, "no partition columns", err)
 }
 
-// Every call that is said to be served is, whatever its arguments lack; all others are refused and leave the connection as it was.
-func TestServed(t *testing.T) {
-	m := serve(t, io.Discard)
+// Every call of a metastore is answered: those that are not served, and those that lack all their arguments, too; the connection is as it was.
+func testServed(t *testing.T, in place) {
+	m := open(t, in(t), io.Discard)
 	all := hms.NewThriftHiveMetastoreProcessor(&service{}).ProcessorMap()
-	s := reflect.ValueOf(&service{objects: m.objects, log: m.log})
 	for name := range served {
 		if all[name] == nil {
 			t.Errorf("%s is no call of a metastore", name)
+		}
+	}
+	conn, err := net.Dial("tcp", m.Addr())
+	must(t, err)
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	p := thrift.NewTBinaryProtocolConf(thrift.NewTSocketFromConnConf(conn, nil), nil)
+	for name := range all {
+		_, err = conn.Write(message(name))
+		must(t, err)
+		answer, kind, _, err := p.ReadMessageBegin(t.Context())
+		if err != nil || answer != name {
+			t.Fatalf("%s: answered as %q, %v", name, answer, err)
+		}
+		if kind == thrift.REPLY && served[name] {
+			must(t, p.Skip(t.Context(), thrift.STRUCT))
 			continue
 		}
-		f := s.MethodByName(goName(name))
+		x := thrift.NewTApplicationException(0, "")
+		must(t, x.Read(t.Context(), p))
+		if want := map[bool]int32{true: thrift.INTERNAL_ERROR, false: thrift.UNKNOWN_METHOD}[served[name]]; kind != thrift.EXCEPTION || x.TypeId() != want || !strings.Contains(x.Error(), name) {
+			t.Errorf("%s: %v, %v", name, kind, x)
+		}
+	}
+	// With arguments that are empty, there is something behind each.
+	service := reflect.ValueOf(&service{objects: m.objects, log: m.log})
+	for name := range served {
+		f := service.MethodByName(goName(name))
 		args := []reflect.Value{reflect.ValueOf(t.Context())}
 		for i := 1; i < f.Type().NumIn(); i++ {
 			arg := reflect.Zero(f.Type().In(i))
@@ -289,29 +358,19 @@ func TestServed(t *testing.T) {
 			}
 			args = append(args, arg)
 		}
-		f.Call(args) // panics if there is nothing behind it
+		f.Call(args) // panics if there is not
 	}
-	conn, err := net.Dial("tcp", m.Addr())
-	must(t, err)
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(time.Minute))
-	for name := range all {
-		if served[name] {
-			continue
-		}
-		_, err = conn.Write(call(name))
-		must(t, err)
-		p := thrift.NewTBinaryProtocolConf(thrift.NewTSocketFromConnConf(conn, nil), nil)
-		_, kind, _, err := p.ReadMessageBegin(t.Context())
-		x := thrift.NewTApplicationException(0, "")
-		if err = errors.Join(err, x.Read(t.Context(), p)); err != nil || kind != thrift.EXCEPTION || x.TypeId() != thrift.UNKNOWN_METHOD {
-			t.Fatalf("%s: %v, %v, %v", name, kind, x, err)
-		}
+	_, err = client(t, m).OpenTxns(t.Context(), &hms.OpenTxnRequest{})
+	if err == nil || !strings.Contains(err.Error(), "transactional (ACID) tables are not served") {
+		t.Error(err)
 	}
 }
 
 // goName is the generated code's name of a call.
 func goName(name string) string {
+	if name == "get_current_notificationEventId" {
+		return "GetCurrentNotificationEventId"
+	}
 	var out strings.Builder
 	for word := range strings.SplitSeq(name, "_") {
 		out.WriteString(strings.ToUpper(word[:1]) + word[1:])
@@ -319,8 +378,8 @@ func goName(name string) string {
 	return out.String()
 }
 
-// call is a call without arguments.
-func call(name string) []byte {
+// message is a call without arguments.
+func message(name string) []byte {
 	b := binary.BigEndian.AppendUint32(nil, thrift.VERSION_1|uint32(thrift.CALL))
 	b = binary.BigEndian.AppendUint32(b, uint32(len(name)))
 	b = append(b, name...)
@@ -330,14 +389,14 @@ func call(name string) []byte {
 // TestAnyClient: what is no call costs the connection it came on.
 func TestAnyClient(t *testing.T) {
 	m := serve(t, io.Discard)
-	whole := call("get_all_databases")
+	whole := message("get_all_databases")
 	r := rand.New(rand.NewPCG(1, 2))
 	inputs := [][]byte{
 		[]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"), nil, whole[:5],
 		binary.BigEndian.AppendUint32(nil, 1<<31-1), append(bytes.Clone(whole[:4]), 0x7f, 0xff, 0xff, 0xff),
 	}
 	for range 200 {
-		b := bytes.Clone(call("create_table"))
+		b := bytes.Clone(message("create_table"))
 		b[len(b)-1] = byte(thrift.STRUCT)
 		for range r.IntN(60) {
 			b = append(b, byte(r.IntN(16)), byte(r.IntN(4)))
@@ -387,7 +446,109 @@ func TestClose(t *testing.T) {
 	conn, err := net.Dial("tcp", m.Addr())
 	must(t, err)
 	defer conn.Close()
-	_, err = conn.Write(call("get_all_databases")[:9])
+	_, err = conn.Write(message("get_all_databases")[:9])
 	must(t, err)
 	// Close of the clean-up would hang.
+}
+
+// TestSlowClients: lists that nobody takes are few, and keep nobody from anything else; a list is given up with its client.
+func TestSlowClients(t *testing.T) {
+	m, ctx := serve(t, io.Discard), t.Context()
+	c := client(t, m)
+	tbl := days("days")
+	tbl.Parameters = map[string]string{}
+	must(t, c.CreateTable(ctx, tbl))
+	for i := range 4 { // an answer that is larger than what the kernel holds of it
+		p := part(fmt.Sprint(i), "eu")
+		p.Parameters = map[string]string{"x": strings.Repeat("x", 4<<20)}
+		_, err := c.AddPartition(ctx, p)
+		must(t, err)
+	}
+	ask := func() net.Conn {
+		conn, err := net.Dial("tcp", m.Addr())
+		must(t, err)
+		p := thrift.NewTBinaryProtocolConf(thrift.NewTSocketFromConnConf(conn, nil), nil)
+		must(t, p.WriteMessageBegin(ctx, "get_partitions", thrift.CALL, 1))
+		args := hms.NewThriftHiveMetastoreGetPartitionsArgs()
+		args.DbName, args.TblName, args.MaxParts = "default", "days", -1
+		must(t, args.Write(ctx, p))
+		must(t, p.Flush(ctx))
+		return conn
+	}
+	var conns []net.Conn
+	for range maxLists + 2 {
+		conns = append(conns, ask())
+	}
+	// The first bytes of as many answers come; those of the others when their clients are gone.
+	first := make(chan int, len(conns))
+	for i, conn := range conns {
+		go func() {
+			if _, err := conn.Read(make([]byte, 1)); err == nil {
+				first <- i
+			}
+		}()
+	}
+	served := map[int]bool{}
+	for range maxLists {
+		served[<-first] = true
+	}
+	if names, err := c.GetPartitionNames(ctx, "default", "days", -1); err != nil || len(names) != 4 {
+		t.Errorf("%v, %v", names, err)
+	}
+	for i, conn := range conns {
+		if served[i] {
+			_ = conn.Close()
+		}
+	}
+	for range len(conns) - maxLists {
+		<-first
+	}
+	for _, conn := range conns {
+		_ = conn.Close()
+	}
+}
+
+// TestHold: a call waits for a place, which it has until it is answered, however many lists it reads.
+func TestHold(t *testing.T) {
+	s := &service{lists: make(chan struct{}, 1)}
+	first, second := &call{}, &call{}
+	ctx := context.WithValue(t.Context(), callKey{}, first)
+	must(t, errors.Join(s.hold(ctx), s.hold(ctx)))
+	other, cancel := context.WithCancel(context.WithValue(t.Context(), callKey{}, second))
+	waited := make(chan error)
+	go func() { waited <- s.hold(other) }()
+	cancel()
+	want[*hms.MetaException](t, "no place", <-waited)
+	first.free()
+	second.free()
+	must(t, s.hold(context.WithValue(t.Context(), callKey{}, second)))
+}
+
+// TestOlderStatistics: requests of clients before Hive 4 name no engine.
+func TestOlderStatistics(t *testing.T) {
+	m := serve(t, io.Discard)
+	must(t, client(t, m).CreateTable(t.Context(), days("days")))
+	conn, err := net.Dial("tcp", m.Addr())
+	must(t, err)
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	field := func(b []byte, id byte, text string) []byte {
+		b = append(b, byte(thrift.STRING), 0, id, 0, 0, 0, byte(len(text)))
+		return append(b, text...)
+	}
+	for _, name := range []string{"get_table_statistics_req", "get_partitions_statistics_req", "get_aggr_stats_for"} {
+		b := message(name)
+		b = append(b[:len(b)-1], byte(thrift.STRUCT), 0, 1)
+		b = field(field(b, 1, "default"), 2, "days")
+		for id := byte(3); id <= map[bool]byte{true: 3, false: 4}[name == "get_table_statistics_req"]; id++ {
+			b = append(b, byte(thrift.LIST), 0, id, byte(thrift.STRING), 0, 0, 0, 0)
+		}
+		_, err := conn.Write(append(b, byte(thrift.STOP), byte(thrift.STOP)))
+		must(t, err)
+		p := thrift.NewTBinaryProtocolConf(thrift.NewTSocketFromConnConf(conn, nil), nil)
+		if answer, kind, _, err := p.ReadMessageBegin(t.Context()); err != nil || answer != name || kind != thrift.REPLY {
+			t.Fatalf("%s: %s %v, %v", name, answer, kind, err)
+		}
+		must(t, p.Skip(t.Context(), thrift.STRUCT))
+	}
 }

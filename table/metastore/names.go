@@ -78,6 +78,8 @@ func escape(b *strings.Builder, s string) {
 
 // parsePartitionName undoes partitionName.
 func parsePartitionName(name string) (keys, values []string, err error) {
+	n := strings.Count(name, "/") + 1 // of thousands of names, to allocate once each shows
+	keys, values = make([]string, 0, n), make([]string, 0, n)
 	for part := range strings.SplitSeq(name, "/") {
 		key, value, found := strings.Cut(part, "=")
 		k, kerr := url.PathUnescape(key)

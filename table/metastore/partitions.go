@@ -20,9 +20,11 @@ func prepare(t *hms.Table, p *hms.Partition) error {
 		return invalid("a partition of %s.%s needs %d values, got %v", t.DbName, t.TableName, len(t.PartitionKeys), p.Values)
 	}
 	if p.Sd == nil || (p.Sd.InputFormat == "" && len(p.Sd.Cols) == 0) { // generated clients send an empty one for none
-		location := p.GetSd().GetLocation()
-		p.Sd = copyOf(t.Sd)
-		p.Sd.Location = location
+		own := p.Sd
+		if p.Sd = copyOf(t.Sd); own == nil {
+			own = &hms.StorageDescriptor{}
+		}
+		p.Sd.Location = own.Location
 	}
 	if p.Sd.Location == "" && t.Sd.Location != "" {
 		p.Sd.Location = strings.TrimSuffix(t.Sd.Location, "/") + "/" + partitionName(t, p.Values)
@@ -39,13 +41,22 @@ func prepare(t *hms.Table, p *hms.Partition) error {
 
 // inTable does f with the table, which must be there.
 func (s *service) inTable(ctx context.Context, database, name string, f func(transaction, *hms.Table) error) error {
-	return s.objects.do(ctx, func(tx transaction) error {
+	return s.objects.do(ctx, with(database, name, f))
+}
+
+// ofTable does f, which changes nothing, with the table, which must be there.
+func (s *service) ofTable(ctx context.Context, database, name string, f func(transaction, *hms.Table) error) error {
+	return s.objects.look(ctx, with(database, name, f))
+}
+
+func with(database, name string, f func(transaction, *hms.Table) error) func(transaction) error {
+	return func(tx transaction) error {
 		t, err := tx.table(normal(database), normal(name))
 		if err != nil {
 			return err
 		}
 		return f(tx, t)
-	})
+	}
 }
 
 // add adds all or none. Those that are there already are left as they are, if that is allowed, and not returned.
@@ -115,9 +126,9 @@ func (s *service) AppendPartitionWithEnvironmentContext(ctx context.Context, dat
 }
 
 func (s *service) GetPartition(ctx context.Context, database, name string, values []string) (p *hms.Partition, err error) {
-	err = s.inTable(ctx, database, name, func(tx transaction, t *hms.Table) error {
+	err = s.ofTable(ctx, database, name, func(tx transaction, t *hms.Table) error {
 		if len(values) == len(t.PartitionKeys) {
-			if p, err = tx.partition(t.DbName, t.TableName, partitionName(t, values)); err != nil {
+			if p, err = tx.partition(t, partitionName(t, values)); err != nil {
 				return err
 			}
 		}
@@ -142,31 +153,49 @@ func (s *service) GetPartitionByName(ctx context.Context, database, name, partit
 }
 
 // limited is at most n of all; a negative n is any number.
-func limited[T any](all []T, n int16) []T {
-	if n >= 0 && int(n) < len(all) {
+func limited[T any](all []T, n int) []T {
+	if n >= 0 && n < len(all) {
 		return all[:n]
 	}
 	return all
 }
 
-// where returns the partitions that f wants, by name. f is made for the table.
-func (s *service) where(ctx context.Context, database, name string, n int16, f func(*hms.Table) (func(partition string) bool, error)) ([]*hms.Partition, error) {
-	var out []*hms.Partition
-	err := s.inTable(ctx, database, name, func(tx transaction, t *hms.Table) error {
-		wanted, err := f(t)
-		if err != nil {
-			return err
+// choice makes, for a table, what says of a partition's name whether it is wanted; a nil one wants all.
+type choice func(*hms.Table) (func(name string) bool, error)
+
+// names are those of at most n partitions that are wanted, in order.
+func (c choice) names(tx transaction, t *hms.Table, n int) ([]string, error) {
+	names, err := tx.partitionNames(t)
+	if err == nil && c != nil {
+		wanted, no := c(t)
+		if no != nil {
+			return nil, no
 		}
-		out, err = tx.partitions(t.DbName, t.TableName, wanted)
-		return err
-	})
-	return limited(out, n), err
+		names = matching(names, wanted)
+	}
+	return limited(names, n), err
 }
 
-func all(*hms.Table) (func(string) bool, error) { return func(string) bool { return true }, nil }
+// where returns at most n partitions that c wants, by name.
+func (s *service) where(ctx context.Context, database, name string, n int, c choice) (out []*hms.Partition, err error) {
+	if err := s.hold(ctx); err != nil {
+		return nil, err
+	}
+	err = s.ofTable(ctx, database, name, func(tx transaction, t *hms.Table) error {
+		var names []string // nil is all
+		if c != nil || n >= 0 {
+			if names, err = c.names(tx, t, n); err != nil {
+				return err
+			}
+		}
+		out, err = tx.partitions(t, names)
+		return err
+	})
+	return out, err
+}
 
 // starting wants the partitions whose first values are these; an empty one is any.
-func starting(values []string) func(*hms.Table) (func(string) bool, error) {
+func starting(values []string) choice {
 	return func(t *hms.Table) (func(string) bool, error) {
 		if len(values) > len(t.PartitionKeys) {
 			return nil, meta("%s.%s has %d partition columns, got %d values", t.DbName, t.TableName, len(t.PartitionKeys), len(values))
@@ -183,48 +212,13 @@ func starting(values []string) func(*hms.Table) (func(string) bool, error) {
 	}
 }
 
-func filtered(text string) func(*hms.Table) (func(string) bool, error) {
+func filtered(text string) choice {
 	return func(t *hms.Table) (func(string) bool, error) { return parseFilter(text, t.PartitionKeys) }
 }
 
-func (s *service) GetPartitions(ctx context.Context, database, name string, n int16) ([]*hms.Partition, error) {
-	return s.where(ctx, database, name, n, all)
-}
-
-func (s *service) GetPartitionsWithAuth(ctx context.Context, database, name string, n int16, _ string, _ []string) ([]*hms.Partition, error) {
-	return s.GetPartitions(ctx, database, name, n)
-}
-
-func (s *service) GetPartitionsPs(ctx context.Context, database, name string, values []string, n int16) ([]*hms.Partition, error) {
-	return s.where(ctx, database, name, n, starting(values))
-}
-
-func (s *service) GetPartitionsPsWithAuth(ctx context.Context, database, name string, values []string, n int16, _ string, _ []string) ([]*hms.Partition, error) {
-	return s.GetPartitionsPs(ctx, database, name, values, n)
-}
-
-func (s *service) GetPartitionsByFilter(ctx context.Context, database, name, filter string, n int16) ([]*hms.Partition, error) {
-	return s.where(ctx, database, name, n, filtered(filter))
-}
-
-func (s *service) GetNumPartitionsByFilter(ctx context.Context, database, name, filter string) (int32, error) {
-	ps, err := s.GetPartitionsByFilter(ctx, database, name, filter, -1)
-	return int32(len(ps)), err
-}
-
-// GetPartitionsByExpr returns all partitions and says that there may be too many: the expression is a serialized Java object, and the
-// client, which has it, filters what it gets.
-func (s *service) GetPartitionsByExpr(ctx context.Context, r *hms.PartitionsByExprRequest) (*hms.PartitionsByExprResult_, error) {
-	ps, err := s.GetPartitions(ctx, r.GetDbName(), r.GetTblName(), -1)
-	if err != nil {
-		return nil, err
-	}
-	return &hms.PartitionsByExprResult_{Partitions: ps, HasUnknownPartitions: true}, nil
-}
-
-// GetPartitionsByNames leaves out those that are not there.
-func (s *service) GetPartitionsByNames(ctx context.Context, database, name string, names []string) ([]*hms.Partition, error) {
-	return s.where(ctx, database, name, -1, func(t *hms.Table) (func(string) bool, error) {
+// named wants the partitions of the names, in whichever spelling.
+func named(names []string) choice {
+	return func(t *hms.Table) (func(string) bool, error) {
 		wanted := map[string]bool{}
 		for _, n := range names {
 			_, values, err := parsePartitionName(n)
@@ -234,7 +228,76 @@ func (s *service) GetPartitionsByNames(ctx context.Context, database, name strin
 			wanted[partitionName(t, values)] = true
 		}
 		return func(n string) bool { return wanted[n] }, nil
+	}
+}
+
+func (s *service) GetPartitions(ctx context.Context, database, name string, n int16) ([]*hms.Partition, error) {
+	return s.where(ctx, database, name, int(n), nil)
+}
+
+func (s *service) GetPartitionsWithAuth(ctx context.Context, database, name string, n int16, _ string, _ []string) ([]*hms.Partition, error) {
+	return s.GetPartitions(ctx, database, name, n)
+}
+
+func (s *service) GetPartitionsPs(ctx context.Context, database, name string, values []string, n int16) ([]*hms.Partition, error) {
+	return s.where(ctx, database, name, int(n), starting(values))
+}
+
+func (s *service) GetPartitionsPsWithAuth(ctx context.Context, database, name string, values []string, n int16, _ string, _ []string) ([]*hms.Partition, error) {
+	return s.GetPartitionsPs(ctx, database, name, values, n)
+}
+
+func (s *service) GetPartitionsByFilter(ctx context.Context, database, name, filter string, n int16) ([]*hms.Partition, error) {
+	return s.where(ctx, database, name, int(n), filtered(filter))
+}
+
+func (s *service) GetNumPartitionsByFilter(ctx context.Context, database, name, filter string) (int32, error) {
+	names, err := s.names(ctx, database, name, -1, filtered(filter))
+	return int32(len(names)), err
+}
+
+// names are those of at most n partitions that c wants, in order.
+func (s *service) names(ctx context.Context, database, name string, n int, c choice) (out []string, err error) {
+	err = s.ofTable(ctx, database, name, func(tx transaction, t *hms.Table) error {
+		out, err = c.names(tx, t, n)
+		return err
 	})
+	return out, err
+}
+
+// expression is the choice that an expression makes, if it is known. Hive's clients send a serialized Java object, which is not; some of Hive 4
+// send the text of a filter.
+func expression(expr []byte, t *hms.Table) (choice, bool) {
+	wanted, err := parseFilter(string(expr), t.PartitionKeys)
+	if err != nil || len(expr) == 0 {
+		return nil, false
+	}
+	return func(*hms.Table) (func(string) bool, error) { return wanted, nil }, true
+}
+
+// GetPartitionsByExpr returns, of an expression that is not known, all partitions and says that there may be too many: the client, which knows it,
+// filters what it gets.
+func (s *service) GetPartitionsByExpr(ctx context.Context, r *hms.PartitionsByExprRequest) (*hms.PartitionsByExprResult_, error) {
+	out := &hms.PartitionsByExprResult_{}
+	if err := s.hold(ctx); err != nil {
+		return out, err
+	}
+	err := s.ofTable(ctx, r.GetDbName(), r.GetTblName(), func(tx transaction, t *hms.Table) error {
+		c, known := expression(r.GetExpr(), t)
+		names, err := c.names(tx, t, int(r.GetMaxParts()))
+		if err != nil {
+			return err
+		}
+		out.HasUnknownPartitions = !known
+		out.Partitions, err = tx.partitions(t, names)
+		return err
+	})
+	return out, err
+}
+
+// GetPartitionsByNames leaves out those that are not there.
+func (s *service) GetPartitionsByNames(ctx context.Context, database, name string, names []string) ([]*hms.Partition, error) {
+	return s.where(ctx, database, name, -1, named(names))
 }
 
 func (s *service) GetPartitionsByNamesReq(ctx context.Context, r *hms.GetPartitionsByNamesRequest) (*hms.GetPartitionsByNamesResult_, error) {
@@ -246,21 +309,11 @@ func (s *service) GetPartitionsByNamesReq(ctx context.Context, r *hms.GetPartiti
 }
 
 func (s *service) GetPartitionNames(ctx context.Context, database, name string, n int16) ([]string, error) {
-	return s.GetPartitionNamesPs(ctx, database, name, nil, n)
+	return s.names(ctx, database, name, int(n), nil)
 }
 
 func (s *service) GetPartitionNamesPs(ctx context.Context, database, name string, values []string, n int16) ([]string, error) {
-	var out []string
-	err := s.inTable(ctx, database, name, func(tx transaction, t *hms.Table) error {
-		wanted, err := starting(values)(t)
-		if err != nil {
-			return err
-		}
-		out, err = tx.partitionNames(t.DbName, t.TableName)
-		out = matching(out, wanted)
-		return err
-	})
-	return limited(out, n), err
+	return s.names(ctx, database, name, int(n), starting(values))
 }
 
 func (s *service) PartitionNameToVals(_ context.Context, name string) ([]string, error) {
@@ -331,7 +384,7 @@ func (s *service) RenamePartition(ctx context.Context, database, name string, va
 			return refused("%s.%s has %d partition columns, got the values %v", t.DbName, t.TableName, len(t.PartitionKeys), values)
 		}
 		from, to := partitionName(t, values), partitionName(t, p.Values)
-		if there, err := tx.partition(t.DbName, t.TableName, to); err != nil || (there != nil && from != to) {
+		if there, err := tx.partition(t, to); err != nil || (there != nil && from != to) {
 			return refused("Partition already exists: %s (%v)", to, err)
 		}
 		return tx.alterPartition(t, from, p)
@@ -343,37 +396,41 @@ func (s *service) RenamePartition(ctx context.Context, database, name string, va
 }
 
 // drop drops all or none. Those that are not there are passed over if that is allowed.
-func (s *service) drop(ctx context.Context, database, name string, partitions [][]string, ifExists, deleteData bool) ([]*hms.Partition, error) {
+func (s *service) drop(tx transaction, t *hms.Table, names []string, ifExists, deleteData bool) ([]*hms.Partition, error) {
 	dropped := []*hms.Partition{}
-	err := s.inTable(ctx, database, name, func(tx transaction, t *hms.Table) error {
-		for _, values := range partitions {
-			if len(values) != len(t.PartitionKeys) {
-				return meta("%s.%s has %d partition columns, got the values %v", t.DbName, t.TableName, len(t.PartitionKeys), values)
-			}
-			n := partitionName(t, values)
-			p, err := tx.partition(t.DbName, t.TableName, n)
-			if err != nil {
-				return err
-			}
-			if p == nil {
-				if ifExists {
-					continue
-				}
-				return missing("partition %s of %s.%s", n, t.DbName, t.TableName)
-			}
-			if _, err := tx.dropPartition(t.DbName, t.TableName, n); err != nil {
-				return err
-			}
-			dropped = append(dropped, p)
+	for _, name := range names {
+		_, values, err := parsePartitionName(name)
+		if err != nil || len(values) != len(t.PartitionKeys) {
+			return nil, meta("%q is not the name of a partition of %s.%s", name, t.DbName, t.TableName)
 		}
-		s.mentionFiles(t, deleteData && len(dropped) > 0)
-		return nil
-	})
-	return dropped, err
+		name = partitionName(t, values)
+		p, err := tx.partition(t, name)
+		if err != nil {
+			return nil, err
+		}
+		if p == nil {
+			if ifExists {
+				continue
+			}
+			return nil, missing("partition %s of %s.%s", name, t.DbName, t.TableName)
+		}
+		if err := tx.dropPartition(t, name); err != nil {
+			return nil, err
+		}
+		dropped = append(dropped, p)
+	}
+	s.mentionFiles(t, deleteData && len(dropped) > 0)
+	return dropped, nil
 }
 
 func (s *service) DropPartition(ctx context.Context, database, name string, values []string, deleteData bool) (bool, error) {
-	_, err := s.drop(ctx, database, name, [][]string{values}, false, deleteData)
+	err := s.inTable(ctx, database, name, func(tx transaction, t *hms.Table) error {
+		if len(values) != len(t.PartitionKeys) {
+			return meta("%s.%s has %d partition columns, got the values %v", t.DbName, t.TableName, len(t.PartitionKeys), values)
+		}
+		_, err := s.drop(tx, t, []string{partitionName(t, values)}, false, deleteData)
+		return err
+	})
 	return err == nil, err
 }
 
@@ -397,24 +454,37 @@ func (s *service) DropPartitionsReq(ctx context.Context, r *hms.DropPartitionsRe
 	if r.Parts == nil {
 		return nil, meta("no partitions are named")
 	}
-	if len(r.Parts.Exprs) > 0 {
-		return nil, meta("partitions can be dropped by name only: the expressions of Hive are serialized Java objects")
-	}
-	var partitions [][]string
-	for _, n := range r.Parts.Names {
-		_, values, err := parsePartitionName(n)
-		if err != nil {
-			return nil, meta("%v", err)
-		}
-		partitions = append(partitions, values)
-	}
-	dropped, err := s.drop(ctx, r.GetDbName(), r.GetTblName(), partitions, r.GetIfExists(), r.GetDeleteData())
-	if err != nil {
-		return nil, err
-	}
 	out := &hms.DropPartitionsResult_{}
-	if r.NeedResult_ {
-		out.Partitions = slices.Clone(dropped)
+	err := s.inTable(ctx, r.GetDbName(), r.GetTblName(), func(tx transaction, t *hms.Table) error {
+		partitions, err := r.Parts.Names, error(nil)
+		if len(r.Parts.Exprs) > 0 {
+			if partitions, err = expressed(tx, t, r.Parts.Exprs); err != nil {
+				return err
+			}
+		}
+		dropped, err := s.drop(tx, t, partitions, r.GetIfExists(), r.GetDeleteData())
+		if r.NeedResult_ {
+			out.Partitions = dropped
+		}
+		return err
+	})
+	return out, err
+}
+
+// expressed are the names of the partitions that any of the expressions wants.
+func expressed(tx transaction, t *hms.Table, exprs []*hms.DropPartitionsExpr) ([]string, error) {
+	var out []string
+	for _, e := range exprs {
+		c, known := expression(e.GetExpr(), t)
+		if !known {
+			return nil, meta("partitions can be dropped by name or by a filter only: the expressions of Hive are serialized Java objects")
+		}
+		names, err := c.names(tx, t, -1)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, names...)
 	}
-	return out, nil
+	slices.Sort(out)
+	return slices.Compact(out), nil
 }

@@ -20,7 +20,7 @@ var served = set(
 	"create_database", "get_database", "get_database_req", "get_databases", "get_all_databases", "alter_database", "drop_database",
 	"create_table", "create_table_with_environment_context", "create_table_req",
 	"get_table", "get_table_req", "get_table_objects_by_name", "get_table_objects_by_name_req", "get_table_meta",
-	"get_tables", "get_tables_by_type", "get_all_tables",
+	"get_tables", "get_tables_by_type", "get_table_names_by_filter", "get_all_tables",
 	"get_fields", "get_fields_with_environment_context", "get_schema", "get_schema_with_environment_context",
 	"alter_table", "alter_table_with_environment_context", "alter_table_with_cascade", "alter_table_req",
 	"drop_table", "drop_table_with_environment_context",
@@ -35,7 +35,18 @@ var served = set(
 	"drop_partition", "drop_partition_with_environment_context", "drop_partition_by_name", "drop_partition_by_name_with_environment_context",
 	"drop_partitions_req", "partition_name_to_vals", "partition_name_to_spec",
 	"get_functions", "get_function", "get_all_functions",
-	"get_table_column_statistics", "get_table_statistics_req", "get_partitions_statistics_req", "get_aggr_stats_for",
+	"get_table_column_statistics", "get_table_statistics_req", "get_partition_column_statistics", "get_partitions_statistics_req", "get_aggr_stats_for",
+	"update_table_column_statistics", "update_table_column_statistics_req", "update_partition_column_statistics", "update_partition_column_statistics_req",
+	"set_aggr_stats_for", "delete_table_column_statistics", "delete_partition_column_statistics",
+	"lock", "check_lock", "unlock", "heartbeat", "show_locks",
+	"get_fields_req", "get_schema_req", "get_partition_req", "get_partitions_req", "get_partitions_ps_with_auth_req", "get_partition_names_ps_req",
+	"get_partition_names_req", "rename_partition_req", "get_partitions_pspec", "get_part_specs_by_filter", "get_partitions_spec_by_expr",
+	"append_partition_by_name", "append_partition_by_name_with_environment_context", "partition_name_has_valid_characters",
+	"get_primary_keys", "get_foreign_keys", "get_unique_constraints", "get_not_null_constraints", "get_default_constraints", "get_check_constraints",
+	"get_all_table_constraints", "get_current_notificationEventId", "get_next_notification", "get_notification_events_count", "fire_listener_event",
+	"get_all_token_identifiers", "get_master_keys", "get_delegation_token", "list_roles", "get_role_names", "get_principals_in_role",
+	"get_role_grants_for_principal", "get_privilege_set", "list_privileges",
+	"get_all_materialized_view_objects_for_rewriting", "get_materialized_views_for_rewriting", "get_runtime_stats",
 )
 
 func set(names ...string) map[string]bool {
@@ -52,6 +63,7 @@ type service struct {
 	objects *objects
 	log     *slog.Logger
 	started time.Time
+	lists   chan struct{} // has as many as there are lists of partitions in memory
 }
 
 func (s *service) GetName(context.Context) (string, error)    { return "headwater", nil }
@@ -114,7 +126,7 @@ func (s *service) CreateDatabase(ctx context.Context, d *hms.Database) error {
 }
 
 func (s *service) GetDatabase(ctx context.Context, name string) (d *hms.Database, err error) {
-	err = s.objects.do(ctx, func(tx transaction) error {
+	err = s.objects.look(ctx, func(tx transaction) error {
 		d, err = tx.database(normal(name))
 		return err
 	})
@@ -130,7 +142,7 @@ func (s *service) GetDatabases(ctx context.Context, pattern string) (names []str
 	if err != nil {
 		return nil, err
 	}
-	err = s.objects.do(ctx, func(tx transaction) error {
+	err = s.objects.look(ctx, func(tx transaction) error {
 		names, err = tx.databases()
 		return err
 	})
@@ -195,6 +207,9 @@ func (s *service) CreateTable(ctx context.Context, t *hms.Table) error {
 	if !identifier(t.TableName) {
 		return invalid("%q is not a valid table name", t.TableName)
 	}
+	if strings.EqualFold(t.Parameters["transactional"], "true") {
+		return invalid("transactional (ACID) tables are not served: create %s as an external table, or without transactional=true", t.TableName)
+	}
 	if t.TableType == "" {
 		t.TableType = "MANAGED_TABLE"
 	}
@@ -225,11 +240,14 @@ func (s *service) CreateTableWithEnvironmentContext(ctx context.Context, t *hms.
 }
 
 func (s *service) CreateTableReq(ctx context.Context, r *hms.CreateTableRequest) error {
+	if len(r.PrimaryKeys)+len(r.ForeignKeys)+len(r.UniqueConstraints)+len(r.NotNullConstraints)+len(r.DefaultConstraints)+len(r.CheckConstraints) > 0 {
+		return invalid("constraints are not kept: create the table without")
+	}
 	return s.CreateTable(ctx, r.GetTable())
 }
 
 func (s *service) GetTable(ctx context.Context, database, name string) (t *hms.Table, err error) {
-	err = s.objects.do(ctx, func(tx transaction) error {
+	err = s.objects.look(ctx, func(tx transaction) error {
 		t, err = tx.table(normal(database), normal(name))
 		return err
 	})
@@ -247,7 +265,7 @@ func (s *service) GetTableReq(ctx context.Context, r *hms.GetTableRequest) (*hms
 // GetTableObjectsByName leaves out the tables that are not there; of a database that is not there it returns none.
 func (s *service) GetTableObjectsByName(ctx context.Context, database string, names []string) ([]*hms.Table, error) {
 	out := []*hms.Table{}
-	err := s.objects.do(ctx, func(tx transaction) error {
+	err := s.objects.look(ctx, func(tx transaction) error {
 		for _, n := range names {
 			t, err := tx.table(normal(database), normal(n))
 			if _, none := err.(*hms.NoSuchObjectException); none {
@@ -274,7 +292,7 @@ func (s *service) GetTableObjectsByNameReq(ctx context.Context, r *hms.GetTables
 // find returns the tables whose database, name and kind match, by name.
 func (s *service) find(ctx context.Context, databases, names func(string) bool, kinds []string) ([]*hms.Table, error) {
 	out := []*hms.Table{}
-	err := s.objects.do(ctx, func(tx transaction) error {
+	err := s.objects.look(ctx, func(tx transaction) error {
 		all, err := tx.databases()
 		if err != nil {
 			return err
@@ -329,11 +347,15 @@ func (s *service) GetTablesByType(ctx context.Context, database, pattern, kind s
 	if err != nil {
 		return nil, err
 	}
-	var kinds []string
-	if kind != "" {
-		kinds = []string{kind}
+	if kind == "" {
+		var names []string
+		err = s.objects.look(ctx, func(tx transaction) error {
+			names, err = tx.tables(normal(database))
+			return err
+		})
+		return matching(names, match), err
 	}
-	ts, err := s.find(ctx, func(d string) bool { return d == normal(database) }, match, kinds)
+	ts, err := s.find(ctx, func(d string) bool { return d == normal(database) }, match, []string{kind})
 	out := []string{}
 	for _, t := range ts {
 		out = append(out, t.TableName)
@@ -343,6 +365,21 @@ func (s *service) GetTablesByType(ctx context.Context, database, pattern, kind s
 
 func (s *service) GetAllTables(ctx context.Context, database string) ([]string, error) {
 	return s.GetTables(ctx, database, "*")
+}
+
+func (s *service) GetTableNamesByFilter(ctx context.Context, database, filter string, n int16) ([]string, error) {
+	holds, err := parseTableFilter(filter)
+	if err != nil {
+		return nil, err
+	}
+	ts, err := s.find(ctx, func(d string) bool { return d == normal(database) }, func(string) bool { return true }, nil)
+	out := []string{}
+	for _, t := range ts {
+		if holds(t) {
+			out = append(out, t.TableName)
+		}
+	}
+	return limited(out, int(n)), err
 }
 
 func (s *service) GetFields(ctx context.Context, database, name string) ([]*hms.FieldSchema, error) {
@@ -429,6 +466,9 @@ func (s *service) alterTable(ctx context.Context, database, name string, t *hms.
 		}) {
 			return refused("partition keys can not be changed.")
 		}
+		if movesFiles(old, t) {
+			return refused("%s.%s is a managed table whose files would have to move with its name, and this metastore touches no files: make it external first", database, name)
+		}
 		if t.CreateTime == 0 {
 			t.CreateTime = old.CreateTime
 		}
@@ -438,8 +478,22 @@ func (s *service) alterTable(ctx context.Context, database, name string, t *hms.
 		if err := tx.alterTable(database, name, t); err != nil || !cascade {
 			return err
 		}
-		return cascadeColumns(tx, t)
+		return tx.alterColumns(t)
 	})
+}
+
+// movesFiles reports whether a rename takes for granted that the files of a managed table go where the new name says, as Spark's does: it writes
+// down their new place beforehand. Hive's leaves the place to the metastore, for which they stay where they are.
+func movesFiles(old, t *hms.Table) bool {
+	renamed := old.DbName != t.DbName || old.TableName != t.TableName
+	return renamed && old.TableType == "MANAGED_TABLE" && serdePath(old) != serdePath(t)
+}
+
+func serdePath(t *hms.Table) string {
+	if t.Sd.SerdeInfo == nil {
+		return ""
+	}
+	return t.Sd.SerdeInfo.Parameters["path"]
 }
 
 func expected(t *hms.Table, properties map[string]string) error {
@@ -449,20 +503,6 @@ func expected(t *hms.Table, properties map[string]string) error {
 	}
 	if is, want := t.Parameters[key], properties["expected_parameter_value"]; is != want {
 		return meta("The table has been modified. The parameter value for key '%s' is '%s'. The expected was value was '%s'", key, is, want)
-	}
-	return nil
-}
-
-func cascadeColumns(tx transaction, t *hms.Table) error {
-	ps, err := tx.partitions(t.DbName, t.TableName, func(string) bool { return true })
-	if err != nil {
-		return err
-	}
-	for _, p := range ps {
-		p.Sd.Cols = t.Sd.Cols
-		if err := tx.alterPartition(t, partitionName(t, p.Values), p); err != nil {
-			return err
-		}
 	}
 	return nil
 }
@@ -495,24 +535,6 @@ func (s *service) GetFunction(_ context.Context, database, name string) (*hms.Fu
 
 func (s *service) GetAllFunctions(context.Context) (*hms.GetAllFunctionsResponse, error) {
 	return &hms.GetAllFunctionsResponse{Functions: []*hms.Function{}}, nil
-}
-
-// There are no column statistics, which is an answer that every optimizer knows.
-
-func (s *service) GetTableColumnStatistics(_ context.Context, database, table, column string) (*hms.ColumnStatistics, error) {
-	return nil, missing("Statistics for db=%s table=%s column=%s don't exist", database, table, column)
-}
-
-func (s *service) GetTableStatisticsReq(context.Context, *hms.TableStatsRequest) (*hms.TableStatsResult_, error) {
-	return &hms.TableStatsResult_{TableStats: []*hms.ColumnStatisticsObj{}}, nil
-}
-
-func (s *service) GetPartitionsStatisticsReq(context.Context, *hms.PartitionsStatsRequest) (*hms.PartitionsStatsResult_, error) {
-	return &hms.PartitionsStatsResult_{PartStats: map[string][]*hms.ColumnStatisticsObj{}}, nil
-}
-
-func (s *service) GetAggrStatsFor(context.Context, *hms.PartitionsStatsRequest) (*hms.AggrStats, error) {
-	return &hms.AggrStats{ColStats: []*hms.ColumnStatisticsObj{}}, nil
 }
 
 // copyOf is a storage descriptor that shares nothing that a caller changes.
