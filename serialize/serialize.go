@@ -227,7 +227,7 @@ type output struct {
 // now, and it is what readers read; or somebody has taken just that out of their sight.
 func (o *output) upToDate() bool {
 	made := o.seen.Footer.Run == o.footer.Run || o.held.Undone() == o.footer.Run
-	return o.seen.Exists && len(o.held.Open) == 0 && made && o.conforms(o.seen)
+	return o.seen.Exists && len(o.held.Open) == 0 && len(o.held.Lost) == 0 && made && o.conforms(o.seen)
 }
 
 // conforms says whether all columns of the files have the types that the table has now, where a ledger gives any.
@@ -246,6 +246,12 @@ func (r *run) look(ctx context.Context) (err error) {
 			return err
 		}
 		o.seen = o.held.Whole()
+		if r.Config.Publish != PublishSwap {
+			err = o.held.Beside() // not made for nothing
+		}
+		if err != nil {
+			return err
+		}
 	}
 	if err := r.readLedger(ctx); err != nil {
 		return err

@@ -24,6 +24,8 @@ const (
 	FoundGone = "gone"
 	// FoundUnreadable: a file or commit of the day is damaged, missing, of another version or somebody else's.
 	FoundUnreadable = "unreadable"
+	// FoundForeign: somebody else has put files beside the day's.
+	FoundForeign = "foreign"
 	// FoundTypes: files have columns of other types than the table.
 	FoundTypes = "types"
 	// FoundRetired: objects that no reader is told of any more. They are deleted in time by whoever makes the day next.
@@ -133,6 +135,9 @@ func (r *Report) audit(d Day, h Held, err error, p Partition, registered bool, c
 		return nil
 	case err != nil:
 		return err
+	}
+	if err := h.Beside(); err != nil {
+		r.find(FoundForeign, d, "%v", err)
 	}
 	files := h.Files()
 	if len(h.Retired) > 0 {

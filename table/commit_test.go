@@ -386,3 +386,85 @@ func TestSlowReader(t *testing.T) {
 		}
 	}
 }
+
+// TestBeside: what others put into the day's folder is read with the day's file, so neither of the two is published beside it.
+func TestBeside(t *testing.T) {
+	s := mem.New()
+	c := catalog(t, s)
+	replace(t, s, c, footer("a", 3))
+	folder := strings.TrimSuffix(table.PartKey(orders, day), "part-00000.snappy.parquet")
+	put := func(name string) {
+		if _, err := s.Put(t.Context(), folder+name, strings.NewReader("x"), lake.Condition{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, hidden := range []string{"_SUCCESS", ".part-00000.crc", "_temporary/0/part"} {
+		put(hidden)
+	}
+	replace(t, s, c, footer("b", 3))
+	put("day=50/part-1.parquet")
+	wantBeside := func(want ...string) {
+		t.Helper()
+		h := held(t, s)
+		var got []string
+		for _, o := range h.Foreign {
+			got = append(got, strings.TrimPrefix(o.Key, folder))
+		}
+		if !slices.Equal(got, want) || (h.Beside() != nil) != (len(want) > 0) {
+			t.Errorf("beside are %v, want %v; %v", got, want, h.Beside())
+		}
+	}
+	wantBeside("day=50/part-1.parquet")
+	if err := s.Delete(t.Context(), folder+"day=50/part-1.parquet"); err != nil {
+		t.Fatal(err)
+	}
+	wantBeside()
+	put("part-00000-0f8a.c000.snappy.parquet")
+	put("part-00001-0f8a.c000.snappy.parquet")
+	wantBeside("part-00000-0f8a.c000.snappy.parquet", "part-00001-0f8a.c000.snappy.parquet")
+	h := held(t, s)
+	p := publication(t, s, c, footer("c", 3), h.Plain)
+	p.Held = *h
+	if _, err := table.Publish(t.Context(), p); !errors.Is(err, table.ErrForeign) || !strings.Contains(err.Error(), "part-00000-0f8a") {
+		t.Errorf("beside others' files: %v", err)
+	}
+	if r, all := found(t, s, c, flat); !slices.Contains(all, "foreign 5") {
+		t.Errorf("%+v", r.Findings)
+	}
+	swap(t, s, c, footer("c", 3)) // it is elsewhere
+	if got, want := held(t, s).Whole().Footer.Run, footer("c", 3); got != want.Run {
+		t.Errorf("read is %s", got)
+	}
+}
+
+// TestLost: a commit whose file is gone, or another, says so wherever one looks.
+func TestLost(t *testing.T) {
+	s := mem.New()
+	c := catalog(t, s)
+	replace(t, s, c, footer("plain", 3))
+	swap(t, s, c, footer("a", 3))
+	if h := held(t, s); len(h.Lost) > 0 {
+		t.Fatal(h.Lost)
+	}
+	key := held(t, s).Files()[0].Object.Key
+	for _, name := range []string{"replaced", "deleted"} {
+		err := s.Delete(t.Context(), key)
+		if name == "replaced" {
+			_, err = s.Put(t.Context(), key, strings.NewReader("x"), lake.Condition{})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h := held(t, s); !slices.Equal(h.Lost, []string{key}) {
+			t.Errorf("%s: lost are %v", name, h.Lost)
+		}
+		if got := catalog(t, s).Ignored(); len(got) != 1 || !errors.Is(got[0].Reason, table.ErrDamaged) || !strings.Contains(got[0].Reason.Error(), key) {
+			t.Errorf("%s: %+v", name, got)
+		}
+		if _, all := found(t, s, c, flat); !slices.Contains(all, "unreadable 5") {
+			t.Errorf("%s: found %v", name, all)
+		}
+	}
+	swap(t, s, c, footer("b", 3))
+	wantRead(t, s, c, footer("b", 3))
+}

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -103,6 +104,10 @@ type Held struct {
 	// they are what readers read.
 	Folder int
 	Open   []Seen
+	// Foreign are the objects that somebody else has put beside the plain file, where readers of the folder read them too, by key.
+	Foreign []lake.Object
+	// Lost are the files that the last commit names and that somebody has deleted or replaced.
+	Lost []string
 	// Retired are files and commits that no reader is told of any more, in order of their keys, and files that a writer is about to commit, or was
 	// when it died.
 	Retired []lake.Object
@@ -142,6 +147,16 @@ func (h *Held) Files() []Seen {
 		return []Seen{h.Plain}
 	}
 	return nil
+}
+
+// Beside is ErrForeign where others have put files into the day's folder, nil otherwise. Readers of the folder would read them and the plain file, or read
+// them in its place.
+func (h *Held) Beside() error {
+	if len(h.Foreign) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s and %d more in its folder: %w: readers would read them beside the day's own; delete or move them to have the day made again, or leave the day to whoever made them",
+		h.Foreign[0].Key, len(h.Foreign)-1, ErrForeign)
 }
 
 // Rows and quarantined records of what readers read.
@@ -191,6 +206,9 @@ func lookDay(ctx context.Context, tables lake.Store, n Name, d Day, known []Seen
 	if h.Plain, err = lookAgain(ctx, tables, n, d, known); err != nil {
 		return h, err
 	}
+	if h.Foreign, err = foreign(ctx, tables, n, d); err != nil {
+		return h, err
+	}
 	var last, committed []lake.Object // open files of the last folder that has a first one; commits and their files
 	for o, err := range tables.List(ctx, runsPrefix(n, d)+"-", "") {
 		if err != nil {
@@ -208,7 +226,7 @@ func lookDay(ctx context.Context, tables lake.Store, n Name, d Day, known []Seen
 			h.Retired = append(h.Retired, o)
 		}
 	}
-	if err := h.lookCommits(ctx, tables, committed); err != nil {
+	if err := h.lookCommits(ctx, tables, n, d, committed); err != nil {
 		return h, err
 	}
 	// The file of the whole day closes what its writer saw; a file that another writer has added meanwhile is not in it, and opens the day again.
@@ -225,7 +243,7 @@ func lookDay(ctx context.Context, tables lake.Store, n Name, d Day, known []Seen
 }
 
 // lookCommits reads the last of the commits and retires the others, and whatever they have committed that it has not.
-func (h *Held) lookCommits(ctx context.Context, tables lake.Store, objects []lake.Object) error {
+func (h *Held) lookCommits(ctx context.Context, tables lake.Store, n Name, d Day, objects []lake.Object) error {
 	var last lake.Object
 	for _, o := range objects {
 		if p, ok := ParseKey(o.Key); ok && p.Commit > h.Commit.Number {
@@ -243,6 +261,7 @@ func (h *Held) lookCommits(ctx context.Context, tables lake.Store, objects []lak
 	}
 	if h.committed() {
 		h.since = last.Modified
+		h.Lost = h.lost(n, d, objects)
 		if h.Plain.Exists && !h.Commit.has(h.Plain.Object.Key) {
 			h.Retired = append(h.Retired, h.Plain.Object)
 		}
@@ -253,6 +272,40 @@ func (h *Held) lookCommits(ctx context.Context, tables lake.Store, objects []lak
 		}
 	}
 	return nil
+}
+
+// lost are the files that the commit names and that are not as it says; of files elsewhere than the day's it is not known.
+func (h *Held) lost(n Name, d Day, objects []lake.Object) (keys []string) {
+	there := map[string]int64{}
+	for _, o := range objects {
+		there[o.Key] = o.Size
+	}
+	if h.Plain.Exists {
+		there[h.Plain.Object.Key] = h.Plain.Object.Size
+	}
+	for _, f := range h.Commit.Files {
+		size, found := there[f.Key]
+		days := strings.HasPrefix(f.Key, runsPrefix(n, d)+"-") || f.Key == PartKey(n, d)
+		if days && (!found || size != f.Size) {
+			keys = append(keys, f.Key)
+		}
+	}
+	return keys
+}
+
+// foreign lists what lies beside the plain file and is read with it.
+func foreign(ctx context.Context, tables lake.Store, n Name, d Day) (out []lake.Object, err error) {
+	plain := PartKey(n, d)
+	folder := plain[:strings.LastIndexByte(plain, '/')+1]
+	for o, err := range tables.List(ctx, folder, "") {
+		if err != nil {
+			return nil, fmt.Errorf("listing %s: %w", folder, err)
+		}
+		if name := o.Key[len(folder):]; o.Key != plain && name[0] != '_' && name[0] != '.' {
+			out = append(out, o)
+		}
+	}
+	return out, nil
 }
 
 // lookAgain is Look for those who have looked before.

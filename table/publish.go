@@ -105,6 +105,8 @@ func Publish(ctx context.Context, p Publication) (Result, error) {
 
 func (p *Publication) check() error {
 	switch {
+	case p.Folder == 0 && !p.Swap && len(p.Held.Foreign) > 0:
+		return p.Held.Beside()
 	case p.File == nil && (!p.Seen.Exists || p.Seen.Footer.Run != p.Footer.Run):
 		return errors.New("there is no file to publish, and none of this run in place")
 	case p.Footer.Rows < p.replaces() && !p.AllowShrink:

@@ -136,6 +136,11 @@ func (c *Catalog) readOpen(ctx context.Context, tables lake.Store, day table.Pla
 	case err != nil:
 		return err
 	}
+	if len(h.Lost) > 0 {
+		day.Commit = h.Commit.Number
+		c.ignore(day.Key(), fmt.Errorf("%w: %s, which it names, is not there: headwater serialize makes the day anew", table.ErrDamaged, h.Lost[0]))
+		return nil
+	}
 	for _, f := range h.Files() {
 		if f.Footer.Table != day.Name.String() || f.Footer.Day != day.Day.String() {
 			c.ignore(f.Object.Key, fmt.Errorf("it was made for %s of %s: move it there", f.Footer.Day, f.Footer.Table))
