@@ -46,6 +46,9 @@ func (c *Catalog) do(ctx context.Context, f func(context.Context, *client) error
 			return err
 		}
 		c.lost.Add(1)
+		if !kept && ended(err) {
+			err = fmt.Errorf("it ends connections, as one does that wants TLS (hive.tls) or SASL (hive.sasl), or neither: %w", err)
+		}
 		errs = append(errs, fmt.Errorf("metastore %s: %w", c.addresses[0], err))
 		if !kept { // the end of a connection that was kept says nothing about the address
 			c.addresses = append(c.addresses[1:], c.addresses[0])
@@ -72,21 +75,25 @@ func broken(err error) bool {
 	_, network := errors.AsType[net.Error](err)
 	answer, is := errors.AsType[thrift.TApplicationException](err)
 	another := is && slices.Contains([]int32{thrift.WRONG_METHOD_NAME, thrift.BAD_SEQUENCE_ID, thrift.INVALID_MESSAGE_TYPE_EXCEPTION}, answer.TypeId())
-	return transport || protocol || network || another
+	_, never := errors.AsType[unreached](err)
+	return transport || protocol || network || another || never
+}
+
+// ended reports whether a server ended the connection or gave an answer that is none of thrift's.
+func ended(err error) bool {
+	x, transport := errors.AsType[thrift.TTransportException](err)
+	_, protocol := errors.AsType[thrift.TProtocolException](err)
+	return protocol || transport && x.TypeId() == thrift.END_OF_FILE
 }
 
 func (c *Catalog) try(ctx context.Context, f func(context.Context, *client) error) error {
 	timeout := c.Config.Timeout
 	if c.client == nil {
-		d := net.Dialer{Timeout: timeout}
-		conn, err := d.DialContext(ctx, "tcp", c.addresses[0])
+		m, err := c.Config.connect(ctx, c.addresses[0])
 		if err != nil {
-			return orStall(err, timeout)
+			return unreached{orStall(err, timeout)}
 		}
-		cfg := &thrift.TConfiguration{SocketTimeout: timeout, ConnectTimeout: timeout, TBinaryStrictRead: new(true), TBinaryStrictWrite: new(true)}
-		transport := thrift.NewTBufferedTransport(thrift.NewTSocketFromConnConf(conn, cfg), 64<<10)
-		p := thrift.NewTBinaryProtocolConf(transport, cfg)
-		c.client = &client{ThriftHiveMetastoreClient: hms.NewThriftHiveMetastoreClient(thrift.NewTStandardClient(p, p)), conn: conn}
+		c.client = m
 	}
 	// The end of ctx has to end a read that waits. A deadline would not do: each read sets its own.
 	conn := c.client.conn
@@ -97,6 +104,11 @@ func (c *Catalog) try(ctx context.Context, f func(context.Context, *client) erro
 	}
 	return orStall(err, timeout)
 }
+
+// unreached is that there came to be no connection, or none that may be used, whatever the reason.
+type unreached struct{ error }
+
+func (u unreached) Unwrap() error { return u.error }
 
 // stall is that nothing came in time. It says so in a text: a connection's own time-out may claim to be the end of the caller's context.
 type stall struct {

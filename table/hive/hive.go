@@ -39,6 +39,12 @@ type Config struct {
 	URIs []string `yaml:"uris"`
 	// S3Scheme is how the readers of the tables spell s3 in the locations of tables that lie there: s3a for Hadoop's own, s3 for Amazon's.
 	S3Scheme string `yaml:"s3_scheme"`
+	// TLS encrypts the connections; without it they are plain.
+	TLS *TLS `yaml:"tls"`
+	// SASL is how Headwater proves who it is; without it, it does not.
+	SASL *SASL `yaml:"sasl"`
+	// Username is who Headwater says it is, without a proof, to metastores that take that (hive.metastore.execute.setugi). Its tables belong to it.
+	Username string `yaml:"username"`
 	// Timeout bounds a call, connecting included.
 	Timeout time.Duration `yaml:"timeout"`
 }
@@ -63,6 +69,7 @@ func (c Config) Validate() setting.Faults {
 	if c.Timeout <= 0 {
 		faults.Add([]string{"timeout"}, "must be more than 0, got %s", c.Timeout)
 	}
+	c.validateAccess(&faults)
 	return faults
 }
 

@@ -66,7 +66,7 @@ func (c *Catalog) newTable(t table.Table) *hms.Table {
 	}
 	split(parameters, sparkKey, sparkSchema(whole))
 	h := hms.NewTable()
-	h.DbName, h.TableName, h.TableType, h.Owner = t.Name.Database, t.Name.Table, "EXTERNAL_TABLE", "headwater"
+	h.DbName, h.TableName, h.TableType, h.Owner = t.Name.Database, t.Name.Table, "EXTERNAL_TABLE", c.Config.owner()
 	h.PartitionKeys, h.Parameters = keys, parameters
 	h.Sd = storage(t.Schema, c.location(t.Name))
 	return h
