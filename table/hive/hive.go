@@ -313,6 +313,9 @@ func retyped(before, after schema.Type) bool {
 func (c *Catalog) alter(ctx context.Context, m *client, now *hms.Table, want table.Table, cascade bool) error {
 	version := now.Parameters[versionKey]
 	next := c.newTable(want)
+	if text, err := join(now.Parameters, sparkKey); err == nil {
+		split(next.Parameters, sparkKey, commented(text, sparkSchema(want.Schema)))
+	}
 	cols := ordered(now.Sd.Cols, next.Sd.Cols)
 	kept := unchanged(now.Sd.Cols, cols)
 	before := maps.Clone(now.Parameters)

@@ -2,12 +2,14 @@ package interop
 
 import (
 	"context"
+	"encoding/json"
 	"net"
 	"strings"
 	"testing"
 
 	"github.com/apache/thrift/lib/go/thrift"
 	hms "github.com/beltran/gohive/hive_metastore"
+	"github.com/google/go-cmp/cmp"
 
 	"headwater/schema"
 	"headwater/table"
@@ -55,6 +57,7 @@ func testHiveMetastore(t *testing.T, addr string) {
 		})
 	})
 	t.Run("an external table stays as it was registered", func(t *testing.T) { external(t, addr, open(t)) })
+	t.Run("comments of others stay", func(t *testing.T) { comments(t, addr, open(t)) })
 }
 
 var (
@@ -83,6 +86,71 @@ func external(t *testing.T, addr string, c table.Catalog) {
 	for _, key := range []string{"external.table.purge", "transactional", "transactional_properties", "TRANSLATED_TO_EXTERNAL"} {
 		if value, found := got.Parameters[key]; found {
 			t.Errorf("the metastore has added %s=%s", key, value)
+		}
+	}
+}
+
+// comments: as Hive's CHANGE COLUMN gives them, to its columns, and Spark's ALTER COLUMN, to the schema of its own as well. The types that follow are one that
+// metastores let a column have and one that they do not, which takes two steps.
+func comments(t *testing.T, addr string, c table.Catalog) {
+	to := func(fields ...schema.Field) schema.Field { return schema.Field{Name: "To", Type: columns(fields...)} }
+	city := schema.Field{Name: "City", Type: schema.Type{Kind: schema.String}}
+	ensure(t, c, columns(schema.Field{Name: "Id", Type: long}, to(city)))
+	now := registered(t, addr)
+	now.Parameters["comment"] = "what was bought"
+	for _, col := range now.Sd.Cols {
+		col.Comment = "hive: " + col.Name
+	}
+	const part = "spark.sql.sources.schema.part.0"
+	for _, name := range []string{"Id", "City", "To"} {
+		before, after, _ := strings.Cut(now.Parameters[part], `{"name":"`+name+`"`)
+		now.Parameters[part] = before + `{"name":"` + name + `"` + strings.Replace(after, `"metadata":{}`, `"metadata":{"comment":"spark: <`+name+`>"}`, 1)
+	}
+	if err := client(t, addr).AlterTableWithEnvironmentContext(t.Context(), orders.Database, orders.Table, now, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []schema.Type{
+		columns(schema.Field{Name: "more", Type: long}),
+		columns(schema.Field{Name: "Id", Type: schema.Type{Kind: schema.Double}}),
+		columns(to(schema.Field{Name: "Area", Type: long})),
+	} {
+		ensure(t, c, s)
+	}
+	now = registered(t, addr)
+	got := map[string]string{"table": now.Parameters["comment"]}
+	for _, col := range now.Sd.Cols {
+		got[col.Name] = col.GetComment()
+	}
+	var whole sparkSchema
+	if err := json.Unmarshal([]byte(now.Parameters[part]), &whole); err != nil {
+		t.Fatal(err)
+	}
+	whole.comments(got)
+	want := map[string]string{
+		"table": "what was bought", "id": "hive: id", "to": "hive: to", "more": "",
+		"spark Id": "spark: <Id>", "spark To": "spark: <To>", "spark City": "spark: <City>",
+		"spark Area": "", "spark more": "", "spark year": "", "spark month": "", "spark day": "",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s\nof %s", diff, now.Parameters[part])
+	}
+}
+
+// sparkSchema is what Spark reads in the parameters of a table, but for what the types are.
+type sparkSchema struct {
+	Fields []struct {
+		Name     string
+		Type     json.RawMessage
+		Metadata struct{ Comment string }
+	}
+}
+
+func (s sparkSchema) comments(into map[string]string) {
+	for _, f := range s.Fields {
+		into["spark "+f.Name] = f.Metadata.Comment
+		var deeper sparkSchema
+		if json.Unmarshal(f.Type, &deeper) == nil {
+			deeper.comments(into)
 		}
 	}
 }
