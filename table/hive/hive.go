@@ -205,7 +205,7 @@ func (c *Catalog) Partitions(ctx context.Context, n table.Name) (out []table.Par
 		if err != nil {
 			return fmt.Errorf("listing the partitions of %s: %w", n, err)
 		}
-		for part := range slices.Chunk(names, 300) { // all at once may be more than a call carries
+		for part := range slices.Chunk(names, batch) {
 			ps, err := m.GetPartitionsByNames(ctx, n.Database, n.Table, part)
 			if err != nil {
 				return fmt.Errorf("reading partitions of %s: %w", n, err)
@@ -293,7 +293,10 @@ func (c *Catalog) widen(ctx context.Context, m *client, now *hms.Table, t table.
 		return false, nil
 	}
 	if schema.Equal(has.Schema, want.Schema) {
-		return true, nil
+		if now.Parameters[behindKey] == "" {
+			return true, nil
+		}
+		return false, m.cascade(ctx, now)
 	}
 	return false, c.alter(ctx, m, now, want, retyped(has.Schema, want.Schema))
 }
@@ -309,7 +312,8 @@ func retyped(before, after schema.Type) bool {
 
 // alter gives the table want's schema if it is still as it was when now was read. Metastores that do not compare (Hive before 4)
 // are asked again by Ensure, which sees what a writer at the same time has undone. Where columns have other types, the partitions get them too (see
-// newPartition); new columns alone cost no change of thousands of partitions.
+// newPartition), at once if a call has the time for it; else after the table and marked there, so that whoever comes after this process goes on with
+// them. New columns alone cost no change of partitions.
 func (c *Catalog) alter(ctx context.Context, m *client, now *hms.Table, want table.Table, cascade bool) error {
 	version := now.Parameters[versionKey]
 	next := c.newTable(want)
@@ -321,6 +325,15 @@ func (c *Catalog) alter(ctx context.Context, m *client, now *hms.Table, want tab
 	before := maps.Clone(now.Parameters)
 	n, _ := strconv.Atoi(version)
 	next.Parameters[versionKey] = strconv.Itoa(n + 1)
+	if cascade {
+		names, err := m.GetPartitionNames(ctx, want.Name.Database, want.Name.Table, -1)
+		if err != nil {
+			return fmt.Errorf("listing the partitions of %s: %w", want.Name, err)
+		}
+		if cascade = len(names) <= mostCascaded; !cascade {
+			next.Parameters[behindKey] = "1"
+		}
+	}
 	now.Parameters = merged(before, next.Parameters)
 	now.Sd.Cols = cols
 	err := m.alterTable(ctx, now, version, cascade)
@@ -342,21 +355,6 @@ func (c *Catalog) alter(ctx context.Context, m *client, now *hms.Table, want tab
 	return err
 }
 
-// alterTable gives the metastore the table if its version is still this one. Hive 4 compares by SQL, for which some databases have no
-// way (Derby and Oracle compare no CLOB): then it is as Hive 2 and 3, which do not compare.
-func (m *client) alterTable(ctx context.Context, t *hms.Table, version string, cascade bool) error {
-	env := &hms.EnvironmentContext{Properties: map[string]string{"DO_NOT_UPDATE_STATS": "true", "CASCADE": strconv.FormatBool(cascade)}}
-	if !m.cannotCompare {
-		env.Properties["expected_parameter_key"], env.Properties["expected_parameter_value"] = versionKey, version
-	}
-	err := m.AlterTableWithEnvironmentContext(ctx, t.DbName, t.TableName, t, env)
-	if no, is := errors.AsType[*hms.MetaException](err); is && !m.cannotCompare && strings.Contains(no.Message, `update "TABLE_PARAMS"`) {
-		m.cannotCompare = true
-		return m.alterTable(ctx, t, version, cascade)
-	}
-	return err
-}
-
 // SetPartitions adds the partitions or replaces those of the same day. A metastore has no call that does both: after an error some
 // may have been added, and none replaced.
 func (c *Catalog) SetPartitions(ctx context.Context, n table.Name, ps []table.Partition) error {
@@ -365,7 +363,7 @@ func (c *Catalog) SetPartitions(ctx context.Context, n table.Name, ps []table.Pa
 		if err != nil {
 			return err
 		}
-		for part := range slices.Chunk(ps, 300) {
+		for part := range slices.Chunk(ps, batch) {
 			if err := c.setPartitions(ctx, m, t, n, part); err != nil {
 				return err
 			}
@@ -407,8 +405,7 @@ func (c *Catalog) setPartitions(ctx context.Context, m *client, t *hms.Table, n 
 		}
 	}
 	if len(replaced) > 0 {
-		env := &hms.EnvironmentContext{Properties: map[string]string{"DO_NOT_UPDATE_STATS": "true"}}
-		if err := m.AlterPartitionsWithEnvironmentContext(ctx, n.Database, n.Table, replaced, env); err != nil {
+		if err := m.alterPartitions(ctx, t, replaced); err != nil {
 			return fmt.Errorf("replacing partitions of %s: %w", n, err)
 		}
 	}

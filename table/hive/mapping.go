@@ -25,6 +25,8 @@ const (
 	filesKey   = "headwater.files" // where there are several
 	schemaKey  = "headwater.schema"
 	sparkKey   = "spark.sql.sources.schema"
+	// behindKey marks a table whose partitions are still to get its columns.
+	behindKey = "headwater.behind"
 )
 
 // maxParameter is what the column of a parameter's value holds in the databases of Hive's metastore.

@@ -3,7 +3,12 @@ package interop
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -58,6 +63,7 @@ func testHiveMetastore(t *testing.T, addr string) {
 	})
 	t.Run("an external table stays as it was registered", func(t *testing.T) { external(t, addr, open(t)) })
 	t.Run("comments of others stay", func(t *testing.T) { comments(t, addr, open(t)) })
+	t.Run("statistics are ours", func(t *testing.T) { statistics(t, addr, open(t)) })
 }
 
 var (
@@ -134,6 +140,37 @@ func comments(t *testing.T, addr string, c table.Catalog) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s\nof %s", diff, now.Parameters[part])
 	}
+}
+
+// statistics: a metastore that counts for itself what is in the folder finds one file of one byte there.
+func statistics(t *testing.T, addr string, c table.Catalog) {
+	s := columns(schema.Field{Name: "id", Type: long})
+	ensure(t, c, s)
+	day := table.Day{Year: 2026, Month: 7, Day: 5}
+	file := filepath.Join(strings.TrimPrefix(strings.TrimPrefix(registered(t, addr).Sd.Location, "file:"), "//"), day.Path(), "a")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte("x"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	check := func(step string, rows int64) {
+		t.Helper()
+		p, err := client(t, addr).GetPartition(t.Context(), orders.Database, orders.Table, []string{"2026", "7", "5"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := []string{p.Parameters["numRows"], p.Parameters["totalSize"], p.Parameters["numFiles"]}
+		if want := []string{fmt.Sprint(rows), "1234", "1"}; !slices.Equal(got, want) {
+			t.Errorf("%s: numRows, totalSize, numFiles are %v, want %v", step, got, want)
+		}
+	}
+	for rows := range int64(2) {
+		p := table.Partition{Day: day, Key: table.PartKey(orders, day), Files: 1, Schema: s, Rows: rows + 7, Bytes: 1234, Run: "r"}
+		if err := c.SetPartitions(t.Context(), orders, []table.Partition{p}); err != nil {
+			t.Fatal(err)
+		}
+		check("set", rows+7)
+	}
+	ensure(t, c, columns(schema.Field{Name: "id", Type: schema.Type{Kind: schema.Double}}))
+	check("after a change of the table", 8)
 }
 
 // sparkSchema is what Spark reads in the parameters of a table, but for what the types are.
