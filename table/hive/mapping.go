@@ -248,8 +248,8 @@ func (c *Catalog) newPartition(t *hms.Table, columns schema.Type, p table.Partit
 	}
 	h.Parameters = map[string]string{
 		keyKey: p.Key, runKey: p.Run, rowsKey: strconv.FormatInt(p.Rows, 10), bytesKey: strconv.FormatInt(p.Bytes, 10),
-		// Hive's own names of the same, which optimizers read.
-		"numRows": strconv.FormatInt(p.Rows, 10), "totalSize": strconv.FormatInt(p.Bytes, 10), "numFiles": strconv.Itoa(p.Files),
+		// Hive's own names of the same, which optimizers read. Where one is missing Hive 4 lists the folder and counts all but the rows for itself.
+		"numRows": strconv.FormatInt(p.Rows, 10), "totalSize": strconv.FormatInt(p.Bytes, 10), "numFiles": strconv.Itoa(p.Files), "numFilesErasureCoded": "0",
 	}
 	if p.Files > 1 {
 		h.Parameters[filesKey] = strconv.Itoa(p.Files)
