@@ -2,6 +2,7 @@ package hive_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	hms "github.com/beltran/gohive/hive_metastore"
 	"github.com/google/go-cmp/cmp"
 
+	"headwater/internal/retry"
 	"headwater/schema"
 	"headwater/table"
 	"headwater/table/hive"
@@ -22,6 +24,7 @@ type asked struct {
 	hms.ThriftHiveMetastore
 	mu    sync.Mutex
 	calls []string
+	no    string // the reason why it makes no table
 }
 
 func (a *asked) note(call string) {
@@ -42,11 +45,11 @@ func (a *asked) GetTableReq(context.Context, *hms.GetTableRequest) (*hms.GetTabl
 
 func (a *asked) CreateTable(_ context.Context, t *hms.Table) error {
 	a.note("create_table of " + t.Owner)
-	return &hms.MetaException{Message: "none here"}
+	return &hms.MetaException{Message: a.no}
 }
 
 func (a *asked) CreateDatabase(context.Context, *hms.Database) error {
-	return &hms.MetaException{Message: "none here"}
+	return &hms.AlreadyExistsException{}
 }
 
 // listen serves until the test ends.
@@ -112,6 +115,30 @@ func TestValidate(t *testing.T) {
 		}
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// TestTooLong has the refusals of metastores of Hive before 2.3, by their databases, explained; no other error is.
+func TestTooLong(t *testing.T) {
+	var wide schema.Type
+	for i := range 300 {
+		wide = schema.Merge(wide, columns(schema.Field{Name: fmt.Sprintf("field_%03d", i), Type: long}))
+	}
+	s := columns(schema.Field{Name: "id", Type: long}, schema.Field{Name: "raw_data", Type: wide})
+	want := fmt.Sprintf("column raw_data has a type of %d characters", len(wide.Hive()))
+	for no, explained := range map[string]bool{
+		`Attempt to store value "struct<" in column "TYPE_NAME" that has maximum length of 4000. Please correct your data!`: true,
+		"A truncation error was encountered trying to shrink VARCHAR 'struct<' to length 4000.":                             true,
+		"Data too long for column 'TYPE_NAME' at row 1":                                                                     true,
+		"ERROR: value too long for type character varying(4000)":                                                            true,
+		"ORA-12899: value too large for column":                                                                             true,
+		"permission denied":                                                                                                 false,
+	} {
+		c := connect(t, nil, (&asked{no: no}).listen(t))
+		err := c.Ensure(t.Context(), table.Table{Name: orders, Schema: s})
+		if err == nil || strings.Contains(err.Error(), want) != explained || !strings.Contains(err.Error(), no) || (retry.Classify(err) == retry.Permanent) != explained {
+			t.Errorf("%s: %v", no, err)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package hive
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	hms "github.com/beltran/gohive/hive_metastore"
 
+	"headwater/internal/retry"
 	"headwater/table"
 )
 
@@ -80,4 +82,16 @@ func (m *client) follow(ctx context.Context, t *hms.Table, names []string) error
 		return nil
 	}
 	return m.alterPartitions(ctx, t, ps)
+}
+
+// tooLong explains the refusal of a column whose type, as a text, is longer than a metastore's database holds: those of Hive before 2.3 hold 4000 characters.
+func tooLong(err error, cols []*hms.FieldSchema) error {
+	if err == nil || len(cols) == 0 || !slices.ContainsFunc([]string{"TYPE_NAME", "too long", "too large", "truncation", "maximum length"}, func(sign string) bool {
+		return strings.Contains(err.Error(), sign)
+	}) {
+		return err
+	}
+	widest := slices.MaxFunc(cols, func(a, b *hms.FieldSchema) int { return cmp.Compare(len(a.Type), len(b.Type)) })
+	return retry.Stop(fmt.Errorf("column %s has a type of %d characters, the longest, and the metastore's database holds no text so long: bring its schema to that of Hive 2.3 or newer, "+
+		"or have objects in the column kept as JSON text (schema.hints: {\"place.in.the.data\": string}): %w", widest.Name, len(widest.Type), err))
 }

@@ -189,7 +189,8 @@ func get(ctx context.Context, m *client, n table.Name) (*hms.Table, error) {
 		return nil, fmt.Errorf("reading table %s from the metastore: %w", n, err)
 	}
 	if !ours(r.Table) {
-		return nil, retry.Stop(fmt.Errorf("table %s: %w: drop it there, or give the source's tables other names", n, ErrForeign))
+		return nil, retry.Stop(fmt.Errorf("table %s: %w (%s of %s at %s): drop it there, or give the source's tables other names (sources.NAME.tables)",
+			n, ErrForeign, r.Table.TableType, r.Table.Owner, r.Table.GetSd().GetLocation()))
 	}
 	return r.Table, nil
 }
@@ -268,8 +269,9 @@ func (c *Catalog) create(ctx context.Context, m *client, t table.Table) error {
 	if derr := m.CreateDatabase(ctx, database); derr != nil && !lost(derr) {
 		return fmt.Errorf("creating database %s in the metastore: %w", t.Name.Database, derr)
 	}
-	if err := m.CreateTable(ctx, c.newTable(t)); err != nil {
-		return fmt.Errorf("creating table %s in the metastore: %w", t.Name, err)
+	next := c.newTable(t)
+	if err := m.CreateTable(ctx, next); err != nil {
+		return fmt.Errorf("creating table %s in the metastore: %w", t.Name, tooLong(err, next.Sd.Cols))
 	}
 	return nil
 }
@@ -350,7 +352,7 @@ func (c *Catalog) alter(ctx context.Context, m *client, now *hms.Table, want tab
 		}
 	}
 	if err != nil && !lost(err) {
-		return fmt.Errorf("changing the columns of %s in the metastore: %w", want.Name, err)
+		return fmt.Errorf("changing the columns of %s in the metastore: %w", want.Name, tooLong(err, cols))
 	}
 	return err
 }

@@ -64,6 +64,7 @@ func testHiveMetastore(t *testing.T, addr string) {
 	t.Run("an external table stays as it was registered", func(t *testing.T) { external(t, addr, open(t)) })
 	t.Run("comments of others stay", func(t *testing.T) { comments(t, addr, open(t)) })
 	t.Run("statistics are ours", func(t *testing.T) { statistics(t, addr, open(t)) })
+	t.Run("a table of others is left alone", func(t *testing.T) { foreign(t, addr, open(t)) })
 }
 
 var (
@@ -139,6 +140,32 @@ func comments(t *testing.T, addr string, c table.Catalog) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s\nof %s", diff, now.Parameters[part])
+	}
+}
+
+// foreign: a table of our name and of our form, but for the mark, and elsewhere, is neither changed nor dropped, and it is said where it is.
+func foreign(t *testing.T, addr string, c table.Catalog) {
+	s := columns(schema.Field{Name: "id", Type: long})
+	ensure(t, c, s)
+	theirs := registered(t, addr)
+	delete(theirs.Parameters, "headwater")
+	theirs.Sd.Location = "file://" + t.TempDir() + "/theirs"
+	if err := client(t, addr).AlterTableWithEnvironmentContext(t.Context(), orders.Database, orders.Table, theirs, nil); err != nil {
+		t.Fatal(err)
+	}
+	before := registered(t, addr)
+	day := table.Day{Year: 2026, Month: 7, Day: 5}
+	for name, err := range map[string]error{
+		"Ensure":        c.Ensure(t.Context(), table.Table{Name: orders, Schema: columns(schema.Field{Name: "more", Type: long})}),
+		"SetPartitions": c.SetPartitions(t.Context(), orders, []table.Partition{{Day: day, Key: table.PartKey(orders, day), Files: 1, Schema: s, Run: "r"}}),
+		"Drop":          c.Drop(t.Context(), orders),
+	} {
+		if !errors.Is(err, hive.ErrForeign) || !strings.Contains(err.Error(), "/theirs)") || !strings.Contains(err.Error(), "shop.orders") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if diff := cmp.Diff(before, registered(t, addr)); diff != "" {
+		t.Errorf("(-before +after):\n%s", diff)
 	}
 }
 
