@@ -72,7 +72,7 @@ var ours = map[string][]string{
 
 	"table":           {"internal/crash", "internal/retry", "lake", "schema"},
 	"table/dir":       {"internal/retry", "lake", "schema", "table"},
-	"table/hive":      {"internal/retry", "internal/setting", "schema", "table"},
+	"table/hive":      {"internal/retry", "internal/setting", "internal/trust", "schema", "table"},
 	"table/hivefault": {},
 	"table/metastore": {},
 	"table/tabletest": {"schema", "table"},

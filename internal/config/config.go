@@ -283,11 +283,16 @@ func (f *file) validateStages() setting.Faults {
 		}
 		f.validateDays(&faults, conf, "land", "overrides", strconv.Itoa(i))
 	}
+	var paths []*string
 	if tls := f.Kafka.TLS; tls != nil {
-		for _, path := range []*string{&tls.CA, &tls.Cert, &tls.Key} {
-			if *path != "" && !filepath.IsAbs(*path) {
-				*path = filepath.Join(f.Dir, *path)
-			}
+		paths = append(paths, &tls.CA, &tls.Cert, &tls.Key)
+	}
+	if tls := f.Hive.TLS; tls != nil {
+		paths = append(paths, &tls.CA, &tls.Cert, &tls.Key)
+	}
+	for _, path := range paths {
+		if *path != "" {
+			*path = setting.At(f.Dir, *path)
 		}
 	}
 	return faults

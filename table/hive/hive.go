@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/url"
 	"slices"
 	"strconv"
@@ -23,7 +22,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/apache/thrift/lib/go/thrift"
 	hms "github.com/beltran/gohive/hive_metastore"
 
 	"headwater/internal/retry"
@@ -41,6 +39,12 @@ type Config struct {
 	URIs []string `yaml:"uris"`
 	// S3Scheme is how the readers of the tables spell s3 in the locations of tables that lie there: s3a for Hadoop's own, s3 for Amazon's.
 	S3Scheme string `yaml:"s3_scheme"`
+	// TLS encrypts the connections; without it they are plain.
+	TLS *TLS `yaml:"tls"`
+	// SASL is how Headwater proves who it is; without it, it does not.
+	SASL *SASL `yaml:"sasl"`
+	// Username is who Headwater says it is, without a proof, to metastores that take that (hive.metastore.execute.setugi). Its tables belong to it.
+	Username string `yaml:"username"`
 	// Timeout bounds a call, connecting included.
 	Timeout time.Duration `yaml:"timeout"`
 }
@@ -65,6 +69,7 @@ func (c Config) Validate() setting.Faults {
 	if c.Timeout <= 0 {
 		faults.Add([]string{"timeout"}, "must be more than 0, got %s", c.Timeout)
 	}
+	c.validateAccess(&faults)
 	return faults
 }
 
@@ -92,8 +97,7 @@ type Catalog struct {
 	lost      atomic.Int64
 	mu        sync.Mutex
 	addresses []string
-	conn      net.Conn
-	client    *hms.ThriftHiveMetastoreClient
+	client    *client   // nil without a connection
 	rest      time.Time // until when calls fail at once
 	stalled   error     // as this one did
 }
@@ -124,112 +128,10 @@ func (c *Catalog) Close() error {
 	return nil
 }
 
-func (c *Catalog) disconnect() {
-	if c.conn != nil {
-		_ = c.conn.Close()
-	}
-	c.conn, c.client = nil, nil
-}
-
-// do calls f with a connected client, again with a new connection if the one that was kept has died, and with the other addresses
-// if one does not answer. f may be called several times: every call of ours may be repeated. After a stall calls fail at once for a while.
-func (c *Catalog) do(ctx context.Context, f func(context.Context, *hms.ThriftHiveMetastoreClient) error) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if now := time.Now(); now.Before(c.rest) {
-		return fmt.Errorf("not asked again for another %s: %w", c.rest.Sub(now).Round(time.Second), c.stalled)
-	}
-	var errs []error
-	for range len(c.addresses) + 1 {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		kept := c.client != nil
-		err := c.try(ctx, f)
-		if err == nil || !broken(err) {
-			return err
-		}
-		c.lost.Add(1)
-		errs = append(errs, fmt.Errorf("metastore %s: %w", c.addresses[0], err))
-		if !kept { // the end of a connection that was kept says nothing about the address
-			c.addresses = append(c.addresses[1:], c.addresses[0])
-		}
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	err := errors.Join(errs...)
-	if _, is := errors.AsType[stall](err); is {
-		c.stalled, c.rest = err, time.Now().Add(rest*c.Config.Timeout)
-	}
-	return err
-}
-
-// Lost counts the calls of which nobody knows what became. They may still be done, after others that came later.
-func (c *Catalog) Lost() int64 { return c.lost.Load() }
-
-// broken reports whether it is the connection that failed: after any answer that was read whole it is as good as before, unless it is
-// the answer to another call.
-func broken(err error) bool {
-	_, transport := errors.AsType[thrift.TTransportException](err)
-	_, protocol := errors.AsType[thrift.TProtocolException](err)
-	_, network := errors.AsType[net.Error](err)
-	answer, is := errors.AsType[thrift.TApplicationException](err)
-	another := is && slices.Contains([]int32{thrift.WRONG_METHOD_NAME, thrift.BAD_SEQUENCE_ID, thrift.INVALID_MESSAGE_TYPE_EXCEPTION}, answer.TypeId())
-	return transport || protocol || network || another
-}
-
-func (c *Catalog) try(ctx context.Context, f func(context.Context, *hms.ThriftHiveMetastoreClient) error) error {
-	timeout := c.Config.Timeout
-	if c.client == nil {
-		d := net.Dialer{Timeout: timeout}
-		conn, err := d.DialContext(ctx, "tcp", c.addresses[0])
-		if err != nil {
-			return orStall(err, timeout)
-		}
-		cfg := &thrift.TConfiguration{SocketTimeout: timeout, ConnectTimeout: timeout, TBinaryStrictRead: new(true), TBinaryStrictWrite: new(true)}
-		transport := thrift.NewTBufferedTransport(thrift.NewTSocketFromConnConf(conn, cfg), 64<<10)
-		p := thrift.NewTBinaryProtocolConf(transport, cfg)
-		c.conn, c.client = conn, hms.NewThriftHiveMetastoreClient(thrift.NewTStandardClient(p, p))
-	}
-	// The end of ctx has to end a read that waits. A deadline would not do: each read sets its own.
-	conn := c.conn
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	err := f(ctx, c.client)
-	if !stop() || broken(err) {
-		c.disconnect()
-	}
-	return orStall(err, timeout)
-}
-
-// stall is that nothing came in time. It says so in a text: a connection's own time-out may claim to be the end of the caller's context.
-type stall struct {
-	limit time.Duration
-	text  string
-}
-
-func (s stall) Error() string {
-	return fmt.Sprintf("no answer within %s, find out why it hangs or give it longer (hive.timeout): %s", s.limit, s.text)
-}
-
-// Timeout and Temporary implement net.Error.
-func (s stall) Timeout() bool   { return true }
-func (s stall) Temporary() bool { return true }
-
-func orStall(err error, limit time.Duration) error {
-	if n, network := errors.AsType[net.Error](err); network && n.Timeout() {
-		return stall{limit, err.Error()}
-	}
-	if x, transport := errors.AsType[thrift.TTransportException](err); transport && x.TypeId() == thrift.TIMED_OUT {
-		return stall{limit, err.Error()}
-	}
-	return err
-}
-
 // Tables lists Headwater's tables of all databases, by name.
 func (c *Catalog) Tables(ctx context.Context) ([]table.Table, error) {
 	out := []table.Table{}
-	err := c.do(ctx, func(ctx context.Context, m *hms.ThriftHiveMetastoreClient) error {
+	err := c.do(ctx, func(ctx context.Context, m *client) error {
 		out = out[:0]
 		databases, err := m.GetAllDatabases(ctx)
 		if err != nil {
@@ -243,11 +145,11 @@ func (c *Catalog) Tables(ctx context.Context) ([]table.Table, error) {
 			}
 			slices.Sort(names)
 			for part := range slices.Chunk(names, 100) {
-				ts, err := m.GetTableObjectsByName(ctx, d, part)
+				r, err := m.GetTableObjectsByNameReq(ctx, &hms.GetTablesRequest{DbName: d, TblNames: part})
 				if err != nil {
 					return fmt.Errorf("reading tables of %s: %w", d, err)
 				}
-				for _, t := range ts {
+				for _, t := range r.Tables {
 					if !ours(t) {
 						continue
 					}
@@ -267,7 +169,7 @@ func (c *Catalog) Tables(ctx context.Context) ([]table.Table, error) {
 
 // Table describes one. One that is not Headwater's is ErrForeign.
 func (c *Catalog) Table(ctx context.Context, n table.Name) (t table.Table, err error) {
-	err = c.do(ctx, func(ctx context.Context, m *hms.ThriftHiveMetastoreClient) error {
+	err = c.do(ctx, func(ctx context.Context, m *client) error {
 		got, err := get(ctx, m, n)
 		if err == nil {
 			t, err = tableOf(got)
@@ -278,7 +180,7 @@ func (c *Catalog) Table(ctx context.Context, n table.Name) (t table.Table, err e
 }
 
 // get reads a table of ours.
-func get(ctx context.Context, m *hms.ThriftHiveMetastoreClient, n table.Name) (*hms.Table, error) {
+func get(ctx context.Context, m *client, n table.Name) (*hms.Table, error) {
 	r, err := m.GetTableReq(ctx, &hms.GetTableRequest{DbName: n.Database, TblName: n.Table})
 	if _, none := errors.AsType[*hms.NoSuchObjectException](err); none {
 		return nil, fmt.Errorf("table %s: %w", n, table.ErrNotExist)
@@ -287,14 +189,15 @@ func get(ctx context.Context, m *hms.ThriftHiveMetastoreClient, n table.Name) (*
 		return nil, fmt.Errorf("reading table %s from the metastore: %w", n, err)
 	}
 	if !ours(r.Table) {
-		return nil, retry.Stop(fmt.Errorf("table %s: %w: drop it there, or give the source's tables other names", n, ErrForeign))
+		return nil, retry.Stop(fmt.Errorf("table %s: %w (%s of %s at %s): drop it there, or give the source's tables other names (sources.NAME.tables)",
+			n, ErrForeign, r.Table.TableType, r.Table.Owner, r.Table.GetSd().GetLocation()))
 	}
 	return r.Table, nil
 }
 
 // Partitions lists a table's partitions by day: those that Headwater registered.
 func (c *Catalog) Partitions(ctx context.Context, n table.Name) (out []table.Partition, err error) {
-	err = c.do(ctx, func(ctx context.Context, m *hms.ThriftHiveMetastoreClient) error {
+	err = c.do(ctx, func(ctx context.Context, m *client) error {
 		out = []table.Partition{}
 		if _, err := get(ctx, m, n); err != nil {
 			return err
@@ -303,7 +206,7 @@ func (c *Catalog) Partitions(ctx context.Context, n table.Name) (out []table.Par
 		if err != nil {
 			return fmt.Errorf("listing the partitions of %s: %w", n, err)
 		}
-		for part := range slices.Chunk(names, 300) { // all at once may be more than a call carries
+		for part := range slices.Chunk(names, batch) {
 			ps, err := m.GetPartitionsByNames(ctx, n.Database, n.Table, part)
 			if err != nil {
 				return fmt.Errorf("reading partitions of %s: %w", n, err)
@@ -326,7 +229,7 @@ func (c *Catalog) Partitions(ctx context.Context, n table.Name) (out []table.Par
 
 // Ensure makes the table, and its database, exist with at least t's columns.
 func (c *Catalog) Ensure(ctx context.Context, t table.Table) error {
-	return c.do(ctx, func(ctx context.Context, m *hms.ThriftHiveMetastoreClient) error {
+	return c.do(ctx, func(ctx context.Context, m *client) error {
 		for {
 			now, err := get(ctx, m, t.Name)
 			switch {
@@ -356,7 +259,7 @@ func lost(err error) bool {
 	return is && strings.Contains(m.Message, "The table has been modified")
 }
 
-func (c *Catalog) create(ctx context.Context, m *hms.ThriftHiveMetastoreClient, t table.Table) error {
+func (c *Catalog) create(ctx context.Context, m *client, t table.Table) error {
 	err := m.CreateTable(ctx, c.newTable(t))
 	if err == nil || lost(err) || broken(err) {
 		return err
@@ -366,14 +269,15 @@ func (c *Catalog) create(ctx context.Context, m *hms.ThriftHiveMetastoreClient, 
 	if derr := m.CreateDatabase(ctx, database); derr != nil && !lost(derr) {
 		return fmt.Errorf("creating database %s in the metastore: %w", t.Name.Database, derr)
 	}
-	if err := m.CreateTable(ctx, c.newTable(t)); err != nil {
-		return fmt.Errorf("creating table %s in the metastore: %w", t.Name, err)
+	next := c.newTable(t)
+	if err := m.CreateTable(ctx, next); err != nil {
+		return fmt.Errorf("creating table %s in the metastore: %w", t.Name, tooLong(err, next.Sd.Cols))
 	}
 	return nil
 }
 
 // widen gives the table what t has more than it, and reports whether there was nothing to give.
-func (c *Catalog) widen(ctx context.Context, m *hms.ThriftHiveMetastoreClient, now *hms.Table, t table.Table) (bool, error) {
+func (c *Catalog) widen(ctx context.Context, m *client, now *hms.Table, t table.Table) (bool, error) {
 	has, err := tableOf(now)
 	if err != nil {
 		return false, err
@@ -391,7 +295,10 @@ func (c *Catalog) widen(ctx context.Context, m *hms.ThriftHiveMetastoreClient, n
 		return false, nil
 	}
 	if schema.Equal(has.Schema, want.Schema) {
-		return true, nil
+		if now.Parameters[behindKey] == "" {
+			return true, nil
+		}
+		return false, m.cascade(ctx, now)
 	}
 	return false, c.alter(ctx, m, now, want, retyped(has.Schema, want.Schema))
 }
@@ -407,38 +314,45 @@ func retyped(before, after schema.Type) bool {
 
 // alter gives the table want's schema if it is still as it was when now was read. Metastores that do not compare (Hive before 4)
 // are asked again by Ensure, which sees what a writer at the same time has undone. Where columns have other types, the partitions get them too (see
-// newPartition); new columns alone cost no change of thousands of partitions.
-func (c *Catalog) alter(ctx context.Context, m *hms.ThriftHiveMetastoreClient, now *hms.Table, want table.Table, cascade bool) error {
+// newPartition), at once if a call has the time for it; else after the table and marked there, so that whoever comes after this process goes on with
+// them. New columns alone cost no change of partitions.
+func (c *Catalog) alter(ctx context.Context, m *client, now *hms.Table, want table.Table, cascade bool) error {
 	version := now.Parameters[versionKey]
 	next := c.newTable(want)
-	env := &hms.EnvironmentContext{Properties: map[string]string{
-		"expected_parameter_key": versionKey, "expected_parameter_value": version,
-		"DO_NOT_UPDATE_STATS": "true", "CASCADE": strconv.FormatBool(cascade),
-	}}
+	if text, err := join(now.Parameters, sparkKey); err == nil {
+		split(next.Parameters, sparkKey, commented(text, sparkSchema(want.Schema)))
+	}
 	cols := ordered(now.Sd.Cols, next.Sd.Cols)
 	kept := unchanged(now.Sd.Cols, cols)
 	before := maps.Clone(now.Parameters)
 	n, _ := strconv.Atoi(version)
 	next.Parameters[versionKey] = strconv.Itoa(n + 1)
+	if cascade {
+		names, err := m.GetPartitionNames(ctx, want.Name.Database, want.Name.Table, -1)
+		if err != nil {
+			return fmt.Errorf("listing the partitions of %s: %w", want.Name, err)
+		}
+		if cascade = len(names) <= mostCascaded; !cascade {
+			next.Parameters[behindKey] = "1"
+		}
+	}
 	now.Parameters = merged(before, next.Parameters)
 	now.Sd.Cols = cols
-	err := m.AlterTableWithEnvironmentContext(ctx, want.Name.Database, want.Name.Table, now, env)
+	err := m.alterTable(ctx, now, version, cascade)
 	if _, no := errors.AsType[*hms.InvalidOperationException](err); no && kept < len(cols) {
 		// Hive compares the columns at the same places and lets no struct grow (hive.metastore.disallow.incompatible.col.type.changes).
 		// So the changed columns, and those after them, go first and come back in a second step; Spark, which goes by the parameters,
 		// sees only the second. So does widen: if it does not come to that, the next Ensure finds the old schema, and changes it.
-		env.Properties["CASCADE"] = "false"
 		now.Sd.Cols, now.Parameters = cols[:kept], before
 		before[versionKey] = strconv.Itoa(n + 1)
-		if err = m.AlterTableWithEnvironmentContext(ctx, want.Name.Database, want.Name.Table, now, env); err == nil {
-			env.Properties["expected_parameter_value"], env.Properties["CASCADE"] = before[versionKey], strconv.FormatBool(cascade)
+		if err = m.alterTable(ctx, now, version, false); err == nil {
 			next.Parameters[versionKey] = strconv.Itoa(n + 2)
 			now.Sd.Cols, now.Parameters = cols, merged(before, next.Parameters)
-			err = m.AlterTableWithEnvironmentContext(ctx, want.Name.Database, want.Name.Table, now, env)
+			err = m.alterTable(ctx, now, before[versionKey], cascade)
 		}
 	}
 	if err != nil && !lost(err) {
-		return fmt.Errorf("changing the columns of %s in the metastore: %w", want.Name, err)
+		return fmt.Errorf("changing the columns of %s in the metastore: %w", want.Name, tooLong(err, cols))
 	}
 	return err
 }
@@ -446,12 +360,12 @@ func (c *Catalog) alter(ctx context.Context, m *hms.ThriftHiveMetastoreClient, n
 // SetPartitions adds the partitions or replaces those of the same day. A metastore has no call that does both: after an error some
 // may have been added, and none replaced.
 func (c *Catalog) SetPartitions(ctx context.Context, n table.Name, ps []table.Partition) error {
-	return c.do(ctx, func(ctx context.Context, m *hms.ThriftHiveMetastoreClient) error {
+	return c.do(ctx, func(ctx context.Context, m *client) error {
 		t, err := get(ctx, m, n)
 		if err != nil {
 			return err
 		}
-		for part := range slices.Chunk(ps, 300) {
+		for part := range slices.Chunk(ps, batch) {
 			if err := c.setPartitions(ctx, m, t, n, part); err != nil {
 				return err
 			}
@@ -460,7 +374,7 @@ func (c *Catalog) SetPartitions(ctx context.Context, n table.Name, ps []table.Pa
 	})
 }
 
-func (c *Catalog) setPartitions(ctx context.Context, m *hms.ThriftHiveMetastoreClient, t *hms.Table, n table.Name, ps []table.Partition) error {
+func (c *Catalog) setPartitions(ctx context.Context, m *client, t *hms.Table, n table.Name, ps []table.Partition) error {
 	var all []*hms.Partition
 	var names []string
 	ours, _ := tableOf(t) // somebody else may have made it, without a schema that we read
@@ -493,8 +407,7 @@ func (c *Catalog) setPartitions(ctx context.Context, m *hms.ThriftHiveMetastoreC
 		}
 	}
 	if len(replaced) > 0 {
-		env := &hms.EnvironmentContext{Properties: map[string]string{"DO_NOT_UPDATE_STATS": "true"}}
-		if err := m.AlterPartitionsWithEnvironmentContext(ctx, n.Database, n.Table, replaced, env); err != nil {
+		if err := m.alterPartitions(ctx, t, replaced); err != nil {
 			return fmt.Errorf("replacing partitions of %s: %w", n, err)
 		}
 	}
@@ -502,18 +415,18 @@ func (c *Catalog) setPartitions(ctx context.Context, m *hms.ThriftHiveMetastoreC
 }
 
 // addMissing adds those that nobody else has added meanwhile.
-func (c *Catalog) addMissing(ctx context.Context, m *hms.ThriftHiveMetastoreClient, n table.Name, ps []*hms.Partition) error {
+func (c *Catalog) addMissing(ctx context.Context, m *client, n table.Name, ps []*hms.Partition) error {
 	_, err := m.AddPartitionsReq(ctx, &hms.AddPartitionsRequest{DbName: n.Database, TblName: n.Table, Parts: ps, IfNotExists: true})
 	return err
 }
 
 // DropPartitions forgets the partitions of these days that Headwater registered.
 func (c *Catalog) DropPartitions(ctx context.Context, n table.Name, days []table.Day) error {
-	return c.do(ctx, func(ctx context.Context, m *hms.ThriftHiveMetastoreClient) error {
+	return c.do(ctx, func(ctx context.Context, m *client) error {
 		if _, err := get(ctx, m, n); err != nil {
 			return err
 		}
-		for part := range slices.Chunk(days, 300) {
+		for part := range slices.Chunk(days, batch) {
 			if err := dropPartitions(ctx, m, n, part); err != nil {
 				return fmt.Errorf("dropping partitions of %s: %w", n, err)
 			}
@@ -522,7 +435,7 @@ func (c *Catalog) DropPartitions(ctx context.Context, n table.Name, days []table
 	})
 }
 
-func dropPartitions(ctx context.Context, m *hms.ThriftHiveMetastoreClient, n table.Name, days []table.Day) error {
+func dropPartitions(ctx context.Context, m *client, n table.Name, days []table.Day) error {
 	var names []string
 	for _, d := range days {
 		names = append(names, d.Path())
@@ -549,7 +462,7 @@ func dropPartitions(ctx context.Context, m *hms.ThriftHiveMetastoreClient, n tab
 // Drop forgets the table and its partitions and touches no file.
 func (c *Catalog) Drop(ctx context.Context, n table.Name) error {
 	asked := false
-	return c.do(ctx, func(ctx context.Context, m *hms.ThriftHiveMetastoreClient) error {
+	return c.do(ctx, func(ctx context.Context, m *client) error {
 		_, err := get(ctx, m, n)
 		if asked && errors.Is(err, table.ErrNotExist) {
 			return nil // the answer was lost

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	hms "github.com/beltran/gohive/hive_metastore"
+
 	"headwater/schema"
 	"headwater/table"
 	"headwater/table/hive"
@@ -248,4 +250,60 @@ func TestColumnsOfPartitions(t *testing.T) {
 		}
 		return out
 	})
+}
+
+// TestThousands: more partitions than the metastore could change in one call get the columns of their table, also if the process before was killed halfway.
+func TestThousands(t *testing.T) {
+	m := serve(t, filepath.Join(t.TempDir(), "state.db"))
+	c := connect(t, nil, m.Addr())
+	s := columns(schema.Field{Name: "n", Type: long})
+	if err := c.Ensure(t.Context(), table.Table{Name: orders, Schema: s}); err != nil {
+		t.Fatal(err)
+	}
+	var ps []table.Partition
+	for i := range 301 {
+		d := table.Day{Year: 2026, Month: 1 + i/28, Day: 1 + i%28}
+		ps = append(ps, table.Partition{Day: d, Key: table.PartKey(orders, d), Files: 1, Schema: s, Run: "r"})
+	}
+	if err := c.SetPartitions(t.Context(), orders, ps); err != nil {
+		t.Fatal(err)
+	}
+	raw := dial(t, m.Addr())
+	check := func() {
+		t.Helper()
+		if err := c.Ensure(t.Context(), table.Table{Name: orders, Schema: columns(schema.Field{Name: "n", Type: schema.Type{Kind: schema.Double}})}); err != nil {
+			t.Fatal(err)
+		}
+		all, err := raw.GetPartitions(t.Context(), orders.Database, orders.Table, -1)
+		if err != nil || len(all) != len(ps) {
+			t.Fatalf("%d partitions, %v", len(all), err)
+		}
+		for _, p := range all {
+			if p.Sd.Cols[0].Type != "double" {
+				t.Fatalf("partition %v has %v", p.Values, p.Sd.Cols)
+			}
+		}
+		now, err := raw.GetTable(t.Context(), orders.Database, orders.Table)
+		if err != nil || now.Parameters["headwater.behind"] != "" {
+			t.Errorf("the table is %v, %v", now.Parameters, err)
+		}
+	}
+	check()
+	now, err := raw.GetTable(t.Context(), orders.Database, orders.Table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now.Parameters["headwater.behind"] = "1"
+	p, err := raw.GetPartition(t.Context(), orders.Database, orders.Table, []string{"2026", "11", "21"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Sd.Cols[0].Type = "bigint"
+	if err := errors.Join(
+		raw.AlterTableWithEnvironmentContext(t.Context(), orders.Database, orders.Table, now, nil),
+		raw.AlterPartitionsWithEnvironmentContext(t.Context(), orders.Database, orders.Table, []*hms.Partition{p}, nil),
+	); err != nil {
+		t.Fatal(err)
+	}
+	check()
 }

@@ -25,6 +25,8 @@ const (
 	filesKey   = "headwater.files" // where there are several
 	schemaKey  = "headwater.schema"
 	sparkKey   = "spark.sql.sources.schema"
+	// behindKey marks a table whose partitions are still to get its columns.
+	behindKey = "headwater.behind"
 )
 
 // maxParameter is what the column of a parameter's value holds in the databases of Hive's metastore.
@@ -66,7 +68,7 @@ func (c *Catalog) newTable(t table.Table) *hms.Table {
 	}
 	split(parameters, sparkKey, sparkSchema(whole))
 	h := hms.NewTable()
-	h.DbName, h.TableName, h.TableType, h.Owner = t.Name.Database, t.Name.Table, "EXTERNAL_TABLE", "headwater"
+	h.DbName, h.TableName, h.TableType, h.Owner = t.Name.Database, t.Name.Table, "EXTERNAL_TABLE", c.Config.owner()
 	h.PartitionKeys, h.Parameters = keys, parameters
 	h.Sd = storage(t.Schema, c.location(t.Name))
 	return h
@@ -246,8 +248,8 @@ func (c *Catalog) newPartition(t *hms.Table, columns schema.Type, p table.Partit
 	}
 	h.Parameters = map[string]string{
 		keyKey: p.Key, runKey: p.Run, rowsKey: strconv.FormatInt(p.Rows, 10), bytesKey: strconv.FormatInt(p.Bytes, 10),
-		// Hive's own names of the same, which optimizers read.
-		"numRows": strconv.FormatInt(p.Rows, 10), "totalSize": strconv.FormatInt(p.Bytes, 10), "numFiles": strconv.Itoa(p.Files),
+		// Hive's own names of the same, which optimizers read. Where one is missing Hive 4 lists the folder and counts all but the rows for itself.
+		"numRows": strconv.FormatInt(p.Rows, 10), "totalSize": strconv.FormatInt(p.Bytes, 10), "numFiles": strconv.Itoa(p.Files), "numFilesErasureCoded": "0",
 	}
 	if p.Files > 1 {
 		h.Parameters[filesKey] = strconv.Itoa(p.Files)

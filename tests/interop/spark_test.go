@@ -31,7 +31,7 @@ func TestSpark(t *testing.T) {
 	t.Run("elsewhere", func(t *testing.T) {
 		t.Parallel()
 		s3 := fixture.NewS3(t)
-		testSpark(t, &elsewhere{s3: s3, kafka: fixture.Kafka(t).Addr, hive: "thrift://" + fixture.Metastore(t, &s3)})
+		testSpark(t, &elsewhere{s3: s3, kafka: fixture.Kafka(t).Addr, hive: "thrift://" + fixture.Metastore(t, fixture.Hive{S3: &s3})})
 	})
 }
 
