@@ -196,7 +196,7 @@ func spoiled(t *testing.T, kind string, f hivefault.Fault, nth int, want []any) 
 	t.Cleanup(func() { _ = proxy.Close() })
 	c := connect(t, func(o *hive.Options) {
 		if f == hivefault.Late {
-			o.Config.Timeout = 500 * time.Millisecond
+			o.Config.Timeout = 2 * time.Second
 		}
 	}, proxy.Addr())
 	if err := story(t, c, f == hivefault.Lost || f == hivefault.Unanswered); err != nil {

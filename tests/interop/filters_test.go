@@ -27,7 +27,7 @@ func TestFilters(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	theirs, ours := client(t, fixture.Metastore(t, nil)), client(t, m.Addr())
+	theirs, ours := client(t, fixture.Metastore(t, fixture.Hive{})), client(t, m.Addr())
 	for _, c := range []*hms.ThriftHiveMetastoreClient{theirs, ours} {
 		makePartitions(t, c)
 	}
