@@ -25,6 +25,8 @@ type Config struct {
 	Publish string `yaml:"publish"`
 	// Grace is how long files stay when no reader is told of them any more.
 	Grace time.Duration `yaml:"grace"`
+	// DaysTable is the name of a table that says of each table and day what there is, since when, and what became of the last run; empty is none.
+	DaysTable string `yaml:"days_table"`
 	// Flat is about the flat table.
 	Flat FlatConfig `yaml:"flat"`
 	// RowGroupBytes is how many bytes of JSON text go into a row group, unless it would take more than its share of MaxMemory.
@@ -124,6 +126,9 @@ func (c *Config) Validate() setting.Faults {
 	}
 	if c.Publish != PublishReplace && c.Publish != PublishSwap {
 		faults.Add([]string{"publish"}, "must be replace or swap, got %q", c.Publish)
+	}
+	if strings.Trim(c.DaysTable, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
+		faults.Add([]string{"days_table"}, "must be lower case letters, digits and _, got %q", c.DaysTable)
 	}
 	if c.Grace < 0 {
 		faults.Add([]string{"grace"}, "must be 0 or more, got %s", c.Grace)

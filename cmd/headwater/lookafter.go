@@ -126,6 +126,9 @@ func (p *pipeline) rollback(ctx context.Context, n table.Name, date string) (web
 		return web.TablesResult{}, usageError{err.Error()}
 	}
 	c, err := table.Rollback(ctx, p.layers.tables, p.catalog, n, day)
+	if err == nil {
+		err = p.noteRollback(ctx, n, day)
+	}
 	return web.TablesResult{Rows: c.Footer.Rows, Run: c.Footer.Run}, err
 }
 

@@ -409,6 +409,7 @@ func (p *pipeline) serialize(ctx context.Context, job serialize.Job) (serialize.
 	got, err := p.serializer.Run(ctx, job)
 	if !errors.Is(err, serialize.ErrNoInput) && ctx.Err() == nil {
 		p.ledger.note(job.Source, began, got, err)
+		p.noteDay(ctx, job, err)
 	}
 	if err != nil || got.NoOp {
 		return got, err

@@ -71,6 +71,7 @@ var ours = map[string][]string{
 	"serialize/parquet": {"schema"},
 
 	"table":           {"internal/crash", "internal/retry", "lake", "schema"},
+	"table/days":      {"lake", "schema", "table"},
 	"table/dir":       {"internal/retry", "lake", "schema", "table"},
 	"table/hive":      {"internal/retry", "internal/setting", "internal/trust", "schema", "table"},
 	"table/hivefault": {},
@@ -108,7 +109,7 @@ var theirs = map[string][]string{
 	"github.com/jackc/pgx":                    {"table/metastore"},
 	"github.com/jlaffaye/ftp":                 {"collect/ftp"},
 	"github.com/klauspost/compress":           {"collect/file", "internal/gunzip", "lake", "land", "serialize", "serialize/parquet"},
-	"github.com/parquet-go/parquet-go":        {"serialize/parquet"},
+	"github.com/parquet-go/parquet-go":        {"serialize/parquet", "table/days"},
 	"github.com/pkg/sftp":                     {"collect/sftp"},
 	"github.com/prometheus":                   {"internal/metrics"},
 	"github.com/rabbitmq/amqp091-go":          {"collect/amqp"},

@@ -221,6 +221,9 @@ func (f *file) collisions(faults *setting.Faults) {
 		}
 		check(tables, s, "table", s.RawTable.Table, s.RawTable.Table)
 		check(tables, s, "table", s.FlatTable.Table, s.FlatTable.Table)
+		if name := f.Serialize.DaysTable; name != "" && (name == s.RawTable.Table || name == s.FlatTable.Table) {
+			faults.Add([]string{"sources", s.Name}, "has the table %s, which serialize.days_table is: give one of them another name", name)
+		}
 		if s.HTTPPath != "" {
 			check(paths, s, "path", s.HTTPPath, s.HTTPPath)
 		}

@@ -104,6 +104,50 @@ func (w tabled) wantRows(day, want int) {
 	}
 }
 
+// TestDaysTable: what became of each day can be asked for as everything else.
+func TestDaysTable(t *testing.T) {
+	t.Parallel()
+	p := binary.New(t, binary.Build(t), `database: db
+lake: {raw: raw, tables: tables}
+sources:
+  orders: {external: {topic: orders_raw, timestamp: ms}}
+serialize: {publish: swap, days_table: headwater_days}
+listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0", hive: "127.0.0.1:0"}
+`)
+	w := tabled{Pipeline: p, t: t, raw: filepath.Join(p.Dir, "raw")}
+	days := func(want ...string) {
+		t.Helper()
+		out := w.Run(t, nil, "query", "--format", "csv", `select day, "table", state, rows, quarantined, year(published_at)>2025 as published, schema_version, reason<>'' as failed from db.headwater_days order by all`).Must(t)
+		got := strings.Fields(strings.ReplaceAll(out, "\n", ""))[1:]
+		if strings.Join(got, "\n") != strings.Join(want, "\n") {
+			t.Errorf("days are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	}
+	rawObject(t, w.raw, 5, `{"n":1}`, `{"n":2}`, `not JSON`)
+	w.serialize(5)
+	days("5,db.orders,whole,2,1,true,1,false", "5,db.orders_raw,whole,2,1,true,1,false")
+	rawObject(t, w.raw, 6, `{"n":1}`)
+	w.serialize(6)
+	w.more(5, `{"n":3}`)
+	w.serialize(5)
+	w.says(0, nil, "tables rollback", "orders", "--day", "2026-07-05")
+	days("5,db.orders,undone,2,1,true,1,false", "5,db.orders_raw,whole,3,1,true,1,false", "6,db.orders,whole,1,0,true,1,false", "6,db.orders_raw,whole,1,0,true,1,false")
+	damaged := filepath.Join(w.raw, "topics/orders_raw/date=2026-07-06/orders_raw+0+0000006000.json.gz")
+	if err := os.Truncate(damaged, 20); err != nil {
+		t.Fatal(err)
+	}
+	w.says(3, nil, "serialize", "--source", "orders", "--date", "2026-07-06")
+	days("5,db.orders,undone,2,1,true,1,false", "5,db.orders_raw,whole,3,1,true,1,false", "6,db.orders,failed,1,0,true,1,true", "6,db.orders_raw,failed,1,0,true,1,true")
+	w.says(0, []string{"db.headwater_days: 2 days, 4 rows"}, "tables audit")
+	rawObject(t, w.raw, 6, `{"n":1}`, `{"n":2}`)
+	w.serialize(6)
+	days("5,db.orders,undone,2,1,true,1,false", "5,db.orders_raw,whole,3,1,true,1,false", "6,db.orders,whole,2,0,true,1,false", "6,db.orders_raw,whole,2,0,true,1,false")
+	p.Write(t, "pipeline.yaml", []byte("sources:\n  orders: {external: {topic: orders_raw, timestamp: ms}}\nserialize: {days_table: orders}\n"))
+	if r := p.Run(t, nil, "check"); r.Code != 2 || !strings.Contains(r.Stdout+r.Stderr, "serialize.days_table") {
+		t.Errorf("a name that is taken: %d, %s", r.Code, r.Stdout+r.Stderr)
+	}
+}
+
 // TestTables looks after tables, without a running process and with one.
 func TestTables(t *testing.T) {
 	t.Parallel()
