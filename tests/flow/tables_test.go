@@ -118,7 +118,7 @@ listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0", hive: "127.0.0.1:0"}
 	days := func(want ...string) {
 		t.Helper()
 		out := w.Run(t, nil, "query", "--format", "csv", `select day, "table", state, rows, quarantined, year(published_at)>2025 as published, schema_version, reason<>'' as failed from db.headwater_days order by all`).Must(t)
-		got := strings.Fields(strings.ReplaceAll(out, "\n", ""))[1:]
+		got := strings.Fields(out)[1:]
 		if strings.Join(got, "\n") != strings.Join(want, "\n") {
 			t.Errorf("days are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
