@@ -25,6 +25,8 @@ type Config struct {
 	Publish string `yaml:"publish"`
 	// Grace is how long files stay when no reader is told of them any more.
 	Grace time.Duration `yaml:"grace"`
+	// SuccessFile puts an empty object _SUCCESS beside the file of each day that is over, for those who wait for it.
+	SuccessFile bool `yaml:"success_file"`
 	// DaysTable is the name of a table that says of each table and day what there is, since when, and what became of the last run; empty is none.
 	DaysTable string `yaml:"days_table"`
 	// Flat is about the flat table.

@@ -401,7 +401,7 @@ func (r *run) repeat(ctx context.Context, result Result) (Result, error) {
 func (r *run) publish(ctx context.Context, o *output) (table.Result, error) {
 	had, _ := o.held.Rows()
 	p := table.Publication{
-		Tables: r.Tables, Catalog: r.Catalog, Name: o.name, Day: r.job.Day, Folder: r.folder, Part: r.part, Swap: r.Config.Publish == PublishSwap,
+		Tables: r.Tables, Catalog: r.Catalog, Name: o.name, Day: r.job.Day, Folder: r.folder, Part: r.part, Swap: r.Config.Publish == PublishSwap, Success: r.Config.SuccessFile,
 		Footer: o.footer, Seen: o.seen, Held: o.held, AllowShrink: r.job.AllowShrink || o.footer.Rows+r.unfit >= had,
 	}
 	if o.file != nil {

@@ -70,6 +70,11 @@ func (c *Commit) has(key string) bool {
 	return slices.ContainsFunc(c.Files, func(f CommitFile) bool { return f.Key == key })
 }
 
+// keeps says whether the object is one of its files, or a mark beside them.
+func (c *Commit) keeps(key string) bool {
+	return c.has(key) || path.Base(key) == "_SUCCESS" && path.Dir(key) == path.Dir(c.Files[0].Key)
+}
+
 // same says whether readers read the same by both.
 func (c *Commit) same(d *Commit) bool {
 	return slices.Equal(c.Files, d.Files) && c.Footer.Run == d.Footer.Run && c.Undoes == d.Undoes && schema.Equal(c.Footer.Schema, d.Footer.Schema)

@@ -468,3 +468,60 @@ func TestLost(t *testing.T) {
 	swap(t, s, c, footer("b", 3))
 	wantRead(t, s, c, footer("b", 3))
 }
+
+// TestSuccess: who waits for _SUCCESS finds it in the folder of what is read, newer with each publish, and there when a kill has come before it.
+func TestSuccess(t *testing.T) {
+	s := mem.New()
+	c := catalog(t, s)
+	mark := func() (lake.Object, error) {
+		h := held(t, s)
+		key := h.Files()[0].Object.Key
+		return s.Stat(t.Context(), key[:strings.LastIndexByte(key, '/')]+"/_SUCCESS")
+	}
+	publish := func(f table.Footer, swaps bool) {
+		t.Helper()
+		h := held(t, s)
+		p := swapping(t, s, c, f, h)
+		if p.Swap, p.Success = swaps, true; !swaps {
+			p.Seen = h.Plain
+		}
+		if h.Whole().Footer.Run == f.Run {
+			p.File, p.Seen = nil, h.Whole()
+		}
+		if _, err := table.Publish(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+		if o, err := mark(); err != nil || o.Size != 0 {
+			t.Errorf("%+v, %v", o, err)
+		}
+	}
+	for _, swaps := range []bool{false, true} {
+		publish(footer(fmt.Sprint("a", swaps), 3), swaps)
+		first, _ := mark()
+		publish(footer(fmt.Sprint("b", swaps), 3), swaps)
+		second, _ := mark()
+		if first == second {
+			t.Error("the mark is as old as the one before")
+		}
+		publish(footer(fmt.Sprint("b", swaps), 3), swaps)
+		if again, _ := mark(); again != second {
+			t.Error("a publish of nothing has marked")
+		}
+		if err := s.Delete(t.Context(), second.Key); err != nil {
+			t.Fatal(err)
+		}
+		publish(footer(fmt.Sprint("b", swaps), 3), swaps)
+		if h := held(t, s); len(h.Foreign) > 0 {
+			t.Error(h.Foreign)
+		}
+		if err := table.Sweep(t.Context(), s, *held(t, s), 0); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := mark(); err != nil {
+			t.Errorf("after the sweep: %v", err)
+		}
+		if fresh := catalog(t, s); len(fresh.Ignored()) > 0 {
+			t.Error(fresh.Ignored())
+		}
+	}
+}

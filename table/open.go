@@ -267,7 +267,7 @@ func (h *Held) lookCommits(ctx context.Context, tables lake.Store, n Name, d Day
 		}
 	}
 	for _, o := range objects {
-		if o.Key != last.Key && !(h.committed() && h.Commit.has(o.Key)) {
+		if o.Key != last.Key && !(h.committed() && h.Commit.keeps(o.Key)) {
 			h.Retired = append(h.Retired, o)
 		}
 	}

@@ -1,10 +1,12 @@
 package table
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"slices"
 
 	"headwater/internal/crash"
@@ -62,6 +64,8 @@ type Publication struct {
 	// Swap puts the file of a whole day beside the one that is read, and commits it, so that who reads the other goes on reading it. Seen is not
 	// compared then: it is Held.Commit, if any, whose successor this one is.
 	Swap bool
+	// Success puts an empty object _SUCCESS beside the file of a whole day, as jobs of Spark and MapReduce do, when it is registered.
+	Success bool
 	// Folder and Part are the file's place if it is one of an open day; Folder is 0 for the file of a whole day.
 	Folder, Part int
 	// Held is what LookDay returned before the run read its inputs, zero for a table that never had an open day.
@@ -100,7 +104,25 @@ func Publish(ctx context.Context, p Publication) (Result, error) {
 		return Result{}, fmt.Errorf("publishing %s of %s: %w: %w", p.Day, p.Name, ErrUnregistered, err)
 	}
 	crash.Point("table.after-register")
+	if err := p.succeed(ctx, now.Object); err != nil {
+		return Result{}, fmt.Errorf("publishing %s of %s: it is in place and registered, run again for its _SUCCESS: %w", p.Day, p.Name, err)
+	}
 	return Result{Object: now.Object, Written: p.File != nil}, nil
+}
+
+// succeed marks the folder of what was published, with a new time if it was marked before; one that was only registered again keeps its mark.
+func (p *Publication) succeed(ctx context.Context, o lake.Object) error {
+	if !p.Success || p.Folder > 0 {
+		return nil
+	}
+	mark := path.Join(path.Dir(o.Key), "_SUCCESS")
+	if p.File == nil {
+		if _, err := p.Tables.Stat(ctx, mark); !errors.Is(err, lake.ErrNotExist) {
+			return err
+		}
+	}
+	_, err := p.Tables.Put(ctx, mark, bytes.NewReader(nil), lake.Condition{})
+	return err
 }
 
 func (p *Publication) check() error {
