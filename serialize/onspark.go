@@ -71,7 +71,19 @@ func (r *run) notOnSpark() string {
 	if r.Spark.Raw == "" || r.Spark.Tables == "" {
 		return "reads folders, s3:// and gs://, and the lake is elsewhere: write engine: native"
 	}
+	for _, at := range append([]string{r.Spark.Raw, r.Spark.Tables}, keysOf(r.inputs)...) {
+		if strings.ContainsAny(at, `{}[]*?\`) {
+			return fmt.Sprintf("takes what is in %s for a pattern: move it to a place without any of {}[]*?\\, or write engine: native", at)
+		}
+	}
 	return NotOnSpark(r.job.Schema, r.job.Shape)
+}
+
+func keysOf(inputs []input) (keys []string) {
+	for _, in := range inputs {
+		keys = append(keys, in.Key)
+	}
+	return keys
 }
 
 // clusterDay is the day while Spark makes it. It implements spark.Decider.
@@ -303,9 +315,9 @@ func (d *clusterDay) reason(w *inferrer, l line) string {
 }
 
 // scratchPrefix begins the keys, in the raw store, of copies of objects without the records that are no rows.
-const scratchPrefix = "_spark/"
+const scratchPrefix = "_spark/copies/"
 
-// removeScratch deletes this run's copies, and those that have been left by runs that were killed.
+// removeScratch deletes copies that Spark has not: it was killed, in this run or long ago.
 func (r *run) removeScratch(ctx context.Context, own string) {
 	err := func() error {
 		for o, err := range r.Raw.List(ctx, scratchPrefix, "") {

@@ -17,36 +17,38 @@ from pyspark.sql.types import StructType
 # A record that is no JSON, or cannot be read for another reason, would be here.
 CORRUPT = "_headwater_corrupt"
 
-answers = queue.Queue()
-speaking = threading.Lock()
-done = threading.Event()
+class Headwater:
+    """The other side, which has started this program."""
 
+    def __init__(self):
+        self.answers, self.speaking, self.done = queue.Queue(), threading.Lock(), threading.Event()
 
-def say(**message):
-    with speaking:
-        print("\nheadwater " + json.dumps(message), flush=True)
+    def say(self, **message):
+        with self.speaking:
+            print("\nheadwater " + json.dumps(message), flush=True)
 
+    def ask(self, **message):
+        self.say(**message)
+        return self.answers.get()
 
-def listen(spark):
-    """Takes the answers from the input, which is that of the JVM."""
-    jvm = spark.sparkContext._jvm
-    lines = jvm.java.io.BufferedReader(jvm.java.io.InputStreamReader(getattr(jvm.System, "in"), "UTF-8"))
-    while (line := lines.readLine()) is not None:
-        answers.put(json.loads(line))
-    if not done.is_set():
-        os._exit(1)  # Headwater is gone, and nobody would ever read what is being made
+    def listen(self, jvm):
+        """Takes the answers from the input, which is that of the JVM."""
+        lines = jvm.java.io.BufferedReader(jvm.java.io.InputStreamReader(getattr(jvm.System, "in"), "UTF-8"))
+        while (line := lines.readLine()) is not None:
+            self.answers.put(json.loads(line))
+        if not self.done.is_set():
+            os._exit(1)  # Headwater is gone, and nobody would ever read what is being made
 
-
-def report(tracker, every):
-    while not done.wait(every):
-        stages = [s for s in map(tracker.getStageInfo, tracker.getActiveStageIds()) if s]
-        if stages:
-            say(progress=", ".join(f"stage {s.stageId}: {s.numCompletedTasks} of {s.numTasks} tasks" for s in stages))
+    def report(self, tracker, every):
+        while not self.done.wait(every):
+            stages = [s for s in map(tracker.getStageInfo, tracker.getActiveStageIds()) if s]
+            if stages:
+                self.say(progress=", ".join(f"stage {s.stageId}: {s.numCompletedTasks} of {s.numTasks} tasks" for s in stages))
 
 
 def lines_of(spark, paths):
     """The records of objects as they are, blank lines left out."""
-    lines = spark.read.option("__globPaths__", False).text(paths, lineSep="\n")
+    lines = spark.read.text(paths, lineSep="\n")
     lines = lines.select("value", F.col("_metadata.file_path").alias("uri"), F.col("_metadata.file_size").alias("size"))
     return lines.where(F.length(F.ltrim("value", F.lit(" \t\r"))) > 0)
 
@@ -75,7 +77,7 @@ def judged(lines, request):
     )
 
 
-def clean(spark, request, answer):
+def clean(spark, request, headwater, answer):
     """Copies the records that can be rows of the objects that have others too, and tells of the others. Returns the paths to read."""
     paths = answer["clean"]
     if not paths:
@@ -83,7 +85,7 @@ def clean(spark, request, answer):
     lines = judged(lines_of(spark, paths), request)
     bad = F.col("what").isin(["bad", "long"] + (["bare"] if answer["bare"] else []))
     for row in lines.where(bad).select("uri", "what", F.sha2("value", 256).alias("sha256")).toLocalIterator():
-        say(bad={"uri": unquote(row.uri), "sha256": "" if row.what == "long" else row.sha256})
+        headwater.say(bad={"uri": unquote(row.uri), "sha256": "" if row.what == "long" else row.sha256})
     lines.where(~bad).select("value").write.text(request["scratch"], compression="gzip")
     gone = set(paths)
     return [p for p in request["inputs"] if p not in gone] + [request["scratch"]]
@@ -108,13 +110,14 @@ def made(table):
     return {"rows": table.count(), "schema": json.loads(table.schema.json()), "files": [unquote(f) for f in table.inputFiles()]}
 
 
-def work(spark, request):
-    counts = judged(lines_of(spark, request["inputs"]), request).groupBy("uri", "size", "what").count().collect()
-    say(counts=[{"uri": unquote(c.uri), "size": c.size, "what": c.what, "records": c["count"]} for c in counts])
-    paths = clean(spark, request, answers.get())
-    reader = spark.read.option("__globPaths__", False).option("lineSep", "\n").option("columnNameOfCorruptRecord", CORRUPT)
-    say(schema=json.loads(reader.json(paths).schema.json()))
-    plan = answers.get()
+def delete(spark, folder):
+    path = spark._jvm.org.apache.hadoop.fs.Path(folder)
+    path.getFileSystem(spark._jsc.hadoopConfiguration()).delete(path, True)
+
+
+def make(spark, request, headwater, paths):
+    reader = spark.read.option("lineSep", "\n").option("columnNameOfCorruptRecord", CORRUPT)
+    plan = headwater.ask(schema=json.loads(reader.json(paths).schema.json()))
     read, raw = StructType.fromJson(plan["read"]), StructType.fromJson(plan["raw"])
     records = reader.schema(read).json(paths)
     records.select([renamed(quoted(f.name), f.dataType, to) for f, to in zip(read.fields, raw.fields)]).write.parquet(request["raw"])
@@ -122,11 +125,23 @@ def work(spark, request):
     # Every record has the time; what has none is one that was fit to be a row and of which Spark has made nothing.
     lost = table.where(quoted(plan["time"]).isNull()).count()
     if lost:
-        say(error={"text": f"Spark has made nothing of {lost} records that it has found to be whole", "data": True})
-        return False
+        raise Fault(f"it has made nothing of {lost} records that it has found to be whole")
     table.select([follow(c) for c in plan["flat"]]).write.parquet(request["flat"])
-    say(made={"raw": made(spark.read.parquet(request["raw"])), "flat": made(spark.read.parquet(request["flat"]))})
-    return True
+    headwater.say(made={"raw": made(spark.read.parquet(request["raw"])), "flat": made(spark.read.parquet(request["flat"]))})
+
+
+def work(spark, request, headwater):
+    counts = judged(lines_of(spark, request["inputs"]), request).groupBy("uri", "size", "what").count().collect()
+    answer = headwater.ask(counts=[{"uri": unquote(c.uri), "size": c.size, "what": c.what, "records": c["count"]} for c in counts])
+    try:
+        make(spark, request, headwater, clean(spark, request, headwater, answer))
+    finally:
+        if answer["clean"]:
+            delete(spark, request["scratch"])
+
+
+class Fault(Exception):
+    """What lies in the data."""
 
 
 # Objects that are damaged or cut short, as Hadoop and Java say it.
@@ -135,6 +150,8 @@ DAMAGED = re.compile(r"gzip|unexpected end of input stream|header check|data che
 
 def reason(e):
     """What was wrong in the first place, where, and whether it lies in the data."""
+    if isinstance(e, Fault):
+        return str(e), True
     thrown = getattr(e, "java_exception", None) or getattr(e, "_origin", None)
     chain = []
     while thrown is not None:
@@ -152,21 +169,22 @@ def reason(e):
 def main():
     with open(sys.argv[1], encoding="utf-8") as f:
         request = json.load(f)
+    headwater = Headwater()
     try:
         builder = SparkSession.builder
         for key, value in request["settings"].items():
             builder = builder.config(key, value)
         spark = builder.getOrCreate()
-        threading.Thread(target=listen, args=(spark,), daemon=True).start()
-        threading.Thread(target=report, args=(spark.sparkContext.statusTracker(), request["report_seconds"]), daemon=True).start()
-        whole = work(spark, request)
-        done.set()
+        threading.Thread(target=headwater.listen, args=(spark.sparkContext._jvm,), daemon=True).start()
+        threading.Thread(target=headwater.report, args=(spark.sparkContext.statusTracker(), request["report_seconds"]), daemon=True).start()
+        work(spark, request, headwater)
+        headwater.done.set()
         spark.stop()
-        return 0 if whole else 1
-    except (CapturedException, Py4JJavaError) as e:
+        return 0
+    except (CapturedException, Py4JJavaError, Fault) as e:
         text, data = reason(e)
-        say(error={"text": text, "data": data})
-        done.set()
+        headwater.say(error={"text": text, "data": data})
+        headwater.done.set()
         return 1
 
 

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -144,18 +145,21 @@ type Failure struct {
 
 func (f Failure) Error() string { return "Spark: " + f.Text }
 
-// settings are those on which values, types and files depend. They are not to be changed.
+// settings are Settings.
 var settings = map[string]string{
-	"spark.sql.caseSensitive":                                      "true",
-	"spark.sql.session.timeZone":                                   "UTC",
-	"spark.sql.files.ignoreCorruptFiles":                           "false",
-	"spark.sql.files.ignoreMissingFiles":                           "false",
-	"spark.sql.parquet.compression.codec":                          "snappy",
-	"spark.sql.parquet.outputTimestampType":                        "TIMESTAMP_MICROS",
+	"spark.sql.caseSensitive":                                       "true",
+	"spark.sql.session.timeZone":                                    "UTC",
+	"spark.sql.files.ignoreCorruptFiles":                            "false",
+	"spark.sql.files.ignoreMissingFiles":                            "false",
+	"spark.sql.parquet.compression.codec":                           "snappy",
+	"spark.sql.parquet.outputTimestampType":                         "TIMESTAMP_MICROS",
 	"spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
 	// Nobody reads the folder before it is committed: files need not be moved twice, which on S3 is to copy them.
 	"spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
 }
+
+// Settings are those on which values, types and files depend.
+func Settings() map[string]string { return maps.Clone(settings) }
 
 // reportSeconds is how often the program says how far it is.
 const reportSeconds = 5
