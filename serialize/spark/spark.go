@@ -196,6 +196,9 @@ func Run(ctx context.Context, o Options, r Request, d Decider) (Result, error) {
 	case running.Err() != nil:
 		return Result{}, context.Cause(running)
 	case t.failure != nil:
+		if line := t.tail.firstError(); line != "" && !t.failure.Data { // what the program says may be but a consequence
+			t.failure.Text += "; its log says: " + line
+		}
 		return Result{}, *t.failure
 	}
 	return Result{}, fmt.Errorf("%s ended before it was done (%v): %s", o.Config.Submit, err, t.tail.telling())

@@ -145,3 +145,15 @@ func (t *tail) telling() string {
 	}
 	return last
 }
+
+// firstError is the first line that Spark has logged as an error, empty if there is none.
+func (t *tail) firstError() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for line := range strings.Lines(string(t.text)) {
+		if _, said, found := strings.Cut(line, " ERROR "); found {
+			return strings.TrimSpace(said)
+		}
+	}
+	return ""
+}
