@@ -327,3 +327,89 @@ func twoOnSpark(t *testing.T, submit string) {
 		t.Errorf("the table is %v", h.Whole().Footer.Schema)
 	}
 }
+
+// TestSparkIsNotBelieved: what does not agree with the objects, or with itself, is not published.
+func TestSparkIsNotBelieved(t *testing.T) {
+	const record = `{"type":"struct","fields":[{"name":"ingestion_timestamp","type":"long","nullable":true,"metadata":{}},{"name":"raw_data","type":` + flat + `,"nullable":true,"metadata":{}}]}`
+	size := func(n int) string { return fmt.Sprintf(`SIZE,"what":"object","records":%d}]}`, n) }
+	made := func(rows int, flat string) string {
+		return fmt.Sprintf(`{"made":{"raw":{"rows":%d,"schema":%s,"files":["file:/x/part-0.parquet"]},"flat":{"rows":%d,"schema":%s,"files":["file:/y/part-0.parquet"]}}}`, rows, record, rows, flat)
+	}
+	for name, test := range map[string]struct{ counts, bad, schema, made, says string }{
+		"records are missing":          {size(1), "", record, made(1, flat), "has 1 records, but was written with 2"},
+		"rows are missing":             {size(2), "", record, made(1, flat), "2 rows"},
+		"a column has another type":    {size(2), "", record, made(2, `{"type":"struct","fields":[{"name":"a","type":"string"}]}`), "a:string"},
+		"a type that no table has":     {size(2), "", `"date"`, "", `type "date"`},
+		"a record that it cannot read": {size(2), "", `{"type":"struct","fields":[{"name":"_headwater_corrupt","type":"string"}]}`, "", "half a character"},
+		"the object is another":        {`7,"what":"object","records":2}]}`, "", record, made(2, flat), "it was replaced"},
+		"an object of others":          {`SIZE,"what":"object","records":2},{"uri":"file:/etc/passwd","size":1,"what":"bad","records":1}]}`, "", record, made(2, flat), "not asked for"},
+		"files that are not there":     {size(2), "", record, made(2, flat), "part-0.parquet: object does not exist"},
+		"what is left out is unknown":  {`SIZE,"what":"bad","records":2}]}`, `headwater {"bad":{"uri":"OBJECT","sha256":"ff"}}`, record, made(0, flat), "it has told of 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			key := w.put(t, envelopeOf(`{"a":1}`), envelopeOf(`{"a":2}`))
+			c := w.onCluster(t, "")
+			o, err := c.Raw.Stat(t.Context(), key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			said := strings.Join([]string{`headwater {"counts":[{"uri":"OBJECT","size":` + test.counts, test.bad, `headwater {"schema":` + test.schema + `}`, "headwater " + test.made}, "\n")
+			said = strings.NewReplacer("OBJECT", "file:"+filepath.Join(c.dir, "raw", key), "SIZE", fmt.Sprint(o.Size)).Replace(said)
+			c.Config.Spark.Submit = script(t, "cat <<'E'\n"+said+"\nE\nexec cat >/dev/null")
+			if _, err := c.Run(t.Context(), c.job); err == nil || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("%v", err)
+			}
+			for _, n := range []table.Name{c.job.Raw, c.job.Flat} {
+				if h := c.held(t, n); h.Whole().Exists {
+					t.Errorf("%s was published", n)
+				}
+			}
+		})
+	}
+}
+
+const flat = `{"type":"struct","fields":[{"name":"a","type":"long","nullable":true,"metadata":{}}]}`
+
+// TestEngines: who makes a day, and that another would is no reason to make it anew.
+func TestEngines(t *testing.T) {
+	w := newWorld(t)
+	w.put(t, envelopeOf(`{"a":1}`))
+	c := w.onCluster(t, script(t, `echo 'headwater {"error":{"text":"it was asked","data":true}}'`))
+	asked := func(what string, want bool) {
+		t.Helper()
+		_, err := c.Run(t.Context(), c.job)
+		if want != (errors.Is(err, ErrData) && strings.Contains(err.Error(), "it was asked")) || !want && err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	asked("spark", true)
+	c.Config.Engine = EngineAuto
+	asked("a small day", false)
+	c.Config.Engine = EngineSpark
+	if stale, err := c.Stale(t.Context(), c.job); stale || err != nil {
+		t.Errorf("another engine alone makes it stale: %t, %v", stale, err)
+	}
+	asked("nothing new", false)
+	c.job.Engine = EngineSpark
+	asked("by name", true)
+	c.job.Engine, c.job.Full, c.Config.Engine, c.Config.Spark.AutoAbove = "", true, EngineAuto, 0
+	asked("a large day", true)
+	there := c.Spark
+	c.Spark.Raw = ""
+	asked("a large day in a store that Spark cannot reach", false)
+	c.Spark = there
+	for says, change := range map[string]func(){
+		"dialect: spark": func() { c.job.Schema.Dialect = DialectHeadwater },
+		"declared":       func() { c.job.Shape.InString = true },
+		"elsewhere":      func() { c.Spark.Raw = "" },
+		"for a pattern":  func() { c.Spark.Raw = "file:///a[b]" },
+	} {
+		c.job.Engine, c.job.Schema.Dialect, c.job.Shape.InString, c.Spark = EngineSpark, DialectSpark, false, there
+		change()
+		if _, err := c.Run(t.Context(), c.job); !errors.Is(err, ErrEngine) || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", says, err)
+		}
+	}
+}

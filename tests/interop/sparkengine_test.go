@@ -64,7 +64,7 @@ func sparkObject(t *testing.T, n int) (key string, data []byte) {
 func (p pipeline) readsSparksDay(t *testing.T) {
 	t.Helper()
 	for sql, want := range map[string]string{
-		"select count(*), count(Qty), sum(id)::bigint, any_value(Buyer_Name) from air.trades":                         "[[30 15 435 Zoë]]",
+		"select count(*), count(Qty), sum(id)::bigint, any_value(Buyer_Name) from air.trades":                        "[[30 15 435 Zoë]]",
 		"select count(*), count(raw_data.Qty), sum(raw_data.id)::bigint, sum(day)::bigint // 30 from air.trades_raw": "[[30 15 435 5]]",
 	} {
 		if got := fmt.Sprint(p.query(t, sql)); got != want {
@@ -97,6 +97,10 @@ func TestSparkEngine(t *testing.T) {
 			t.Errorf("in quarantine is %s", got)
 		}
 		proc := p.Start(t, p.env, "run")
+		binary.Eventually(t, "a metastore", func() bool {
+			_, err := os.Stat(filepath.Join(p.Dir, "headwater-data/run.json"))
+			return err == nil
+		})
 		var seen struct {
 			Types     map[string]string
 			Raw, Flat []int
