@@ -119,7 +119,7 @@ func (r *run) onSpark(ctx context.Context) (*scanned, error) {
 		o := []*output{r.raw, r.flat}[i]
 		o.footer.Rows, o.footer.Quarantined = d.scanned.rows, d.quarantined
 		if m.Rows != o.footer.Rows || !schema.Equal(m.Schema, o.footer.Schema) || len(m.Files) == 0 {
-			return nil, fmt.Errorf("Spark has made %d files of %d rows of %v for %s, and should have made %d rows of %v: nothing is published; run it again, or with --engine native",
+			return nil, fmt.Errorf("of Spark there are %d files of %d rows of %v for %s, and it should have made %d rows of %v: nothing is published; run it again, or with --engine native",
 				len(m.Files), m.Rows, m.Schema, o.name, o.footer.Rows, o.footer.Schema)
 		}
 		for _, file := range m.Files {
@@ -154,7 +154,7 @@ func placeOf(uri string) string {
 func (d *clusterDay) input(uri string) (int, error) {
 	i, found := d.at[placeOf(uri)]
 	if !found {
-		return 0, fmt.Errorf("Spark tells of %s, which it was not asked for", uri)
+		return 0, fmt.Errorf("what Spark tells of, %s, it was not asked for", uri)
 	}
 	return i, nil
 }

@@ -99,7 +99,7 @@ func (w *world) onCluster(t *testing.T, submit string) *cluster {
 		if !strings.HasPrefix(at.Key, "topics/") {
 			continue
 		}
-		if err := os.MkdirAll(filepath.Dir(filepath.Join(raw, at.Key)), 0o700); err == nil {
+		if err = os.MkdirAll(filepath.Dir(filepath.Join(raw, at.Key)), 0o700); err == nil {
 			err = os.WriteFile(filepath.Join(raw, at.Key), bytesOf(t, w.raw, at.Key), 0o600)
 		}
 		if err != nil {
@@ -177,15 +177,16 @@ func (c *cluster) differs(t *testing.T, w *world) string {
 	counted := func(r Result) string {
 		return fmt.Sprint(r.Rows, " rows, ", r.Quarantined, " ", r.Reasons, " ", r.RenamedRaw, r.RenamedFlat)
 	}
-	diff := cmp.Diff(counted(want), counted(got))
+	var diff strings.Builder
+	diff.WriteString(cmp.Diff(counted(want), counted(got)))
 	for _, n := range []table.Name{job.Raw, job.Flat} {
 		h := c.held(t, n)
 		if !h.Whole().Exists || h.Whole().Footer.Engine != EngineSpark || h.Whole().Footer.Quarantined != got.Quarantined {
-			diff += fmt.Sprintf("the footer is %+v\n", h.Whole().Footer)
+			diff.WriteString(fmt.Sprintf("the footer is %+v\n", h.Whole().Footer))
 		}
-		diff += cmp.Diff(text(t, native.Tables, w.held(t, n)), text(t, c.Tables, h))
+		diff.WriteString(cmp.Diff(text(t, native.Tables, w.held(t, n)), text(t, c.Tables, h)))
 	}
-	return diff
+	return diff.String()
 }
 
 // world puts the day into one. Of lines that begin with ! those are left out that have text after the value: Spark passes over that.

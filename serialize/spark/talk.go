@@ -63,7 +63,7 @@ func (t *talk) take(line []byte) error {
 	}
 	var m message
 	if err := json.Unmarshal(line[len(mark)-1:], &m); err != nil {
-		return fmt.Errorf("Spark has made what tables of Headwater cannot have: %w", err)
+		return fmt.Errorf("of Spark comes what tables of Headwater cannot have: %w", err)
 	}
 	switch {
 	case m.Counts != nil:
