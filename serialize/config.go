@@ -7,9 +7,11 @@ import (
 	"strings"
 	"time"
 
+	"headwater/envelope"
 	"headwater/internal/schedule"
 	"headwater/internal/setting"
 	"headwater/schema"
+	"headwater/serialize/spark"
 )
 
 // Config is how raw objects become tables.
@@ -18,8 +20,10 @@ type Config struct {
 	Every time.Duration `yaml:"every"`
 	// Schedule is when it makes those of the days before today, by the five fields of cron in the pipeline's timezone; empty is never.
 	Schedule string `yaml:"schedule"`
-	// Engine that does the work: native, or none, which makes no tables.
+	// Engine that does the work: native, spark, auto, which is spark for large days, or none, which makes no tables.
 	Engine string `yaml:"engine"`
+	// Spark is about the engine of that name.
+	Spark spark.Config `yaml:"spark"`
 	// Publish is how the file of a whole day takes the place of the one before it: replace, in whose place it is written, or swap, beside which it
 	// is, and to which readers are pointed then.
 	Publish string `yaml:"publish"`
@@ -90,14 +94,22 @@ type FlatConfig struct {
 	Arrays string `yaml:"arrays"`
 }
 
-// NoEngine is the engine of pipelines whose raw objects are for others.
-const NoEngine = "none"
+// The values of Engine.
+const (
+	EngineNative = "native"
+	EngineSpark  = "spark"
+	// EngineAuto is EngineSpark for the days that are larger than Spark.AutoAbove.
+	EngineAuto = "auto"
+	// NoEngine is the engine of pipelines whose raw objects are for others.
+	NoEngine = "none"
+)
 
 // DefaultConfig is the native engine, with a memory need that suits days of any size.
 func DefaultConfig() Config {
 	return Config{
 		Schedule:      "10 0 * * *",
-		Engine:        "native",
+		Engine:        EngineNative,
+		Spark:         spark.DefaultConfig(),
 		Publish:       PublishReplace,
 		Grace:         24 * time.Hour,
 		Flat:          FlatConfig{Separator: "_", Arrays: "keep"},
@@ -119,13 +131,16 @@ func (c *Config) Validate() setting.Faults {
 			faults.Add([]string{"schedule"}, "%v", err)
 		}
 	}
-	if c.Engine != "native" && c.Engine != NoEngine {
-		why := "must be native, or none to make no tables, got %q"
-		if c.Engine == "spark" {
-			why = "%q is not available in this version: use native, or none and a Spark of your own"
+	switch c.Engine {
+	case EngineNative, NoEngine:
+	case EngineSpark, EngineAuto:
+		if why := NotOnSpark(c.Schema, envelope.Shape{}); why != "" {
+			faults.Add([]string{"engine"}, "%s %s", c.Engine, why)
 		}
-		faults.Add([]string{"engine"}, why, c.Engine)
+	default:
+		faults.Add([]string{"engine"}, "must be native, spark, auto, or none to make no tables, got %q", c.Engine)
 	}
+	faults.Under(c.Spark.Validate(), "spark")
 	if c.Publish != PublishReplace && c.Publish != PublishSwap {
 		faults.Add([]string{"publish"}, "must be replace or swap, got %q", c.Publish)
 	}

@@ -169,12 +169,19 @@ func (p *pass) readObject(ctx context.Context, w *inferrer, at int) error {
 			}
 		}
 	}
-	if in.told && o.records != in.tail.Count {
-		return dataError("%s has %d records, but was written with %d; restore it from a copy or from the topic",
-			in.Key, o.records, in.tail.Count)
+	if err := in.checkCount(o.records); err != nil {
+		return err
 	}
 	if w.cut != nil {
 		return p.cut.handOn(ctx, w, at, true)
+	}
+	return nil
+}
+
+// checkCount compares what was read of an object with what it says of itself.
+func (in *input) checkCount(records int64) error {
+	if in.told && records != in.tail.Count {
+		return dataError("%s has %d records, but was written with %d; restore it from a copy or from the topic", in.Key, records, in.tail.Count)
 	}
 	return nil
 }

@@ -15,11 +15,14 @@
 //  6. Nothing recurses on the depth of a document; only types recurse, which are at most schema.DeepestColumn deep and a
 //     little, and evidence, which is as deep as the limit of a document.
 //
+// A day may be made by Spark instead (package serialize/spark): then its bytes are others each time, and its rows the same.
+//
 // Goroutines: Run starts at most Config.Workers that read objects, as many that encode columns, and one that writes; all have ended when it
 // returns.
 package serialize
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,7 +60,9 @@ type Options struct {
 	// Location decides where a day begins and ends; nil is UTC.
 	Location *time.Location
 	// Temp is the folder for the files in the making; empty is the system's.
-	Temp   string
+	Temp string
+	// Spark is the lake for the engine of that name.
+	Spark  OnSpark
 	Logger *slog.Logger
 }
 
@@ -92,6 +97,8 @@ type Job struct {
 	Day       table.Day
 	// Schema is how the columns are decided.
 	Schema SchemaConfig
+	// Engine, if not empty, makes the day instead of Config.Engine, also if another has made it of the same objects: EngineNative, EngineSpark or EngineAuto.
+	Engine string
 	// Full makes the files anew even if the tables have been made from the same objects.
 	Full bool
 	// AllowShrink lets the tables end with fewer rows than they have.
@@ -202,8 +209,10 @@ type run struct {
 	// quarantineVersion is that of what was in quarantine when the run began to look.
 	quarantineVersion string
 	inputs            []input
-	raw               *output
-	flat              *output
+	// engine is who makes the day, empty for EngineNative.
+	engine string
+	raw    *output
+	flat   *output
 	// folder and part are the place of the files if they are those of an open day.
 	folder, part int
 }
@@ -215,18 +224,22 @@ type output struct {
 	// seen is what is in the place of the file to be.
 	seen   table.Seen
 	footer table.Footer
+	// equal are the runs of which the file may be, to be up to date: those of all engines, whose tables are equal, unless one is asked for.
+	equal []string
 	// columns are those that the ledger gives the table; Undecided where it gives none.
 	columns schema.Type
 	// sources feed the file's columns.
 	sources []source
 	// file is nil if the table partition need not be written.
 	file *tempParquet
+	// made are the keys of the files that another engine has made instead.
+	made []string
 }
 
 // upToDate: what is in the place of the file was made from the same inputs by the same settings, its columns have the types that they have
 // now, and it is what readers read; or somebody has taken just that out of their sight.
 func (o *output) upToDate() bool {
-	made := o.seen.Footer.Run == o.footer.Run || o.held.Undone() == o.footer.Run
+	made := slices.Contains(o.equal, o.seen.Footer.Run) || slices.Contains(o.equal, o.held.Undone())
 	return o.seen.Exists && len(o.held.Open) == 0 && len(o.held.Lost) == 0 && made && o.conforms(o.seen)
 }
 
@@ -259,6 +272,9 @@ func (r *run) look(ctx context.Context) (err error) {
 	if r.inputs, err = r.list(ctx, r.job.Topic, r.job.Day); err != nil {
 		return err
 	}
+	if err := r.chooseEngine(); err != nil {
+		return err
+	}
 	r.beginFooters()
 	for _, o := range []*output{r.raw, r.flat} {
 		o.footer.Closes = o.held.Closing()
@@ -276,11 +292,21 @@ func (r *run) beginFooters() {
 	inputs := footerInputs(r.inputs)
 	for _, o := range []*output{r.raw, r.flat} {
 		o.footer = table.Footer{
-			Table: o.name.String(), Day: r.job.Day.String(), Inputs: inputs, Engine: "native", Settings: r.settings(),
+			Table: o.name.String(), Day: r.job.Day.String(), Inputs: inputs, Engine: cmp.Or(r.engine, EngineNative), Settings: r.settings(),
 		}
 	}
 	r.flat.footer.Settings["flat.separator"] = r.Config.Flat.Separator
-	r.raw.footer.Run, r.flat.footer.Run = r.raw.footer.Digest(), r.flat.footer.Digest()
+	for _, o := range []*output{r.raw, r.flat} {
+		o.footer.Run = o.footer.Digest()
+		o.equal = []string{o.footer.Run}
+		for _, engine := range []string{EngineNative, EngineSpark} {
+			if r.job.Engine == "" {
+				other := o.footer
+				other.Engine = engine
+				o.equal = append(o.equal, other.Digest())
+			}
+		}
+	}
 }
 
 // settings are those that change rows.
@@ -342,7 +368,11 @@ func (r *run) tryDay(ctx context.Context) (Result, error) {
 		return r.repeat(ctx, result)
 	}
 	defer r.discard()
-	s, err := r.tables(ctx)
+	work := r.tables
+	if r.engine == EngineSpark {
+		work = r.onSpark
+	}
+	s, err := work(ctx)
 	if err != nil {
 		return result, err
 	}
@@ -388,7 +418,7 @@ func (r *run) publishBoth(ctx context.Context, result *Result) error {
 func (r *run) repeat(ctx context.Context, result Result) (Result, error) {
 	result.NoOp = true
 	for _, o := range []*output{r.raw, r.flat} {
-		if o.footer.Run != o.seen.Footer.Run {
+		if !slices.Contains(o.equal, o.seen.Footer.Run) {
 			r.Logger.Info("the table was rolled back from what would be made of the day, which --full makes all the same", "table", o.name, "day", r.job.Day)
 		}
 		o.footer = o.seen.Footer
@@ -401,7 +431,8 @@ func (r *run) repeat(ctx context.Context, result Result) (Result, error) {
 func (r *run) publish(ctx context.Context, o *output) (table.Result, error) {
 	had, _ := o.held.Rows()
 	p := table.Publication{
-		Tables: r.Tables, Catalog: r.Catalog, Name: o.name, Day: r.job.Day, Folder: r.folder, Part: r.part, Swap: r.Config.Publish == PublishSwap, Success: r.Config.SuccessFile,
+		Tables: r.Tables, Catalog: r.Catalog, Name: o.name, Day: r.job.Day, Folder: r.folder, Part: r.part, Files: o.made,
+		Swap: r.Config.Publish == PublishSwap, Success: r.Config.SuccessFile,
 		Footer: o.footer, Seen: o.seen, Held: o.held, AllowShrink: r.job.AllowShrink || o.footer.Rows+r.unfit >= had,
 	}
 	if o.file != nil {

@@ -54,8 +54,11 @@ type Publication struct {
 	Name    Name
 	Day     Day
 	// File is the whole Parquet file, whose metadata is Footer's. Nil means that the table partition holds it already
-	// (Seen.Footer.Run is Footer.Run) and only its registration is to be made sure of.
-	File   io.ReadSeeker
+	// (Seen.Footer.Run is Footer.Run) and only its registration is to be made sure of, unless there are Files.
+	File io.ReadSeeker
+	// Files, instead of File, are the keys of files that another engine has put into a NewFolder of the store. They are committed, whatever Swap says.
+	// They need no metadata of ours: Footer is that of all together.
+	Files  []string
 	Footer Footer
 	// Seen is what Look returned before the run read its inputs.
 	Seen Seen
@@ -90,10 +93,10 @@ func Publish(ctx context.Context, p Publication) (Result, error) {
 		return Result{}, fmt.Errorf("publishing %s of %s: %w", p.Day, p.Name, err)
 	}
 	now := Seen{Object: p.Seen.Object, Footer: p.Footer, Exists: true}
-	if p.File == nil {
+	written := p.File != nil || len(p.Files) > 0
+	if !written {
 		now.Footer = p.Seen.Footer
-	}
-	if p.File != nil {
+	} else {
 		o, err := p.put(ctx)
 		if err != nil {
 			return Result{}, fmt.Errorf("publishing %s of %s: %w", p.Day, p.Name, err)
@@ -104,19 +107,19 @@ func Publish(ctx context.Context, p Publication) (Result, error) {
 		return Result{}, fmt.Errorf("publishing %s of %s: %w: %w", p.Day, p.Name, ErrUnregistered, err)
 	}
 	crash.Point("table.after-register")
-	if err := p.succeed(ctx, now.Object); err != nil {
+	if err := p.succeed(ctx, now.Object, written); err != nil {
 		return Result{}, fmt.Errorf("publishing %s of %s: it is in place and registered, run again for its _SUCCESS: %w", p.Day, p.Name, err)
 	}
-	return Result{Object: now.Object, Written: p.File != nil}, nil
+	return Result{Object: now.Object, Written: written}, nil
 }
 
 // succeed marks the folder of what was published, with a new time if it was marked before; one that was only registered again keeps its mark.
-func (p *Publication) succeed(ctx context.Context, o lake.Object) error {
+func (p *Publication) succeed(ctx context.Context, o lake.Object, written bool) error {
 	if !p.Success || p.Folder > 0 {
 		return nil
 	}
 	mark := path.Join(path.Dir(o.Key), "_SUCCESS")
-	if p.File == nil {
+	if !written {
 		if _, err := p.Tables.Stat(ctx, mark); !errors.Is(err, lake.ErrNotExist) {
 			return err
 		}
@@ -127,9 +130,9 @@ func (p *Publication) succeed(ctx context.Context, o lake.Object) error {
 
 func (p *Publication) check() error {
 	switch {
-	case p.Folder == 0 && !p.Swap && len(p.Held.Foreign) > 0:
+	case p.Folder == 0 && !p.Swap && len(p.Files) == 0 && len(p.Held.Foreign) > 0:
 		return p.Held.Beside()
-	case p.File == nil && (!p.Seen.Exists || p.Seen.Footer.Run != p.Footer.Run):
+	case p.File == nil && len(p.Files) == 0 && (!p.Seen.Exists || p.Seen.Footer.Run != p.Footer.Run):
 		return errors.New("there is no file to publish, and none of this run in place")
 	case p.Footer.Rows < p.replaces() && !p.AllowShrink:
 		return fmt.Errorf("%w: it holds %d, the new file %d; publish with --allow-shrink if that is right",
@@ -153,7 +156,10 @@ func (p *Publication) key() string {
 
 // put replaces the table partition's file and finds out what became of a write whose answer was lost.
 func (p *Publication) put(ctx context.Context) (lake.Object, error) {
-	if p.Swap && p.Folder == 0 {
+	switch {
+	case len(p.Files) > 0:
+		return p.commitFiles(ctx)
+	case p.Swap && p.Folder == 0:
 		return p.swap(ctx)
 	}
 	cond := lake.Condition{IfAbsent: true}
@@ -215,7 +221,7 @@ func (p *Publication) register(ctx context.Context, now Seen) error {
 
 // after is what the day holds now that the file is there. That of a whole day needs no look: nobody had an open one, or it is closed.
 func (p *Publication) after(ctx context.Context, now Seen) (Held, error) {
-	if p.Folder == 0 && len(p.Held.Open) == 0 && p.Held.Commit.Number == 0 && !p.Swap {
+	if p.Folder == 0 && len(p.Held.Open) == 0 && p.Held.Commit.Number == 0 && !p.Swap && len(p.Files) == 0 {
 		return Held{Plain: now}, nil
 	}
 	return LookDay(ctx, p.Tables, p.Name, p.Day, append(p.Held.seen(), now)...)

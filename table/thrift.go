@@ -29,6 +29,23 @@ func keyValue(metadata []byte, key string) (value string, found bool, err error)
 	return value, found, nil
 }
 
+// numRows finds the number of rows in a Parquet file's metadata.
+func numRows(metadata []byte) (rows int64, err error) {
+	c, found := compact{rest: metadata}, false
+	c.fields(func(id int64, kind byte) {
+		if id != 3 || kind != compactInt64 {
+			c.skip(kind, 0)
+			return
+		}
+		v := c.varint()
+		rows, found = int64(v>>1)^-int64(v&1), true
+	})
+	if c.bad || !found {
+		return 0, fmt.Errorf("its metadata is damaged: %w", ErrNotParquet)
+	}
+	return rows, nil
+}
+
 // The compact protocol's types, as far as they have a name here.
 const (
 	compactStop   = 0

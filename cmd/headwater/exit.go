@@ -74,7 +74,7 @@ func exitCode(err error) int {
 		return exitUsage
 	}
 	switch {
-	case errors.Is(err, query.ErrSQL):
+	case errors.Is(err, query.ErrSQL), errors.Is(err, serialize.ErrEngine):
 		return exitUsage
 	case errors.Is(err, state.ErrLocked):
 		return exitLocked

@@ -158,8 +158,12 @@ func (l layers) serializer(cfg *config.Pipeline, home *state.Dir, catalog table.
 	if err != nil {
 		return nil, err
 	}
+	onSpark, err := builtin.OnSpark(cfg.Lake.Raw, cfg.Lake.Tables)
+	if err != nil {
+		return nil, err
+	}
 	return serialize.New(serialize.Options{
-		Config: cfg.Serialize, Raw: l.raw, Tables: l.tables, Catalog: catalog, Quarantine: lake.Quarantine{Store: l.raw},
+		Config: cfg.Serialize, Spark: onSpark, Raw: l.raw, Tables: l.tables, Catalog: catalog, Quarantine: lake.Quarantine{Store: l.raw},
 		TopicsDir: cfg.Land.TopicsDir, Location: cfg.Location, Temp: temp, Logger: log,
 	}), nil
 }

@@ -23,6 +23,7 @@ func runSerialize(ctx context.Context, fs *flag.FlagSet, args []string, s stream
 	fs.StringVar(&r.Date, "date", "", "the day, as 2026-07-05")
 	fs.BoolVar(&r.Full, "full", false, "make the tables anew although they were made from the same objects")
 	fs.BoolVar(&r.AllowShrink, "allow-shrink", false, "publish although the day would have fewer rows")
+	fs.StringVar(&r.Engine, "engine", "", "native, spark or auto, instead of what the file says; the tables are made anew if another has made them")
 	asJSON := fs.Bool("json", false, "print the result as JSON")
 	cfg, err := parsePipeline(fs, args)
 	if err == nil {
@@ -89,7 +90,10 @@ func (p *pipeline) jobFor(r web.SerializeRequest) (serialize.Job, error) {
 		return serialize.Job{}, usagef("the pipeline has no source %q; a topic that others fill needs a line under sources, as external", r.Source)
 	}
 	job := p.jobOf(configured[i].Topic, day)
-	job.Full, job.AllowShrink = r.Full, r.AllowShrink
+	if r.Engine != "" && !slices.Contains([]string{serialize.EngineNative, serialize.EngineSpark, serialize.EngineAuto}, r.Engine) {
+		return serialize.Job{}, usagef("--engine must be native, spark or auto, got %q", r.Engine)
+	}
+	job.Full, job.AllowShrink, job.Engine = r.Full, r.AllowShrink, r.Engine
 	return job, nil
 }
 

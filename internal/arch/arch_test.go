@@ -66,9 +66,11 @@ var ours = map[string][]string{
 	"kafka/embedded": {"internal/setting"},
 
 	"land":      {"envelope", "internal/crash", "internal/retry", "internal/setting", "kafka", "lake"},
-	"serialize": {"envelope", "internal/crash", "internal/gunzip", "internal/retry", "internal/schedule", "internal/setting", "lake", "schema", "schema/ledger", "serialize/parquet", "table"},
+	"serialize": {"envelope", "internal/crash", "internal/gunzip", "internal/retry", "internal/schedule", "internal/setting", "lake", "schema", "schema/ledger", "serialize/parquet", "serialize/spark", "table"},
 	// The encoder knows bytes alone.
 	"serialize/parquet": {"schema"},
+	// What Spark is asked and told; the lake and the tables are serialize's.
+	"serialize/spark": {"internal/retry", "internal/setting", "schema"},
 
 	"table":           {"internal/crash", "internal/retry", "lake", "schema"},
 	"table/days":      {"lake", "schema", "table"},
@@ -82,7 +84,7 @@ var ours = map[string][]string{
 	"internal/config":    {"collect", "envelope", "internal/setting", "kafka", "land", "query", "serialize", "table", "table/hive"},
 	"internal/look":      {"collect", "collect/file", "collect/websocket", "envelope", "internal/config", "internal/setting", "schema", "serialize"},
 	"internal/connector": {"kafka", "lake/s3", "land"},
-	"internal/builtin":   {"collect", "collect/amqp", "collect/file", "collect/ftp", "collect/kafka", "collect/mqtt", "collect/nats", "collect/pubsub", "collect/push", "collect/redis", "collect/rest", "collect/sftp", "collect/sqs", "collect/websocket", "internal/config", "lake", "lake/azure", "lake/file", "lake/gcs", "lake/s3"},
+	"internal/builtin":   {"collect", "collect/amqp", "collect/file", "collect/ftp", "collect/kafka", "collect/mqtt", "collect/nats", "collect/pubsub", "collect/push", "collect/redis", "collect/rest", "collect/sftp", "collect/sqs", "collect/websocket", "internal/config", "lake", "lake/azure", "lake/file", "lake/gcs", "lake/s3", "serialize"},
 	"internal/arch":      {},
 	"cmd/headwater":      {"*"},
 

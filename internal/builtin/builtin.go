@@ -28,6 +28,7 @@ import (
 	lakefile "headwater/lake/file"
 	"headwater/lake/gcs"
 	"headwater/lake/s3"
+	"headwater/serialize"
 )
 
 // Sources are the kinds of sources that a pipeline file may name.
@@ -139,6 +140,29 @@ func Trust(ctx context.Context, s Store, bestEffort bool) (trusted bool, err err
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// OnSpark is the lake as Spark finds it.
+func OnSpark(raw, tables string) (serialize.OnSpark, error) {
+	o := serialize.OnSpark{Properties: map[string]string{}}
+	for location, at := range map[string]*string{raw: &o.Raw, tables: &o.Tables} {
+		scheme, _, remote := strings.Cut(location, "://")
+		if remote && scheme != "s3" && scheme != "gs" {
+			continue
+		}
+		*at = Location(location, "s3a")
+		if scheme != "s3" || !remote {
+			continue
+		}
+		settings, err := s3.S3A(location)
+		if err != nil {
+			return o, err
+		}
+		for key, value := range settings {
+			o.Properties["spark.hadoop."+key] = value
+		}
+	}
+	return o, nil
 }
 
 // Location is the location as the readers of tables in a Hive Metastore spell it.

@@ -172,6 +172,11 @@ func (f *file) readSource(name string, n *node, reg *Registry) (Source, setting.
 	if declared != nil {
 		s.Topic, s.Shape = declared.Topic, declared.shape()
 	}
+	if c := f.Serialize; (c.Engine == serialize.EngineSpark || c.Engine == serialize.EngineAuto) && c.Schema.Dialect == serialize.DialectSpark {
+		if why := serialize.NotOnSpark(s.Schema, s.Shape); why != "" && len(faults) == 0 {
+			faults.Add(nil, "has tables that serialize.engine is not for: %s %s", c.Engine, why)
+		}
+	}
 	return s, faults
 }
 

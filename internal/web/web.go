@@ -156,6 +156,8 @@ type SerializeRequest struct {
 	Date        string `json:"date"`
 	Full        bool   `json:"full,omitempty"`
 	AllowShrink bool   `json:"allow_shrink,omitempty"`
+	// Engine is native, spark or auto, or empty for that of the pipeline.
+	Engine string `json:"engine,omitempty"`
 }
 
 // SerializeResult is its answer.

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -53,6 +54,27 @@ func parseURL(text string) (location, error) {
 		return l, err
 	}
 	return l, l.given.check()
+}
+
+// S3A are the settings by which Hadoop's s3a, and so Spark, finds the bucket of a URL that CheckURL allows. Credentials are not among them: it looks for
+// them where the SDK does, but for a profile.
+func S3A(text string) (map[string]string, error) {
+	l, err := parseURL(text)
+	if err != nil {
+		return nil, err
+	}
+	of, all := "fs.s3a.bucket."+l.bucket+".", map[string]string{}
+	if l.region != "" {
+		all[of+"endpoint.region"] = l.region
+	}
+	if l.endpoint != "" {
+		all[of+"endpoint"], all[of+"path.style.access"] = l.endpoint, "true"
+		all[of+"connection.ssl.enabled"] = strconv.FormatBool(strings.HasPrefix(l.endpoint, "https://"))
+		if l.region == "" {
+			all[of+"endpoint.region"] = "us-east-1" // what stores of one's own take for any
+		}
+	}
+	return all, nil
 }
 
 // CheckURL says what is wrong with the URL of a store, without asking it.
