@@ -336,6 +336,15 @@ func TestRandomKills(t *testing.T) {
 	w.survive(t, random, kills)
 }
 
+// TestSwappedKilled is TestRandomKills of whole days that are published again and again beside the ones before, which are deleted at once; Kafka and the raw objects
+// are there for the day's sake alone.
+func TestSwappedKilled(t *testing.T) {
+	t.Parallel()
+	kills, seed := drawn(t, 6, 2)
+	w := newWorld(t, binary.Build(t), pipeline+"serialize: {every: 200ms, publish: swap, grace: 0s, schema: {ledger: off}, days_table: headwater_days}\n")
+	w.survive(t, rand.New(rand.NewPCG(seed, 0)), kills)
+}
+
 // wallclock is a pipeline whose folders are of the time at which records are landed, another every tenth of a second.
 func wallclock(t *testing.T, bin string) *world {
 	w := newWorld(t, bin, strings.Replace(pipeline, "\nland:\n", `
