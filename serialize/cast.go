@@ -22,22 +22,8 @@ import (
 func (r *run) cast(ctx context.Context) (Result, error) {
 	result := Result{Rows: r.raw.seen.Footer.Rows, Quarantined: r.raw.seen.Footer.Quarantined}
 	defer r.discard()
-	for _, o := range []*output{r.raw, r.flat} {
-		if !o.seen.Exists {
-			continue
-		}
-		typ, err := castType(o.seen.Footer.Schema, o.columns)
-		if err != nil {
-			return Result{}, dataError("%s: its raw objects are no more, and %w: restore them, or move the table partition away", o.name, err)
-		}
-		o.footer = o.seen.Footer
-		if schema.Equal(typ, o.footer.Schema) {
-			continue
-		}
-		o.footer.Schema, o.footer.SchemaVersion = typ, r.head.Number
-		if err := r.castFile(ctx, o); err != nil {
-			return Result{}, fmt.Errorf("casting the columns of %s: %w", o.name, err)
-		}
+	if err := r.castFiles(ctx); err != nil {
+		return Result{}, err
 	}
 	var raw, flat error
 	if r.raw.file != nil {
@@ -47,6 +33,28 @@ func (r *run) cast(ctx context.Context) (Result, error) {
 		result.Flat, flat = r.publish(ctx, r.flat)
 	}
 	return result, errors.Join(raw, flat)
+}
+
+// castFiles makes the files of both tables that have to be cast.
+func (r *run) castFiles(ctx context.Context) error {
+	for _, o := range []*output{r.raw, r.flat} {
+		if !o.seen.Exists {
+			continue
+		}
+		typ, err := castType(o.seen.Footer.Schema, o.columns)
+		if err != nil {
+			return dataError("%s: its raw objects are no more, and %w: restore them, or move the table partition away", o.name, err)
+		}
+		o.footer = o.seen.Footer
+		if schema.Equal(typ, o.footer.Schema) {
+			continue
+		}
+		o.footer.Schema, o.footer.SchemaVersion = typ, r.head.Number
+		if err := r.castFile(ctx, o); err != nil {
+			return fmt.Errorf("casting the columns of %s: %w", o.name, err)
+		}
+	}
+	return nil
 }
 
 // mustCast says that the day has no objects any more, and a file whose columns have other types than the table.

@@ -368,28 +368,44 @@ func (r *run) tryDay(ctx context.Context) (Result, error) {
 		return r.repeat(ctx, result)
 	}
 	defer r.discard()
+	s, err := r.make(ctx)
+	if err != nil {
+		return result, err
+	}
+	others := r.together(ctx)
+	r.unfit = s.reasons[reasonSchema] + s.reasons[reasonKind]
+	result.Rows, result.Quarantined, result.Reasons, result.LoneSurrogates = s.rows, s.quarantined, s.reasons, s.lone
+	result.NewRows, result.NewQuarantined = s.rows, s.quarantined
+	result.RenamedRaw, result.RenamedFlat = r.raw.footer.Renamed, r.flat.footer.Renamed
+	if err := r.publishBoth(ctx, &result); err != nil {
+		return result, err
+	}
+	for _, o := range others {
+		o.release(ctx)
+	}
+	return result, nil
+}
+
+// make makes the day's files, and puts what is in none of them into quarantine.
+func (r *run) make(ctx context.Context) (*scanned, error) {
 	work := r.tables
 	if r.engine == EngineSpark {
 		work = r.onSpark
 	}
 	s, err := work(ctx)
 	if err != nil {
-		return result, err
+		return nil, err
 	}
 	if err := r.quarantine(ctx, s); err != nil { // invariant 3
-		return result, err
+		return nil, err
 	}
 	crash.Point("serialize.after-write")
 	if moved, err := r.moved(ctx); err != nil {
-		return result, err
+		return nil, err
 	} else if moved {
-		return result, errAgain
+		return nil, errAgain
 	}
-	r.unfit = s.reasons[reasonSchema] + s.reasons[reasonKind]
-	result.Rows, result.Quarantined, result.Reasons, result.LoneSurrogates = s.rows, s.quarantined, s.reasons, s.lone
-	result.NewRows, result.NewQuarantined = s.rows, s.quarantined
-	result.RenamedRaw, result.RenamedFlat = r.raw.footer.Renamed, r.flat.footer.Renamed
-	return result, r.publishBoth(ctx, &result)
+	return s, nil
 }
 
 // isSettled notes that the day's files have the types that the ledger gives.
@@ -429,23 +445,32 @@ func (r *run) repeat(ctx context.Context, result Result) (Result, error) {
 }
 
 func (r *run) publish(ctx context.Context, o *output) (table.Result, error) {
+	p, err := r.publication(o)
+	if err != nil {
+		return table.Result{}, err
+	}
+	return table.Publish(ctx, p)
+}
+
+func (r *run) publication(o *output) (table.Publication, error) {
 	had, _ := o.held.Rows()
 	p := table.Publication{
 		Tables: r.Tables, Catalog: r.Catalog, Name: o.name, Day: r.job.Day, Folder: r.folder, Part: r.part, Files: o.made,
 		Swap: r.Config.Publish == PublishSwap, Success: r.Config.SuccessFile,
 		Footer: o.footer, Seen: o.seen, Held: o.held, AllowShrink: r.job.AllowShrink || o.footer.Rows+r.unfit >= had,
 	}
-	if o.file != nil {
-		body, err := o.file.reader()
-		if err != nil {
-			return table.Result{}, err
-		}
-		p.File = body
-		if r.folder == 0 && !p.Swap {
-			p.Seen = o.held.Plain // what the file is to replace, whatever is read
-		}
+	if o.file == nil {
+		return p, nil
 	}
-	return table.Publish(ctx, p)
+	body, err := o.file.reader()
+	if err != nil {
+		return p, err
+	}
+	p.File = body
+	if r.folder == 0 && !p.Swap {
+		p.Seen = o.held.Plain // what the file is to replace, whatever is read
+	}
+	return p, nil
 }
 
 func (r *run) discard() {

@@ -1,6 +1,7 @@
 package serialize
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -102,25 +103,68 @@ func TestSwapOfAnOpenDay(t *testing.T) {
 	w.wantRead(t, n)
 }
 
-// TestSwapRewrites: days with a column of another type are committed anew, from their objects, or from their own files where these are gone.
+// telling is a catalog that says what is told to it first.
+type telling struct {
+	table.Catalog
+	told func(what string)
+}
+
+func (c telling) Ensure(ctx context.Context, t table.Table) error {
+	c.told("ensure " + t.Name.String())
+	return c.Catalog.Ensure(ctx, t)
+}
+
+func (c telling) SetPartitions(ctx context.Context, n table.Name, ps []table.Partition) error {
+	for _, p := range ps {
+		c.told(fmt.Sprint("set ", n, " ", p.Day.Day))
+	}
+	return c.Catalog.SetPartitions(ctx, n, ps)
+}
+
+// TestSwapRewrites: days with a column of another type are committed anew, from their objects, or from their own files where these are gone, at the
+// moment when the column gets it: their files are there before anything is published.
 func TestSwapRewrites(t *testing.T) {
 	w := swapWorld(t)
 	w.on(1).land(t, `{"n":0}`, `{"n":1}`)
 	w.on(1).shut(t)
 	w.on(2).land(t, `{"n":2}`)
 	w.on(2).shut(t)
-	w.on(3).land(t, `{"n":"x"}`)
-	w.on(3).shut(t)
+	w.on(4).land(t, `{"other":true}`)
+	w.on(4).shut(t)
 	if err := w.raw.Delete(t.Context(), lake.RawKey("topics", testTopic, "date=2026-07-01", 0, 1000)); err != nil {
 		t.Fatal(err)
 	}
-	for day, want := range map[int]map[string]int{1: {"0": 1, "1": 1}, 2: {"2": 1}} {
-		w := w.on(day)
-		if !w.stale(t) {
-			t.Errorf("day %d is not stale", day)
+	w.on(3).land(t, `{"n":"x"}`)
+	var told []string
+	w.Catalog = telling{w.Catalog, func(what string) {
+		if len(told) == 0 {
+			files := 0
+			for o := range w.others(t) {
+				if strings.HasSuffix(o, ".parquet") && strings.Contains(o, "-r000002-") {
+					files++
+				}
+			}
+			if files != 6 {
+				t.Errorf("when the metastore is told first, %d files of other days are there", files)
+			}
 		}
-		w.shut(t)
-		w.wantCommit(t, 2, 2)
+		told = append(told, what)
+	}}
+	w.on(3).shut(t)
+	want := []string{
+		"ensure market.ticks_raw", "set market.ticks_raw 3", "ensure market.ticks", "set market.ticks 3",
+		"ensure market.ticks_raw", "set market.ticks_raw 1", "ensure market.ticks", "set market.ticks 1",
+		"ensure market.ticks_raw", "set market.ticks_raw 2", "ensure market.ticks", "set market.ticks 2",
+		"ensure market.ticks_raw", "set market.ticks_raw 4", "ensure market.ticks", "set market.ticks 4", // it has the columns of the days before, of nulls
+	}
+	if diff := cmp.Diff(want, told); diff != "" {
+		t.Error(diff)
+	}
+	for day, want := range map[int]map[string]int{1: {"0": 1, "1": 1}, 2: {"2": 1}, 3: {"x": 1}} {
+		w := w.on(day)
+		if day < 3 {
+			w.wantCommit(t, 2, 2)
+		}
 		h := w.held(t, w.job.Flat)
 		if got := fmt.Sprint(fieldType(h.Whole().Footer.Schema, "n")); got != "string" || w.stale(t) {
 			t.Errorf("day %d: n is %s", day, got)
@@ -128,10 +172,35 @@ func TestSwapRewrites(t *testing.T) {
 		if diff := cmp.Diff(want, w.read(t)); diff != "" {
 			t.Error(diff)
 		}
-		if _, err := table.Rollback(t.Context(), w.Tables, w.Catalog, w.job.Flat, w.job.Day); err == nil || !strings.Contains(err.Error(), "another type") {
+		if _, err := table.Rollback(t.Context(), w.Tables, w.Catalog, w.job.Flat, w.job.Day); err == nil || day < 3 && !strings.Contains(err.Error(), "another type") {
 			t.Errorf("back to another type: %v", err)
 		}
 	}
+	w.on(4).wantCommit(t, 2, 2)
+}
+
+// TestSwapRewritesLater: a day that cannot be made with the others is left to a run of its own, and keeps nothing from being published.
+func TestSwapRewritesLater(t *testing.T) {
+	w := swapWorld(t)
+	damaged := lake.RawKey("topics", testTopic, "date=2026-07-01", 0, 1000)
+	for day := 1; day <= 2; day++ {
+		w.on(day).land(t, fmt.Sprintf(`{"n":%d}`, day))
+		w.on(day).shut(t)
+	}
+	whole := bytesOf(t, w.raw, damaged)
+	w.putObject(t, damaged, whole[:len(whole)/2])
+	w.on(3).land(t, `{"n":"x"}`)
+	w.on(3).shut(t)
+	w.on(1).wantCommit(t, 1, 1)
+	w.on(2).wantCommit(t, 2, 2)
+	w.on(3).wantCommit(t, 1, 1)
+	if days, err := w.Marked(t.Context(), w.job); err != nil || len(days) != 1 || days[0].Day != 1 {
+		t.Errorf("left are %v, %v", days, err)
+	}
+	w.on(1).fails(t, ErrData, damaged)
+	w.putObject(t, damaged, whole)
+	w.on(1).shut(t)
+	w.on(1).wantCommit(t, 2, 2)
 }
 
 // TestRolledBack: a run does not undo what a person has decided, until there is something else to make.

@@ -132,8 +132,17 @@ func commit(ctx context.Context, tables lake.Store, n Name, d Day, c Commit) err
 
 // swap puts the file beside what readers read, and then commits it.
 func (p *Publication) swap(ctx context.Context) (lake.Object, error) {
-	next := p.Held.Commit.Number + 1
-	key := path.Join(runFolder(p.Name, p.Day, next, p.Footer), partFile(0))
+	o, err := p.putBeside(ctx)
+	if err != nil {
+		return o, err
+	}
+	return o, commit(ctx, p.Tables, p.Name, p.Day, Commit{
+		Number: p.Held.Commit.Number + 1, Files: []CommitFile{{Key: o.Key, Size: o.Size, Rows: p.Footer.Rows}}, Footer: p.Footer,
+	})
+}
+
+func (p *Publication) putBeside(ctx context.Context) (lake.Object, error) {
+	key := path.Join(runFolder(p.Name, p.Day, p.Held.Commit.Number+1, p.Footer), partFile(0))
 	crash.Point("table.before-put")
 	o, err := p.Tables.Put(ctx, key, p.File, lake.Condition{IfAbsent: true})
 	if err != nil {
@@ -145,9 +154,16 @@ func (p *Publication) swap(ctx context.Context) (lake.Object, error) {
 		o = now.Object
 	}
 	crash.Point("table.after-put")
-	return o, commit(ctx, p.Tables, p.Name, p.Day, Commit{
-		Number: next, Files: []CommitFile{{Key: o.Key, Size: o.Size, Rows: p.Footer.Rows}}, Footer: p.Footer,
-	})
+	return o, nil
+}
+
+// Stage puts the file where a swap would and publishes nothing. What it returns are Files of a Publication that is otherwise the same.
+func (p *Publication) Stage(ctx context.Context) (files []string, err error) {
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	o, err := p.putBeside(ctx)
+	return []string{o.Key}, err
 }
 
 // ErrNoVersion refuses to roll back a day of which nothing older is there.

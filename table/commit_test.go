@@ -525,3 +525,27 @@ func TestSuccess(t *testing.T) {
 		}
 	}
 }
+
+// TestStage: nobody reads what is staged until it is published, and what is refused is not staged.
+func TestStage(t *testing.T) {
+	s := mem.New()
+	c := catalog(t, s)
+	a, b := footer("a", 3), footer("b", 4)
+	swap(t, s, c, a)
+	p := swapping(t, s, c, b, held(t, s))
+	files, err := p.Stage(t.Context())
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	wantRead(t, s, c, a)
+	p.File, p.Files = nil, files
+	if _, err := table.Publish(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	wantRead(t, s, c, b)
+	fewer := swapping(t, s, c, footer("c", 1), held(t, s))
+	before := len(keys(t, s))
+	if _, err := fewer.Stage(t.Context()); !errors.Is(err, table.ErrShrink) || len(keys(t, s)) != before {
+		t.Errorf("fewer rows: %v", err)
+	}
+}

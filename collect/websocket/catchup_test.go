@@ -508,6 +508,10 @@ func TestNoLoss(t *testing.T) {
 	mu.Lock()
 	faults = false
 	mu.Unlock()
+	for m.connected() { // what is said to the process that has ended is followed by nothing
+		m.cut()
+		time.Sleep(time.Millisecond)
+	}
 	stop := b.live()
 	m.connect()
 	for range 5 {
