@@ -259,7 +259,8 @@ func TestRandomKillsOnHive(t *testing.T) {
 	t.Parallel()
 	kills, seed := drawn(t, 8, 5)
 	random, days := rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 2))
-	w, proxy := onHive(t, binary.Build(t), pipeline+"serialize: {every: 200ms}\n", "300ms", hivefault.Options{
+	publish := []string{"replace", "swap"}[seed%2]
+	w, proxy := onHive(t, binary.Build(t), pipeline+"serialize: {every: 200ms, publish: "+publish+", grace: 1s}\n", "300ms", hivefault.Options{
 		Fault: spoiler(rand.New(rand.NewPCG(seed, 1))), Late: 500 * time.Millisecond, Away: 700 * time.Millisecond,
 	})
 	rows, logged, told := 0, 0, 0
