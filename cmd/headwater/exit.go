@@ -14,6 +14,7 @@ import (
 	"headwater/query"
 	"headwater/serialize"
 	"headwater/table"
+	"headwater/table/hive"
 )
 
 // The exit codes are a contract with schedulers: they never change their meaning.
@@ -81,7 +82,7 @@ func exitCode(err error) int {
 	case errors.Is(err, table.ErrShrink), errors.Is(err, table.ErrOutdated):
 		return exitRefused
 	case errors.Is(err, serialize.ErrData), errors.Is(err, table.ErrForeign), errors.Is(err, table.ErrNotParquet), errors.Is(err, table.ErrVersion),
-		errors.Is(err, table.ErrDamaged), errors.Is(err, table.ErrNoVersion), errors.Is(err, errFound):
+		errors.Is(err, table.ErrDamaged), errors.Is(err, table.ErrNoVersion), errors.Is(err, hive.ErrForeign), errors.Is(err, errFound):
 		return exitData
 	case errors.Is(err, context.Canceled), retry.Classify(err) == retry.Permanent:
 		return exitFault

@@ -21,6 +21,7 @@ import (
 	"headwater/serialize"
 	"headwater/table"
 	"headwater/table/dir"
+	"headwater/table/hive"
 )
 
 // TestStages ends parts of a pipeline in every way: what failed is told, all of it, whether it failed by itself or in the drain.
@@ -123,6 +124,11 @@ func TestExitCodes(t *testing.T) {
 		table.ErrForeign:               3, // a file that is in the way stays in the way
 		table.ErrNotParquet:            3,
 		table.ErrVersion:               3,
+		table.ErrDamaged:               3,
+		table.ErrNoVersion:             3,
+		hive.ErrForeign:                3,
+		errFound:                       3,
+		serialize.ErrEngine:            2,
 		table.ErrShrink:                6,
 		table.ErrOutdated:              6,
 		state.ErrLocked:                7,
