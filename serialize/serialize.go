@@ -259,12 +259,6 @@ func (r *run) look(ctx context.Context) (err error) {
 			return err
 		}
 		o.seen = o.held.Whole()
-		if r.Config.Publish != PublishSwap {
-			err = o.held.Beside() // not made for nothing
-		}
-		if err != nil {
-			return err
-		}
 	}
 	if err := r.readLedger(ctx); err != nil {
 		return err
@@ -388,6 +382,14 @@ func (r *run) tryDay(ctx context.Context) (Result, error) {
 
 // make makes the day's files, and puts what is in none of them into quarantine.
 func (r *run) make(ctx context.Context) (*scanned, error) {
+	for _, o := range []*output{r.raw, r.flat} {
+		if r.Config.Publish == PublishSwap || r.engine == EngineSpark {
+			break
+		}
+		if err := table.Beside(ctx, r.Tables, o.name, r.job.Day); err != nil { // it is not made for nothing
+			return nil, err
+		}
+	}
 	work := r.tables
 	if r.engine == EngineSpark {
 		work = r.onSpark

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -87,7 +88,7 @@ func Audit(ctx context.Context, tables lake.Store, catalog Catalog, n Name, colu
 }
 
 // LookDays looks at several days at a time and calls do, one day after the other in no order, with what LookDay returned of it and with an error too
-// if a commit names files that are not there as it says.
+// if a commit names files that are not there as it says, or if others have put files beside the plain one (ErrForeign).
 func LookDays(ctx context.Context, tables lake.Store, n Name, days []Day, do func(d Day, h Held, err error) error) error {
 	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
@@ -95,8 +96,12 @@ func LookDays(ctx context.Context, tables lake.Store, n Name, days []Day, do fun
 	for _, d := range days {
 		g.Go(func() error {
 			h, err := LookDay(ctx, tables, n, d)
-			if err == nil {
+			switch {
+			case err != nil || len(h.Open) > 0:
+			case h.committed():
 				err = present(ctx, tables, h)
+			default:
+				err = Beside(ctx, tables, n, d)
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -108,9 +113,6 @@ func LookDays(ctx context.Context, tables lake.Store, n Name, days []Day, do fun
 
 // present makes sure that the files of a commit are there.
 func present(ctx context.Context, tables lake.Store, h Held) error {
-	if len(h.Open) > 0 || !h.committed() {
-		return nil // they were listed
-	}
 	for _, f := range h.Commit.Files {
 		o, err := tables.Stat(ctx, f.Key)
 		if err != nil {
@@ -130,14 +132,14 @@ func (r *Report) find(kind string, d Day, format string, args ...any) {
 // audit enters what is found of a day, of which err says why it cannot be read.
 func (r *Report) audit(d Day, h Held, err error, p Partition, registered bool, columns schema.Type) error {
 	switch {
-	case errors.Is(err, lake.ErrNotExist), errors.Is(err, ErrNotParquet), errors.Is(err, ErrVersion), errors.Is(err, ErrForeign), errors.Is(err, ErrDamaged):
+	case errors.Is(err, ErrForeign):
+		r.find(FoundForeign, d, "%v", err)
+		return nil
+	case errors.Is(err, lake.ErrNotExist), errors.Is(err, ErrNotParquet), errors.Is(err, ErrVersion), errors.Is(err, ErrDamaged):
 		r.find(FoundUnreadable, d, "%v; headwater serialize makes the day anew when it is moved away, headwater tables rollback goes back to a version before it", err)
 		return nil
 	case err != nil:
 		return err
-	}
-	if err := h.Beside(); err != nil {
-		r.find(FoundForeign, d, "%v", err)
 	}
 	files := h.Files()
 	if len(h.Retired) > 0 {
@@ -205,7 +207,7 @@ func (r *Report) Repair(ctx context.Context, catalog Catalog) error {
 	return catalog.DropPartitions(ctx, r.Name, r.drop)
 }
 
-// Days lists the days of which there are objects of the table's, in order; also such that nobody reads.
+// Days lists the days of which there are objects of the table's, in order; also such that nobody reads, or that others have put there.
 func Days(ctx context.Context, tables lake.Store, n Name) ([]Day, error) {
 	days := map[Day]bool{}
 	err := eachKey(ctx, tables, n, func(p Place) { days[p.Day] = true })
@@ -223,7 +225,11 @@ func eachKey(ctx context.Context, tables lake.Store, n Name, do func(Place)) err
 		if err != nil {
 			return fmt.Errorf("listing %s: %w", prefix, err)
 		}
-		if p, ok := ParseKey(o.Key); ok {
+		p, ok := ParseKey(o.Key)
+		if name := path.Base(o.Key); !ok && name[0] != '_' && name[0] != '.' {
+			p, ok = ParseKey(path.Join(path.Dir(o.Key), partFile(0))) // a file of others in a day's folder
+		}
+		if ok {
 			do(p)
 		}
 	}

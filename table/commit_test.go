@@ -403,25 +403,21 @@ func TestBeside(t *testing.T) {
 	}
 	replace(t, s, c, footer("b", 3))
 	put("day=50/part-1.parquet")
-	wantBeside := func(want ...string) {
+	wantBeside := func(want string) {
 		t.Helper()
-		h := held(t, s)
-		var got []string
-		for _, o := range h.Foreign {
-			got = append(got, strings.TrimPrefix(o.Key, folder))
-		}
-		if !slices.Equal(got, want) || (h.Beside() != nil) != (len(want) > 0) {
-			t.Errorf("beside are %v, want %v; %v", got, want, h.Beside())
+		err := table.Beside(t.Context(), s, orders, day)
+		if want == "" && err != nil || want != "" && (!errors.Is(err, table.ErrForeign) || !strings.HasPrefix(err.Error(), folder+want)) {
+			t.Errorf("beside is %v, want %s", err, want)
 		}
 	}
 	wantBeside("day=50/part-1.parquet")
 	if err := s.Delete(t.Context(), folder+"day=50/part-1.parquet"); err != nil {
 		t.Fatal(err)
 	}
-	wantBeside()
+	wantBeside("")
 	put("part-00000-0f8a.c000.snappy.parquet")
 	put("part-00001-0f8a.c000.snappy.parquet")
-	wantBeside("part-00000-0f8a.c000.snappy.parquet", "part-00001-0f8a.c000.snappy.parquet")
+	wantBeside("part-00000-0f8a.c000.snappy.parquet")
 	h := held(t, s)
 	p := publication(t, s, c, footer("c", 3), h.Plain)
 	p.Held = *h
@@ -430,6 +426,12 @@ func TestBeside(t *testing.T) {
 	}
 	if r, all := found(t, s, c, flat); !slices.Contains(all, "foreign 5") {
 		t.Errorf("%+v", r.Findings)
+	}
+	if err := s.Delete(t.Context(), table.PartKey(orders, day)); err != nil {
+		t.Fatal(err)
+	}
+	if r, all := found(t, s, c, flat); !slices.Equal(all, []string{"foreign 5"}) || r.Mendable() {
+		t.Errorf("the others' files alone: %+v", r.Findings)
 	}
 	swap(t, s, c, footer("c", 3)) // it is elsewhere
 	if got, want := held(t, s).Whole().Footer.Run, footer("c", 3); got != want.Run {
@@ -511,8 +513,8 @@ func TestSuccess(t *testing.T) {
 			t.Fatal(err)
 		}
 		publish(footer(fmt.Sprint("b", swaps), 3), swaps)
-		if h := held(t, s); len(h.Foreign) > 0 {
-			t.Error(h.Foreign)
+		if err := table.Beside(t.Context(), s, orders, day); err != nil {
+			t.Error(err)
 		}
 		if err := table.Sweep(t.Context(), s, *held(t, s), 0); err != nil {
 			t.Fatal(err)

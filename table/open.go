@@ -104,8 +104,6 @@ type Held struct {
 	// they are what readers read.
 	Folder int
 	Open   []Seen
-	// Foreign are the objects that somebody else has put beside the plain file, where readers of the folder read them too, by key.
-	Foreign []lake.Object
 	// Lost are the files that the last commit names and that somebody has deleted or replaced.
 	Lost []string
 	// Retired are files and commits that no reader is told of any more, in order of their keys, and files that a writer is about to commit, or was
@@ -147,16 +145,6 @@ func (h *Held) Files() []Seen {
 		return []Seen{h.Plain}
 	}
 	return nil
-}
-
-// Beside is ErrForeign where others have put files into the day's folder, nil otherwise. Readers of the folder would read them and the plain file, or read
-// them in its place.
-func (h *Held) Beside() error {
-	if len(h.Foreign) == 0 {
-		return nil
-	}
-	return fmt.Errorf("%s and %d more in its folder: %w: readers would read them beside the day's own; delete or move them to have the day made again, or leave the day to whoever made them",
-		h.Foreign[0].Key, len(h.Foreign)-1, ErrForeign)
 }
 
 // Rows and quarantined records of what readers read.
@@ -204,9 +192,6 @@ func LookDay(ctx context.Context, tables lake.Store, n Name, d Day, known ...See
 
 func lookDay(ctx context.Context, tables lake.Store, n Name, d Day, known []Seen) (h Held, err error) {
 	if h.Plain, err = lookAgain(ctx, tables, n, d, known); err != nil {
-		return h, err
-	}
-	if h.Foreign, err = foreign(ctx, tables, n, d); err != nil {
 		return h, err
 	}
 	var last, committed []lake.Object // open files of the last folder that has a first one; commits and their files
@@ -293,19 +278,20 @@ func (h *Held) lost(n Name, d Day, objects []lake.Object) (keys []string) {
 	return keys
 }
 
-// foreign lists what lies beside the plain file and is read with it.
-func foreign(ctx context.Context, tables lake.Store, n Name, d Day) (out []lake.Object, err error) {
+// Beside is ErrForeign where somebody else has put files into the folder of the day's plain file. Readers of the folder would read them beside it, or in its
+// place.
+func Beside(ctx context.Context, tables lake.Store, n Name, d Day) error {
 	plain := PartKey(n, d)
 	folder := plain[:strings.LastIndexByte(plain, '/')+1]
 	for o, err := range tables.List(ctx, folder, "") {
 		if err != nil {
-			return nil, fmt.Errorf("listing %s: %w", folder, err)
+			return fmt.Errorf("listing %s: %w", folder, err)
 		}
 		if name := o.Key[len(folder):]; o.Key != plain && name[0] != '_' && name[0] != '.' {
-			out = append(out, o)
+			return fmt.Errorf("%s: %w: readers of its folder would read it beside the day's own; delete or move what is there to have the day made again, or leave the day to whoever made it", o.Key, ErrForeign)
 		}
 	}
-	return out, nil
+	return nil
 }
 
 // lookAgain is Look for those who have looked before.

@@ -89,7 +89,11 @@ type Result struct {
 //
 // Errors: ErrShrink, ErrOutdated (both: nothing was changed), ErrUnregistered; any other leaves open what was done.
 func Publish(ctx context.Context, p Publication) (Result, error) {
-	if err := p.check(); err != nil {
+	err := p.check()
+	if err == nil && p.Folder == 0 && !p.Swap && len(p.Files) == 0 {
+		err = Beside(ctx, p.Tables, p.Name, p.Day)
+	}
+	if err != nil {
 		return Result{}, fmt.Errorf("publishing %s of %s: %w", p.Day, p.Name, err)
 	}
 	now := Seen{Object: p.Seen.Object, Footer: p.Footer, Exists: true}
@@ -130,8 +134,6 @@ func (p *Publication) succeed(ctx context.Context, o lake.Object, written bool) 
 
 func (p *Publication) check() error {
 	switch {
-	case p.Folder == 0 && !p.Swap && len(p.Files) == 0 && len(p.Held.Foreign) > 0:
-		return p.Held.Beside()
 	case p.File == nil && len(p.Files) == 0 && (!p.Seen.Exists || p.Seen.Footer.Run != p.Footer.Run):
 		return errors.New("there is no file to publish, and none of this run in place")
 	case p.Footer.Rows < p.replaces() && !p.AllowShrink:
