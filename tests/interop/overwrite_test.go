@@ -45,7 +45,7 @@ func TestSparkOverwrites(t *testing.T) {
 				r.Must(t)
 				spark("", [4]int{4, 2, 1, 4}, [4]int{5, 2, 1, 5})
 			} else {
-				if r.Code != 3 || !strings.Contains(r.Stderr, "year=2026/month=7/day=5/part-") || !strings.Contains(r.Stderr, "delete or move them") {
+				if r.Code != 3 || !strings.Contains(r.Stderr, "year=2026/month=7/day=5/part-") || !strings.Contains(r.Stderr, "delete or move what is there") {
 					t.Errorf("the next run ended with %d: %s", r.Code, r.Stderr)
 				}
 				spark("", [4]int{4, 2, 1, 4}, [4]int{5, 3, 7, 7})
