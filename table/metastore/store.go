@@ -138,10 +138,7 @@ func connect(cfg Config) (*objects, error) {
 // makeTables makes what a new file, or one of an older version, lacks.
 func (t transaction) makeTables() error {
 	if _, err := t.tx.ExecContext(t.ctx, t.dialect.tables); err != nil {
-		if s, is := errors.AsType[*sqlite.Error](err); is && s.Code() == sqlite3.SQLITE_FULL {
-			err = fmt.Errorf("%w (%w)", syscall.ENOSPC, err) // as every other stage says it
-		}
-		return err
+		return full(err)
 	}
 	if t.dollar {
 		return nil
@@ -149,6 +146,14 @@ func (t transaction) makeTables() error {
 	shared, err := t.names(`SELECT name FROM pragma_table_info('hive_partitions') WHERE name = 'columns'`)
 	if err == nil && len(shared) == 0 {
 		_, err = t.exec(`ALTER TABLE hive_partitions ADD COLUMN columns TEXT NOT NULL DEFAULT ''`)
+	}
+	return err
+}
+
+// full says of a disk that is full what every other stage says.
+func full(err error) error {
+	if s, is := errors.AsType[*sqlite.Error](err); is && s.Code() == sqlite3.SQLITE_FULL {
+		return fmt.Errorf("%w (%w)", syscall.ENOSPC, err)
 	}
 	return err
 }
@@ -169,7 +174,7 @@ func (o *objects) look(ctx context.Context, f func(transaction) error) error {
 func (o *objects) run(ctx context.Context, db *sql.DB, opts *sql.TxOptions, f func(transaction) error) error {
 	tx, err := db.BeginTx(ctx, opts)
 	if err != nil {
-		return meta("beginning a transaction: %v", err)
+		return meta("beginning a transaction: %v", full(err))
 	}
 	defer func() { _ = tx.Rollback() }() // of what was not committed
 	if opts == nil && o.begin != "" {
@@ -181,7 +186,7 @@ func (o *objects) run(ctx context.Context, db *sql.DB, opts *sql.TxOptions, f fu
 		return err
 	}
 	if err := tx.Commit(); err != nil {
-		return meta("committing: %v", err)
+		return meta("committing: %v", full(err))
 	}
 	return nil
 }
@@ -217,7 +222,7 @@ func refused(format string, args ...any) error {
 func (t transaction) exec(query string, args ...any) (int64, error) {
 	r, err := t.tx.ExecContext(t.ctx, t.bind(query), args...)
 	if err != nil {
-		return 0, meta("%v", err)
+		return 0, meta("%v", full(err))
 	}
 	n, err := r.RowsAffected()
 	if err != nil {
