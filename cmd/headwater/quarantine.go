@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -91,6 +92,16 @@ func (h *held) each(ctx context.Context, cfg *config.Pipeline, do func(day, key 
 	return nil
 }
 
+// jsonLines prints a line of JSON for each.
+func jsonLines[T any](w io.Writer, all []T) error {
+	for _, x := range all {
+		if err := json.NewEncoder(w).Encode(x); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // runQuarantineLs counts what is in quarantine.
 func runQuarantineLs(ctx context.Context, fs *flag.FlagSet, args []string, s streams) error {
 	var h held
@@ -129,12 +140,7 @@ func runQuarantineLs(ctx context.Context, fs *flag.FlagSet, args []string, s str
 		return cmp.Or(strings.Compare(a.Source, b.Source), strings.Compare(a.Day, b.Day), strings.Compare(a.Stage, b.Stage), strings.Compare(a.Reason, b.Reason))
 	})
 	if *asJSON {
-		for _, g := range groups {
-			if err := json.NewEncoder(s.out).Encode(g); err != nil {
-				return err
-			}
-		}
-		return nil
+		return jsonLines(s.out, groups)
 	}
 	if len(groups) == 0 {
 		_, err := fmt.Fprintln(s.out, "Nothing is in quarantine.")

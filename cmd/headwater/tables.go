@@ -43,12 +43,7 @@ func runTablesLs(ctx context.Context, fs *flag.FlagSet, args []string, s streams
 		return err
 	}
 	if *asJSON {
-		for _, t := range all {
-			if err := json.NewEncoder(s.out).Encode(t); err != nil {
-				return err
-			}
-		}
-		return nil
+		return jsonLines(s.out, all)
 	}
 	if len(all) == 0 {
 		_, err := fmt.Fprintln(s.out, "There are no tables yet.")
