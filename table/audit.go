@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -15,7 +16,7 @@ import (
 	"headwater/schema"
 )
 
-// The kinds of findings. Repair mends the first three.
+// The kinds of findings. Repair mends those that Mends names.
 const (
 	// FoundUnregistered: the day has files and the catalog does not know it.
 	FoundUnregistered = "unregistered"
@@ -32,6 +33,11 @@ const (
 	// FoundRetired: objects that no reader is told of any more. They are deleted in time by whoever makes the day next.
 	FoundRetired = "retired"
 )
+
+// Mends says whether Repair mends what an audit has found of a kind.
+func Mends(kind string) bool {
+	return kind == FoundUnregistered || kind == FoundOutdated || kind == FoundGone
+}
 
 // Finding is something of a table that is not as it should be, or that is good to know.
 type Finding struct {
@@ -99,7 +105,7 @@ func LookDays(ctx context.Context, tables lake.Store, n Name, days []Day, do fun
 			switch {
 			case err != nil || len(h.Open) > 0:
 			case h.committed():
-				err = present(ctx, tables, h)
+				err = h.missing(ctx, tables)
 			default:
 				err = Beside(ctx, tables, n, d)
 			}
@@ -111,9 +117,12 @@ func LookDays(ctx context.Context, tables lake.Store, n Name, days []Day, do fun
 	return g.Wait()
 }
 
-// present makes sure that the files of a commit are there.
-func present(ctx context.Context, tables lake.Store, h Held) error {
+// missing says what has become of the files of the commit that are lost, if any are.
+func (h *Held) missing(ctx context.Context, tables lake.Store) error {
 	for _, f := range h.Commit.Files {
+		if !slices.Contains(h.Lost, f.Key) {
+			continue
+		}
 		o, err := tables.Stat(ctx, f.Key)
 		if err != nil {
 			return err
@@ -211,12 +220,7 @@ func (r *Report) Repair(ctx context.Context, catalog Catalog) error {
 func Days(ctx context.Context, tables lake.Store, n Name) ([]Day, error) {
 	days := map[Day]bool{}
 	err := eachKey(ctx, tables, n, func(p Place) { days[p.Day] = true })
-	out := make([]Day, 0, len(days))
-	for d := range days {
-		out = append(out, d)
-	}
-	slices.SortFunc(out, Day.Compare)
-	return out, err
+	return slices.SortedFunc(maps.Keys(days), Day.Compare), err
 }
 
 func eachKey(ctx context.Context, tables lake.Store, n Name, do func(Place)) error {

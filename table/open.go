@@ -118,6 +118,27 @@ func (h *Held) committed() bool {
 	return h.Commit.Number > 0 && !(h.Plain.Exists && h.Plain.Footer.Closes.Commit >= h.Commit.Number)
 }
 
+// The states of a day.
+const (
+	// Whole: the day is over, and what was there when it was made is in the table.
+	Whole = "whole"
+	// Open: the day is not over.
+	Open = "open"
+	// Undone: a person has rolled the day back.
+	Undone = "undone"
+)
+
+// State is that of what readers read.
+func (h *Held) State() string {
+	switch {
+	case len(h.Open) > 0:
+		return Open
+	case h.Undone() != "":
+		return Undone
+	}
+	return Whole
+}
+
 // Undone is the run that a roll-back took out of readers' sight, if that is still what was done last.
 func (h *Held) Undone() string {
 	if !h.committed() {
@@ -195,6 +216,7 @@ func lookDay(ctx context.Context, tables lake.Store, n Name, d Day, known []Seen
 		return h, err
 	}
 	var last, committed []lake.Object // open files of the last folder that has a first one; commits and their files
+	var head lake.Object              // the last commit
 	for o, err := range tables.List(ctx, runsPrefix(n, d)+"-", "") {
 		if err != nil {
 			return h, fmt.Errorf("listing %s: %w", runsPrefix(n, d), err)
@@ -203,6 +225,9 @@ func lookDay(ctx context.Context, tables lake.Store, n Name, d Day, known []Seen
 		switch {
 		case !ok || p.Commit > 0:
 			committed = append(committed, o)
+			if p.Commit > h.Commit.Number {
+				h.Commit.Number, head = p.Commit, o
+			}
 		case p.Part == 0 && p.Folder > h.Folder:
 			h.Retired, last, h.Folder = append(h.Retired, last...), []lake.Object{o}, p.Folder
 		case p.Folder == h.Folder && p.Part == len(last):
@@ -211,7 +236,7 @@ func lookDay(ctx context.Context, tables lake.Store, n Name, d Day, known []Seen
 			h.Retired = append(h.Retired, o)
 		}
 	}
-	if err := h.lookCommits(ctx, tables, n, d, committed); err != nil {
+	if err := h.lookCommits(ctx, tables, n, d, head, committed); err != nil {
 		return h, err
 	}
 	// The file of the whole day closes what its writer saw; a file that another writer has added meanwhile is not in it, and opens the day again.
@@ -227,17 +252,11 @@ func lookDay(ctx context.Context, tables lake.Store, n Name, d Day, known []Seen
 	return h, err
 }
 
-// lookCommits reads the last of the commits and retires the others, and whatever they have committed that it has not.
-func (h *Held) lookCommits(ctx context.Context, tables lake.Store, n Name, d Day, objects []lake.Object) error {
-	var last lake.Object
-	for _, o := range objects {
-		if p, ok := ParseKey(o.Key); ok && p.Commit > h.Commit.Number {
-			h.Commit.Number, last = p.Commit, o
-		}
-	}
+// lookCommits reads the last of the commits, head, if there is one, and retires the others, and whatever they have committed that it has not.
+func (h *Held) lookCommits(ctx context.Context, tables lake.Store, n Name, d Day, head lake.Object, objects []lake.Object) error {
 	h.since = h.Plain.Object.Modified
-	if last.Key != "" {
-		c, _, err := readCommit(ctx, tables, last.Key)
+	if head.Key != "" {
+		c, _, err := readCommit(ctx, tables, head.Key)
 		if err != nil {
 			return err
 		}
@@ -245,14 +264,14 @@ func (h *Held) lookCommits(ctx context.Context, tables lake.Store, n Name, d Day
 		h.Commit = c
 	}
 	if h.committed() {
-		h.since = last.Modified
+		h.since = head.Modified
 		h.Lost = h.lost(n, d, objects)
 		if h.Plain.Exists && !h.Commit.has(h.Plain.Object.Key) {
 			h.Retired = append(h.Retired, h.Plain.Object)
 		}
 	}
 	for _, o := range objects {
-		if o.Key != last.Key && !(h.committed() && h.Commit.keeps(o.Key)) {
+		if o.Key != head.Key && !(h.committed() && h.Commit.keeps(o.Key)) {
 			h.Retired = append(h.Retired, o)
 		}
 	}

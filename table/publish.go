@@ -90,15 +90,14 @@ type Result struct {
 // Errors: ErrShrink, ErrOutdated (both: nothing was changed), ErrUnregistered; any other leaves open what was done.
 func Publish(ctx context.Context, p Publication) (Result, error) {
 	err := p.check()
-	if err == nil && p.Folder == 0 && !p.Swap && len(p.Files) == 0 {
+	if err == nil && p.Folder == 0 && !p.commits() {
 		err = Beside(ctx, p.Tables, p.Name, p.Day)
 	}
 	if err != nil {
 		return Result{}, fmt.Errorf("publishing %s of %s: %w", p.Day, p.Name, err)
 	}
 	now := Seen{Object: p.Seen.Object, Footer: p.Footer, Exists: true}
-	written := p.File != nil || len(p.Files) > 0
-	if !written {
+	if !p.writes() {
 		now.Footer = p.Seen.Footer
 	} else {
 		o, err := p.put(ctx)
@@ -111,19 +110,25 @@ func Publish(ctx context.Context, p Publication) (Result, error) {
 		return Result{}, fmt.Errorf("publishing %s of %s: %w: %w", p.Day, p.Name, ErrUnregistered, err)
 	}
 	crash.Point("table.after-register")
-	if err := p.succeed(ctx, now.Object, written); err != nil {
+	if err := p.succeed(ctx, now.Object); err != nil {
 		return Result{}, fmt.Errorf("publishing %s of %s: it is in place and registered, run again for its _SUCCESS: %w", p.Day, p.Name, err)
 	}
-	return Result{Object: now.Object, Written: written}, nil
+	return Result{Object: now.Object, Written: p.writes()}, nil
 }
 
+// writes says whether there is something to put, or only to register.
+func (p *Publication) writes() bool { return p.File != nil || len(p.Files) > 0 }
+
+// commits says whether what is put takes effect by a commit.
+func (p *Publication) commits() bool { return len(p.Files) > 0 || p.Swap && p.Folder == 0 }
+
 // succeed marks the folder of what was published, with a new time if it was marked before; one that was only registered again keeps its mark.
-func (p *Publication) succeed(ctx context.Context, o lake.Object, written bool) error {
+func (p *Publication) succeed(ctx context.Context, o lake.Object) error {
 	if !p.Success || p.Folder > 0 {
 		return nil
 	}
 	mark := path.Join(path.Dir(o.Key), "_SUCCESS")
-	if !written {
+	if !p.writes() {
 		if _, err := p.Tables.Stat(ctx, mark); !errors.Is(err, lake.ErrNotExist) {
 			return err
 		}
@@ -134,7 +139,7 @@ func (p *Publication) succeed(ctx context.Context, o lake.Object, written bool) 
 
 func (p *Publication) check() error {
 	switch {
-	case p.File == nil && len(p.Files) == 0 && (!p.Seen.Exists || p.Seen.Footer.Run != p.Footer.Run):
+	case !p.writes() && (!p.Seen.Exists || p.Seen.Footer.Run != p.Footer.Run):
 		return errors.New("there is no file to publish, and none of this run in place")
 	case p.Footer.Rows < p.replaces() && !p.AllowShrink:
 		return fmt.Errorf("%w: it holds %d, the new file %d; publish with --allow-shrink if that is right",
@@ -161,7 +166,7 @@ func (p *Publication) put(ctx context.Context) (lake.Object, error) {
 	switch {
 	case len(p.Files) > 0:
 		return p.commitFiles(ctx)
-	case p.Swap && p.Folder == 0:
+	case p.commits():
 		return p.swap(ctx)
 	}
 	cond := lake.Condition{IfAbsent: true}
@@ -223,7 +228,7 @@ func (p *Publication) register(ctx context.Context, now Seen) error {
 
 // after is what the day holds now that the file is there. That of a whole day needs no look: nobody had an open one, or it is closed.
 func (p *Publication) after(ctx context.Context, now Seen) (Held, error) {
-	if p.Folder == 0 && len(p.Held.Open) == 0 && p.Held.Commit.Number == 0 && !p.Swap && len(p.Files) == 0 {
+	if p.Folder == 0 && len(p.Held.Open) == 0 && p.Held.Commit.Number == 0 && !p.commits() {
 		return Held{Plain: now}, nil
 	}
 	return LookDay(ctx, p.Tables, p.Name, p.Day, append(p.Held.seen(), now)...)

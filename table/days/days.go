@@ -28,17 +28,9 @@ import (
 	"headwater/table"
 )
 
-// The states of a row.
-const (
-	// Whole: the day is over, and what was there when it was made is in the table.
-	Whole = "whole"
-	// Open: the day is not over.
-	Open = "open"
-	// Undone: a person has rolled the day back.
-	Undone = "undone"
-	// Failed: the last run did not come to its end, and Reason says why. The other columns are those of what is read.
-	Failed = "failed"
-)
+// Failed is the state of a row beside those that a table.Held has: the last run did not come to its end, and Reason says why. The other columns are those of
+// what is read.
+const Failed = "failed"
 
 // Row is what a table has of a day.
 type Row struct {
@@ -59,16 +51,10 @@ type Row struct {
 
 // Of is the row of what is read of a day, at the time now.
 func Of(n table.Name, d table.Day, h table.Held, now time.Time) Row {
-	r := Row{Table: n.String(), State: Whole, PublishedAt: time.UnixMicro(0).UTC()}
+	r := Row{Table: n.String(), State: h.State(), PublishedAt: time.UnixMicro(0).UTC()}
 	files := h.Files()
 	if len(files) == 0 {
 		return r
-	}
-	switch {
-	case len(h.Open) > 0:
-		r.State = Open
-	case h.Undone() != "":
-		r.State = Undone
 	}
 	r.Rows, r.Quarantined = h.Rows()
 	r.PublishedAt = now.UTC().Truncate(time.Microsecond)

@@ -45,7 +45,7 @@ func (t Table) rows(tt *testing.T) []Row {
 }
 
 func row(name string, rows int64) Row {
-	return Row{Table: name, State: Whole, Rows: rows, Quarantined: 2, PublishedAt: noon, SchemaVersion: 3, Engine: "native", Run: "r"}
+	return Row{Table: name, State: table.Whole, Rows: rows, Quarantined: 2, PublishedAt: noon, SchemaVersion: 3, Engine: "native", Run: "r"}
 }
 
 func TestNote(t *testing.T) {
