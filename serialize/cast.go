@@ -15,6 +15,7 @@ import (
 
 	"headwater/schema"
 	"headwater/serialize/parquet"
+	"headwater/table"
 )
 
 // cast gives the columns of a day whose raw objects are no more the types that they have in the table now, by rewriting its files. A column that
@@ -25,14 +26,21 @@ func (r *run) cast(ctx context.Context) (Result, error) {
 	if err := r.castFiles(ctx); err != nil {
 		return Result{}, err
 	}
-	var raw, flat error
-	if r.raw.file != nil {
-		result.Raw, raw = r.publish(ctx, r.raw)
+	published, err := r.publishMade(ctx)
+	result.Raw, result.Flat = published[0], published[1]
+	return result, err
+}
+
+// publishMade publishes those of the raw and the flat table that there are files for.
+func (r *run) publishMade(ctx context.Context) (published [2]table.Result, err error) {
+	for i, o := range []*output{r.raw, r.flat} {
+		if o.file == nil && len(o.made) == 0 {
+			continue
+		}
+		result, failed := r.publish(ctx, o)
+		published[i], err = result, errors.Join(err, failed)
 	}
-	if r.flat.file != nil {
-		result.Flat, flat = r.publish(ctx, r.flat)
-	}
-	return result, errors.Join(raw, flat)
+	return published, err
 }
 
 // castFiles makes the files of both tables that have to be cast.

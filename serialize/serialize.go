@@ -169,13 +169,17 @@ func (z *Serializer) Marked(ctx context.Context, job Job) (days []table.Day, err
 	if err := r.readLedger(ctx); err != nil || r.head == nil {
 		return nil, err
 	}
+	return r.marked(), nil
+}
+
+func (r *run) marked() (days []table.Day) {
 	for _, text := range r.head.Rewrite {
-		version, settled := z.settled.Load(job.Flat.String() + " " + text)
+		version, settled := r.settled.Load(r.job.Flat.String() + " " + text)
 		if day, err := table.ParseDay(text); err == nil && !(settled && version == r.head.Number) {
 			days = append(days, day)
 		}
 	}
-	return days, nil
+	return days
 }
 
 func (z *Serializer) firstKey(ctx context.Context, prefix, after string) (string, error) {

@@ -2,10 +2,7 @@ package serialize
 
 import (
 	"context"
-	"errors"
 	"fmt"
-
-	"headwater/table"
 )
 
 // together makes the files of the other days whose columns have got other types, and publishes none: who goes by the table's types cannot read a day
@@ -15,10 +12,8 @@ func (r *run) together(ctx context.Context) (others []*run) {
 	if r.head == nil || r.Config.Publish != PublishSwap {
 		return nil
 	}
-	for _, text := range r.head.Rewrite {
-		day, err := table.ParseDay(text)
-		version, settled := r.settled.Load(r.job.Flat.String() + " " + text)
-		if err != nil || day == r.job.Day || settled && version == r.head.Number {
+	for _, day := range r.marked() {
+		if day == r.job.Day {
 			continue
 		}
 		o := &run{Serializer: r.Serializer, job: r.job}
@@ -78,18 +73,12 @@ func (r *run) conforming() bool {
 
 // release publishes what was staged.
 func (r *run) release(ctx context.Context) {
-	var errs error
-	for _, o := range []*output{r.raw, r.flat} {
-		if len(o.made) > 0 {
-			_, err := r.publish(ctx, o)
-			errs = errors.Join(errs, err)
-		}
-	}
+	_, err := r.publishMade(ctx)
 	switch {
-	case errs == nil:
+	case err == nil:
 		r.isSettled()
 		r.Logger.Info("made anew, because a column has got another type", "source", r.job.Source, "day", r.job.Day)
 	case ctx.Err() == nil:
-		r.Logger.Warn("a day that has to be made anew, because a column has got another type, is left to a run of its own", "source", r.job.Source, "day", r.job.Day, "error", errs)
+		r.Logger.Warn("a day that has to be made anew, because a column has got another type, is left to a run of its own", "source", r.job.Source, "day", r.job.Day, "error", err)
 	}
 }

@@ -261,9 +261,6 @@ func (f *file) validateStages() setting.Faults {
 	faults.Under(f.Land.Validate(), "land")
 	faults.Under(f.Serialize.Validate(), "serialize")
 	faults.Under(f.Query.Validate(), "query")
-	if submit := &f.Serialize.Spark.Submit; strings.Contains(*submit, "/") && !filepath.IsAbs(*submit) {
-		*submit = filepath.Join(f.Dir, *submit)
-	}
 	if !f.Embedded && len(f.Kafka.Brokers) == 0 {
 		faults.Add([]string{"kafka", "brokers"}, "is missing, and embedded is false: name the brokers as [\"kafka:9092\"], or write embedded: true")
 	}
@@ -292,6 +289,9 @@ func (f *file) validateStages() setting.Faults {
 	}
 	if tls := f.Hive.TLS; tls != nil {
 		paths = append(paths, &tls.CA, &tls.Cert, &tls.Key)
+	}
+	if submit := &f.Serialize.Spark.Submit; strings.Contains(*submit, "/") { // else it is looked for in PATH
+		paths = append(paths, submit)
 	}
 	for _, path := range paths {
 		if *path != "" {
