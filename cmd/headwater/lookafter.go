@@ -14,15 +14,11 @@ import (
 
 // Tables implements web.API.
 func (p *pipeline) Tables(ctx context.Context, r web.TablesRequest) (web.TablesResult, error) {
-	select { // what a job is about to register must not be taken for missing
-	case p.serializing <- struct{}{}:
-		defer func() { <-p.serializing }()
-	case <-ctx.Done():
-		return web.TablesResult{}, context.Cause(ctx)
+	end, err := p.turn(ctx) // what a job is about to register must not be taken for missing
+	if err != nil {
+		return web.TablesResult{}, err
 	}
-	if p.serializer == nil {
-		return web.TablesResult{}, usagef("this process makes no tables: ask one that was started with run or serve")
-	}
+	defer end()
 	if r.Table == "" && (r.Do == "audit" || r.Do == "repair") {
 		return p.auditTables(ctx, r.Do == "repair")
 	}

@@ -3,11 +3,9 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -87,16 +85,6 @@ func (h *held) each(ctx context.Context, cfg *config.Pipeline, do func(day, key 
 					return err
 				}
 			}
-		}
-	}
-	return nil
-}
-
-// jsonLines prints a line of JSON for each.
-func jsonLines[T any](w io.Writer, all []T) error {
-	for _, x := range all {
-		if err := json.NewEncoder(w).Encode(x); err != nil {
-			return err
 		}
 	}
 	return nil

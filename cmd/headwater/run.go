@@ -393,16 +393,27 @@ func (o owners) taken(job serialize.Job) string {
 	return ""
 }
 
-func (p *pipeline) serialize(ctx context.Context, job serialize.Job) (serialize.Result, error) {
+// turn waits until nobody else of this process changes tables, and gives what says that the caller does no more. A process that makes none is an error.
+func (p *pipeline) turn(ctx context.Context) (end func(), err error) {
 	select {
 	case p.serializing <- struct{}{}:
-		defer func() { <-p.serializing }()
 	case <-ctx.Done():
-		return serialize.Result{}, context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
+	end = func() { <-p.serializing }
 	if p.serializer == nil {
-		return serialize.Result{}, usagef("this process makes no tables: ask one that was started with run or serve")
+		end()
+		return nil, usagef("this process makes no tables: ask one that was started with run or serve")
 	}
+	return end, nil
+}
+
+func (p *pipeline) serialize(ctx context.Context, job serialize.Job) (serialize.Result, error) {
+	end, err := p.turn(ctx)
+	if err != nil {
+		return serialize.Result{}, err
+	}
+	defer end()
 	p.job.Store(&job)
 	defer p.job.Store(nil)
 	began := time.Now()

@@ -149,12 +149,7 @@ func runSchemaShow(ctx context.Context, fs *flag.FlagSet, args []string, s strea
 	}
 	columns := l.columns(v)
 	if *asJSON {
-		for _, c := range columns {
-			if err := json.NewEncoder(s.out).Encode(c); err != nil {
-				return err
-			}
-		}
-		return nil
+		return jsonLines(s.out, columns)
 	}
 	fmt.Fprintf(s.out, "%s, version %d of %s, by %s\n\n", l.Log.Table, v.Number, v.At.Format(versionTime), query.Printable(v.By))
 	t := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)

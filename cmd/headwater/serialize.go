@@ -64,14 +64,18 @@ func serializeThere(ctx context.Context, cfg *config.Pipeline, r web.SerializeRe
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(int64(cfg.Serialize.MaxMemory)) // by itself the collector lets as much garbage be as there is memory in use
 	}
-	p := newPipeline(cfg, parts{serialize: true}, s.log)
-	result, err := func() (web.SerializeResult, error) {
-		if err := p.openTables(ctx); err != nil {
-			return web.SerializeResult{}, err
-		}
+	return withTables(ctx, cfg, s, func(p *pipeline) (web.SerializeResult, error) {
 		p.register(ctx)
 		return p.Serialize(ctx, r)
-	}()
+	})
+}
+
+// withTables does something in this process with the tables, which it opens and closes.
+func withTables[R any](ctx context.Context, cfg *config.Pipeline, s streams, do func(*pipeline) (R, error)) (result R, err error) {
+	p := newPipeline(cfg, parts{serialize: true}, s.log)
+	if err = p.openTables(ctx); err == nil {
+		result, err = do(p)
+	}
 	return result, errors.Join(err, p.close())
 }
 

@@ -45,16 +45,22 @@ func statusThere(ctx context.Context, cfg *config.Pipeline) (web.Status, error) 
 	for _, source := range cfg.Sources {
 		status.Sources = append(status.Sources, web.Source{Name: source.Name, State: "not running"})
 	}
+	var err error
+	status.Tables, err = tablesOf(ctx, cfg)
+	return status, err
+}
+
+// tablesOf are the tables as their files are.
+func tablesOf(ctx context.Context, cfg *config.Pipeline) ([]web.Table, error) {
 	l, err := openTables(ctx, cfg)
 	if errors.Is(err, fs.ErrNotExist) {
-		status.Tables = []web.Table{}
-		return status, nil // nothing has run yet
+		return []web.Table{}, nil // nothing has run yet
 	}
 	if err != nil {
-		return status, err
+		return nil, err
 	}
-	status.Tables, err = tables(ctx, l.catalog)
-	return status, errors.Join(err, l.close())
+	all, err := tables(ctx, l.catalog)
+	return all, errors.Join(err, l.close())
 }
 
 // Status implements web.API.
@@ -182,6 +188,16 @@ func perSecond(r float64) string {
 }
 
 // oneLine keeps an error in its cell: joined errors have line feeds.
+// jsonLines prints a line of JSON for each.
+func jsonLines[T any](w io.Writer, all []T) error {
+	for _, x := range all {
+		if err := json.NewEncoder(w).Encode(x); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func oneLine(s string) string { return strings.ReplaceAll(s, "\n", "; ") }
 
 // printCounts is the part of a status that a run has changed.
@@ -211,11 +227,16 @@ func printCounts(w io.Writer, s web.Status) error {
 	for _, x := range s.Serialize {
 		fmt.Fprintf(t, "%s\t%d\t%d\t%s\t%s\t%s\n", x.Source, x.Runs, x.Failures, ago(x.LastSuccess), ago(x.TablesUntil), oneLine(x.LastError))
 	}
-	fmt.Fprintln(t, "\nTABLE\tDAYS\tLAST DAY\tROWS\tCOLUMNS\tSIZE")
-	for _, x := range s.Tables {
-		fmt.Fprintf(t, "%s\t%d\t%s\t%d\t%d\t%s\n", x.Name, x.Days, x.LastDay, x.Rows, x.Columns, setting.Bytes(x.Bytes).Rounded())
-	}
+	fmt.Fprintln(t)
+	printTableCounts(t, s.Tables)
 	return t.Flush()
+}
+
+func printTableCounts(w io.Writer, all []web.Table) {
+	fmt.Fprintln(w, "TABLE\tDAYS\tLAST DAY\tROWS\tCOLUMNS\tSIZE")
+	for _, x := range all {
+		fmt.Fprintf(w, "%s\t%d\t%s\t%d\t%d\t%s\n", x.Name, x.Days, x.LastDay, x.Rows, x.Columns, setting.Bytes(x.Bytes).Rounded())
+	}
 }
 
 // doors names the addresses that the process listens at.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -50,23 +49,8 @@ func runTablesLs(ctx context.Context, fs *flag.FlagSet, args []string, s streams
 		return err
 	}
 	t := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "TABLE\tDAYS\tLAST DAY\tROWS\tCOLUMNS\tSIZE")
-	for _, x := range all {
-		fmt.Fprintf(t, "%s\t%d\t%s\t%d\t%d\t%s\n", x.Name, x.Days, x.LastDay, x.Rows, x.Columns, setting.Bytes(x.Bytes).Rounded())
-	}
+	printTableCounts(t, all)
 	return t.Flush()
-}
-
-func tablesOf(ctx context.Context, cfg *config.Pipeline) ([]web.Table, error) {
-	l, err := openTables(ctx, cfg)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil // nothing has run yet
-	}
-	if err != nil {
-		return nil, err
-	}
-	all, err := tables(ctx, l.catalog)
-	return all, errors.Join(err, l.close())
 }
 
 // shownTable is a table as tables show prints it.
@@ -167,16 +151,13 @@ func showDay(d table.Day, h table.Held, fault error) shownDay {
 	day.Bytes, day.Files, day.Key, day.Run = p.Bytes, p.Files, p.Key, p.Run
 	day.Rows, day.Quarantined = h.Rows()
 	f := files[0].Footer
-	day.Engine, day.SchemaVersion, day.State = f.Engine, f.SchemaVersion, "whole"
+	day.Engine, day.SchemaVersion, day.State = f.Engine, f.SchemaVersion, h.State()
 	day.Objects = len(f.Inputs)
-	switch {
-	case len(h.Open) > 0:
-		day.State, day.Objects = "open", 0
-		for _, file := range h.Open {
-			day.Objects += len(file.Footer.Inputs)
-		}
-	case h.Undone() != "":
-		day.State = "undone"
+	if len(h.Open) > 0 { // each of which has objects of its own
+		day.Objects = 0
+	}
+	for _, file := range h.Open {
+		day.Objects += len(file.Footer.Inputs)
 	}
 	return day
 }
@@ -226,14 +207,7 @@ func tablesThere(ctx context.Context, cfg *config.Pipeline, r web.TablesRequest,
 	if running, ok := state.Find(ctx, cfg.DataDir); ok {
 		return web.Client{Address: running.HTTP, Token: running.Token}.Tables(ctx, r)
 	}
-	p := newPipeline(cfg, parts{serialize: true}, s.log)
-	result, err := func() (web.TablesResult, error) {
-		if err := p.openTables(ctx); err != nil {
-			return web.TablesResult{}, err
-		}
-		return p.Tables(ctx, r)
-	}()
-	return result, errors.Join(err, p.close())
+	return withTables(ctx, cfg, s, func(p *pipeline) (web.TablesResult, error) { return p.Tables(ctx, r) })
 }
 
 // errFound ends an audit that has found what must be looked after.
@@ -266,7 +240,9 @@ func auditTables(ctx context.Context, fs *flag.FlagSet, args []string, s streams
 		} else {
 			printReport(s, r)
 		}
-		left = left || slices.ContainsFunc(r.Findings, func(f web.TableFinding) bool { return f.Kind != table.FoundRetired && !(r.Mended && mendable(f.Kind)) })
+		left = left || slices.ContainsFunc(r.Findings, func(f web.TableFinding) bool {
+			return f.Kind != table.FoundRetired && !(r.Mended && table.Mends(f.Kind))
+		})
 	}
 	if err == nil && left {
 		return reported{errFound}
@@ -274,15 +250,11 @@ func auditTables(ctx context.Context, fs *flag.FlagSet, args []string, s streams
 	return err
 }
 
-func mendable(kind string) bool {
-	return kind == table.FoundUnregistered || kind == table.FoundOutdated || kind == table.FoundGone
-}
-
 func printReport(s streams, r web.TableReport) {
 	fmt.Fprintf(s.out, "%s: %d days, %d rows, %s\n", r.Table, r.Days, r.Rows, setting.Bytes(r.Bytes).Rounded())
 	for _, f := range r.Findings {
 		mended := ""
-		if r.Mended && mendable(f.Kind) {
+		if r.Mended && table.Mends(f.Kind) {
 			mended = " (mended)"
 		}
 		fmt.Fprintf(s.out, "  %s %s: %s%s\n", f.Day, f.Kind, oneLine(f.Text), mended)
