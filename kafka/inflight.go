@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -65,4 +66,30 @@ func abrupt(dial dialFunc) dialFunc {
 		}
 		return conn, nil
 	}
+}
+
+// gate holds what a client would write to its connections back while it is closed.
+type gate struct{ closed sync.RWMutex }
+
+// dial makes the connections that the gate is for.
+func (g *gate) dial(dial dialFunc) dialFunc {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return gated{conn, g}, nil
+	}
+}
+
+type gated struct {
+	net.Conn
+	gate *gate
+}
+
+func (c gated) Write(p []byte) (int, error) {
+	c.gate.closed.RLock()
+	//lint:ignore SA2001 it is waited for and not held: a write may take as long as the peer likes
+	c.gate.closed.RUnlock()
+	return c.Conn.Write(p)
 }

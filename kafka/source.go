@@ -47,6 +47,9 @@ type SourceLog struct {
 	id         string
 	partitions int32
 	inflight   inflight
+	// handing is closed while the client is given a batch: it may be at work still, and would send the first part of it alone. Were that refused
+	// before the client has the rest, it would take the rest for something new, and send it.
+	handing gate
 
 	mu      sync.Mutex
 	queue   []*pending
@@ -56,6 +59,10 @@ type SourceLog struct {
 	number  int64         // of the last snapshot
 	failure error         // why nothing more is sent
 	acked   Offsets       // the last acknowledged offset, by topic and Kafka partition, where batches are transactions
+
+	// known are run's, the topics of which the client has had an answer. What it is given before waits in it until it has learnt of the topic, and then
+	// becomes a batch record by record behind the gate's back: the first record of a topic goes alone.
+	known map[string]bool
 
 	rest    time.Time // run's: before it, the broker is still busy with the last transaction
 	wake    chan struct{}
@@ -98,14 +105,14 @@ func OpenBackfill(ctx context.Context, cfg Config, name, topic string, log *slog
 func openLog(ctx context.Context, cfg Config, source string, backfill bool, topic string, log *slog.Logger) (*SourceLog, envelope.Cursor, error) {
 	l := &SourceLog{
 		cfg: cfg, source: source, backfill: backfill, topic: topic,
-		wake: make(chan struct{}, 1), closing: make(chan struct{}), stopped: make(chan struct{}),
+		known: map[string]bool{}, wake: make(chan struct{}, 1), closing: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	dial, err := cfg.dialer()
 	if err != nil {
 		return nil, envelope.Cursor{}, err
 	}
 	options := []kgo.Opt{
-		Logged(log), kgo.Dialer(abrupt(dial)), kgo.WithHooks(&l.inflight),
+		Logged(log), kgo.Dialer(l.handing.dial(abrupt(dial))), kgo.WithHooks(&l.inflight),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		// Flush alone sends, so that the client can never send a record that it was given after another one failed.
 		kgo.ManualFlushing(),
@@ -400,6 +407,9 @@ func (l *SourceLog) take() (batch []*pending, why error) {
 			}
 			why = e.err
 		}
+		if why == nil && n > 0 && !(l.known[e.record.Topic] && l.known[l.queue[0].record.Topic]) {
+			break
+		}
 		p := e.record.Partition
 		if e.record.Topic == CursorTopic {
 			p = -1
@@ -423,12 +433,14 @@ func (l *SourceLog) send(batch []*pending, why error) {
 		}
 		return
 	}
+	defer func() { l.known[batch[0].record.Topic] = true }()
 	if l.cfg.Shared {
 		l.transact(batch)
 		return
 	}
 	var answers sync.WaitGroup
 	answers.Add(len(batch))
+	l.handing.closed.Lock()
 	for _, e := range batch {
 		// A context that ends would let the client give up a record of which nobody knows whether the broker has it.
 		l.cl.Produce(context.Background(), &e.record, func(r *kgo.Record, err error) {
@@ -440,6 +452,7 @@ func (l *SourceLog) send(batch []*pending, why error) {
 			l.finish(e, r.Offset, nil)
 		})
 	}
+	l.handing.closed.Unlock()
 	_ = l.cl.Flush(context.Background()) // the answers have the errors
 	answers.Wait()
 }
@@ -452,6 +465,7 @@ func (l *SourceLog) transact(batch []*pending) {
 	if err == nil {
 		var answers sync.WaitGroup
 		answers.Add(len(batch))
+		l.handing.closed.Lock()
 		for i, e := range batch {
 			l.cl.Produce(ctx, &e.record, func(r *kgo.Record, err error) {
 				defer answers.Done()
@@ -460,6 +474,7 @@ func (l *SourceLog) transact(batch []*pending) {
 				}
 			})
 		}
+		l.handing.closed.Unlock()
 		_ = l.cl.Flush(ctx) // the answers have the errors
 		answers.Wait()
 		// The first is the cause of the others.

@@ -290,6 +290,31 @@ func TestFailedProduce(t *testing.T) {
 	}
 }
 
+// TestRefusedInParts is that a batch is refused whole: the client may still be at work on the one before when it is given the next, and takes of that
+// what it has.
+func TestRefusedInParts(t *testing.T) {
+	cluster, cfg := fake(t)
+	ensure(t, newClient(t, cfg), "src_raw", 1)
+	cfg.Linger = 0
+	l, cursor := open(t, cfg)
+	for round := range 40 {
+		w := newWriter(t, l, cursor)
+		fault := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "src_raw", Err: kerr.MessageTooLarge, When: once(rand.IntN(6))})
+		for range 4000 {
+			w.append(t.Context(), "a", 0, 0)
+		}
+		w.settled()
+		fault.Remove()
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		l, cursor = open(t, cfg) // checks the numbers
+		if have := cursor.Streams["a"].Seq; have < w.acked["a"] {
+			t.Fatalf("round %d: the stream is at %d, acknowledged %d", round, have, w.acked["a"])
+		}
+	}
+}
+
 // once lets n requests through, takes one, and lets the rest through.
 func once(n int) func(kmsg.Request) bool {
 	return func(kmsg.Request) bool { n--; return n == -1 }

@@ -43,7 +43,7 @@ func (r *rig) letters() (all []string) {
 		}
 		defer cl.Close()
 		for read := int64(0); read < end; {
-			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 			fetches := cl.PollFetches(ctx)
 			cancel()
 			if err := fetches.Err(); err != nil {

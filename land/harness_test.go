@@ -146,7 +146,7 @@ func (r *rig) lander(change func(*Options)) *Lander {
 func (r *rig) land(change func(*Options)) *Lander {
 	r.t.Helper()
 	l := r.lander(change)
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	if err := l.RunTo(ctx, r.made); err != nil {
 		r.t.Fatal(err)
@@ -346,11 +346,10 @@ func (r *rig) setOffset(topic string, partition int32, offset int64) {
 // eventually waits for something that another goroutine brings about.
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for range 6000 {
+	for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if is() {
 			return
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 	t.Fatalf("waited in vain until %s", what)
 }

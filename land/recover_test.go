@@ -517,7 +517,7 @@ func TestVanished(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 1, "a_raw", "b_raw")
 	r.produceMany("b_raw", 0, 5)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	err := r.lander(nil).RunTo(ctx, map[string]map[int32]int64{"b_raw": {0: 5}, "gone_raw": {0: 7}})
 	if err == nil || !strings.Contains(err.Error(), "topic gone_raw partition 0: it is no longer in Kafka") {

@@ -35,7 +35,7 @@ type Harness struct {
 	Forgets bool
 	// Late says that what was missed may come after what followed it.
 	Late bool
-	// Patience is when the suite gives up on something that should have happened; 0 means 30s. Nothing that passes depends on it.
+	// Patience is when the suite gives up on something that should have happened; 0 means three minutes. Nothing that passes depends on it.
 	Patience time.Duration
 }
 
@@ -59,7 +59,7 @@ type Breaker interface {
 // Run runs the suite.
 func Run(t *testing.T, h Harness) {
 	h.Parts = max(1, h.Parts)
-	h.Patience = cmp.Or(h.Patience, 30*time.Second)
+	h.Patience = cmp.Or(h.Patience, 3*time.Minute)
 	for _, c := range []struct {
 		name string
 		test func(t *testing.T, s *suite)

@@ -169,12 +169,12 @@ func testBestEffort(t *testing.T, w *world) {
 
 // testCut cuts connections anywhere.
 func testCut(t *testing.T, w *world) {
-	const n = 1500
+	const n = 600
 	p := fixture.NewProxy(t, w.broker.Addr)
 	c := w.config()
 	c.URL, c.Prefetch = "mqtt://"+p.Addr, 20
 	w.send(t, 0, n)
-	p.CutWithin(10_000)
+	p.CutWithin(4000)
 	l := collecttest.Start(t, New(c, "x", "", nil), &collecttest.Log{})
 	l.Await(n - 50)
 	p.CutWithin(0)

@@ -69,13 +69,13 @@ func (w *world) publish(t *testing.T, subject string, data []byte, headers nats.
 func (w *world) send(t *testing.T, first, n int) {
 	t.Helper()
 	for i := first; i < n; i++ {
-		if _, err := w.js.PublishAsync(w.name+".a", fmt.Append(nil, i), jetstream.WithStallWait(10*time.Second)); err != nil {
+		if _, err := w.js.PublishAsync(w.name+".a", fmt.Append(nil, i), jetstream.WithStallWait(3*time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	select {
 	case <-w.js.PublishAsyncComplete():
-	case <-time.After(30 * time.Second):
+	case <-time.After(3 * time.Minute):
 		t.Fatal("the server does not confirm")
 	}
 }

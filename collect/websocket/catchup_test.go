@@ -133,7 +133,7 @@ func (m *market) bench() *bench {
 // connect waits for a connection.
 func (m *market) connect() {
 	m.t.Helper()
-	for end := time.Now().Add(20 * time.Second); !m.connected(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(3 * time.Minute); !m.connected(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			m.t.Fatal("nobody connects")
 		}
@@ -288,7 +288,7 @@ func TestCatchUpInVain(t *testing.T) {
 			if name == "too little" {
 				missing = c.says
 			}
-			for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+			for end := time.Now().Add(3 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
 				got := b.marked()
 				if i := slices.IndexFunc(got, func(it string) bool { return strings.Contains(it, missing) && strings.Contains(it, c.says) }); i >= 0 {
 					rest := slices.DeleteFunc(got, func(it string) bool { return slices.Contains(want, it) || strings.HasSuffix(it, " caught up") })
@@ -543,7 +543,7 @@ func TestNoLoss(t *testing.T) {
 		}
 		return ""
 	}
-	for end := time.Now().Add(30 * time.Second); complete() != "" && time.Now().Before(end); {
+	for end := time.Now().Add(3 * time.Minute); complete() != "" && time.Now().Before(end); {
 		time.Sleep(20 * time.Millisecond)
 	}
 	if wrong := complete(); wrong != "" {
@@ -706,7 +706,7 @@ func TestOpenLongAgo(t *testing.T) {
 	m.trade("A", false)
 	m.trade("A", true)
 	m.trade("A", false)
-	for end := time.Now().Add(20 * time.Second); times.Load() == 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(3 * time.Minute); times.Load() == 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
 	}
 	b.eventually(2)
 	stop()

@@ -125,7 +125,7 @@ func TestFullDisk(t *testing.T) {
 					rows++ // else it belongs into quarantine
 				}
 			}
-			r := endsWithin(t, l.Start(t, nil, "run", "--once"), 20*time.Second)
+			r := endsWithin(t, l.Start(t, nil, "run", "--once"), 2*time.Minute)
 			if r.Code != 4 {
 				t.Errorf("with a full disk the run ended with %d, signal %v\n%.2000s", r.Code, r.Signal, r.Stderr)
 			}

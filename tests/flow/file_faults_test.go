@@ -341,7 +341,7 @@ func torn(t *testing.T, from *lines, landed int, file, kind string) {
 	data, err := os.ReadFile(filepath.Join(p.Dir, file))
 	must(t, err)
 	must(t, os.WriteFile(filepath.Join(p.Dir, file), damages[kind](data), 0o600))
-	r := endsWithin(t, p.Start(t, nil, "run", "--once"), 30*time.Second)
+	r := endsWithin(t, p.Start(t, nil, "run", "--once"), 2*time.Minute)
 	if strings.Contains(r.Stderr, "goroutine ") {
 		t.Fatalf("it panicked:\n%.5000s", r.Stderr)
 	}
@@ -405,7 +405,7 @@ func TestTornTable(t *testing.T) {
 			must(t, err)
 			must(t, os.WriteFile(files[0], damages[kind](data), 0o600))
 			for range 2 {
-				r := endsWithin(t, l.Start(t, nil, "run", "--once"), 30*time.Second)
+				r := endsWithin(t, l.Start(t, nil, "run", "--once"), 2*time.Minute)
 				if r.Code == 0 || r.Signal != 0 || !strings.Contains(r.Stderr, "db.orders") || strings.Contains(r.Stderr, "goroutine ") {
 					t.Errorf("with a damaged file the run ended with %d, signal %v\n%.2000s", r.Code, r.Signal, r.Stderr)
 				}
