@@ -25,6 +25,9 @@ type Options struct {
 	Config     Config
 	// Admit, if not nil, is asked every second whether items may be taken; while it gives an error the source does not run.
 	Admit func() error
+	// DayEnd, if not nil, gives the first end of a day after a time. As soon as the source was read past one, the cursor is written, with the time until
+	// which it was read.
+	DayEnd func(time.Time) time.Time
 	// Metadata has what every envelope says alike: ThreadID, HostName and ProcessStartTime. The rest is filled in by the Runner.
 	Metadata envelope.Metadata
 	// Logger names the source in its attributes.
@@ -152,6 +155,11 @@ func (r *Runner) runSession(ctx context.Context, once bool) (err error) {
 	snapshots, endSnapshots := context.WithCancel(grace)
 	var wg sync.WaitGroup
 	wg.Go(func() { s.snapshots(snapshots) })
+	reading, stopReading := context.WithCancel(run)
+	defer stopReading()
+	if r.o.DayEnd != nil {
+		wg.Go(func() { s.watchTime(reading) })
+	}
 	if r.o.Admit != nil {
 		wg.Go(func() { r.watchAdmission(run, stop) })
 	}
@@ -160,7 +168,9 @@ func (r *Runner) runSession(ctx context.Context, once bool) (err error) {
 	defer endSnapshots()
 
 	r.enter(Running)
+	began := time.Now()
 	err = r.read(run, grace, s, once)
+	stopReading()
 	r.enter(Draining)
 	if failure := s.Drain(grace); failure != nil {
 		return failure // it is why the source's run was ended, so the source's own error adds nothing
@@ -168,6 +178,7 @@ func (r *Runner) runSession(ctx context.Context, once bool) (err error) {
 	if cause, refused := errors.AsType[notAdmitted](context.Cause(run)); refused {
 		err = cause // the source was told to stop, and says only that
 	}
+	s.finishTime(began, once && err == nil)
 	return errors.Join(unlessEnded(ctx, s.snapshot(grace)), unlessEnded(ctx, err))
 }
 

@@ -41,6 +41,7 @@ type session struct {
 	changed  bool
 	durable  []func() // of the marks that are in the cursor and in no snapshot
 	err      error    // why no record is accepted any more
+	time     readTime
 }
 
 // stream is what a session knows of one stream.
@@ -68,6 +69,8 @@ type sent struct {
 	done        func()
 	malformed   bool
 	quarantined bool
+	time        time.Time
+	turn        int // that of readTime
 }
 
 func newSession(accept context.Context, r *Runner, log Log, c envelope.Cursor, stop context.CancelCauseFunc) (*session, error) {
@@ -82,6 +85,7 @@ func newSession(accept context.Context, r *Runner, log Log, c envelope.Cursor, s
 		load:         make([]int, log.Partitions()),
 		// What was read back may be further than the last snapshot, and trimming asks for one.
 		changed: len(c.Offsets) > 0,
+		time:    readTime{until: time.UnixMilli(c.ReadUntil), written: time.UnixMilli(c.ReadUntil)},
 	}
 	s.settled.L = &s.mu
 	if s.offsets == nil {
@@ -114,19 +118,18 @@ func (s *session) Emit(ctx context.Context, it Item) error {
 	if err := s.check(it.Stream, it.Resume); err != nil {
 		return err
 	}
-	now := time.Now()
 	p, err := s.take(ctx, &it)
 	if err != nil {
 		return err
 	}
-	s.r.counts.lastItem.Store(now.UnixMilli())
-	if err := guard(func() error { return s.encode(ctx, p, &it, now) }); err != nil {
+	s.r.counts.lastItem.Store(p.time.UnixMilli())
+	if err := guard(func() error { return s.encode(ctx, p, &it, p.time) }); err != nil {
 		s.fail(err) // the sequence number is taken: a session cannot go on without its record
-		s.leave()
+		s.leave(p)
 		return err
 	}
 	crash.Point("collect.before-produce")
-	rec := envelope.Record{Partition: p.partition, Position: p.position, Value: *p.value, Time: now}
+	rec := envelope.Record{Partition: p.partition, Position: p.position, Value: *p.value, Time: p.time}
 	s.append(rec, func(offset int64, err error) { s.settle(p, offset, err) })
 	return nil
 }
@@ -154,9 +157,12 @@ func (s *session) take(ctx context.Context, it *Item) (*sent, error) {
 		position:  envelope.Position{Stream: it.Stream, Seq: st.next, Resume: it.Resume, Key: it.Key, Keys: it.Keys},
 		partition: st.acked.Partition,
 		done:      it.Done,
+		time:      time.Now(),
+		turn:      s.time.turn,
 	}
 	st.next++
 	s.inFlight++
+	s.time.onTheWay[p.turn]++
 	return p, nil
 }
 
@@ -274,7 +280,7 @@ func ownBytes(it *envelope.Item) []byte {
 
 // settle takes the acknowledgement of a record, in the order of its Kafka partition.
 func (s *session) settle(p *sent, offset int64, err error) {
-	defer s.leave() // after Done, so that a drained session has called them all
+	defer s.leave(p) // after Done, so that a drained session has called them all
 	if err != nil {
 		s.fail(fmt.Errorf("producing record %d of stream %s: %w", p.position.Seq, p.position.Stream, err))
 		return // its buffer is left to the garbage collector, a request may still hold it
@@ -315,10 +321,11 @@ func (s *session) acknowledge(p *sent, offset int64) {
 }
 
 // leave counts a record as no longer on its way.
-func (s *session) leave() {
+func (s *session) leave(p *sent) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.inFlight--
+	s.time.onTheWay[p.turn]--
 	if s.inFlight == 0 {
 		s.settled.Broadcast()
 	}
@@ -450,6 +457,9 @@ func (s *session) cursor() (c envelope.Cursor, durable []func(), changed bool) {
 		Source:  s.r.o.Name,
 		Streams: make(map[string]envelope.StreamCursor, len(s.streams)),
 		Offsets: maps.Clone(s.offsets),
+	}
+	if s.r.o.DayEnd != nil {
+		c.ReadUntil = max(0, s.time.until.UnixMilli())
 	}
 	for name, st := range s.streams {
 		nothing := len(st.acked.Resume) == 0 && (st.acked.Done || st.acked.Seq < 0)

@@ -112,7 +112,11 @@ func (c Cursor) appendOffsets(dst []byte, topic string) []byte {
 		dst = AppendString(dst, topic+"/"+strconv.Itoa(int(partition)))
 		dst = strconv.AppendInt(append(dst, ':'), c.Offsets[partition], 10)
 	}
-	return append(dst, "}}"...)
+	dst = append(dst, '}')
+	if c.ReadUntil > 0 {
+		dst = strconv.AppendInt(append(dst, `,"read_until":`...), c.ReadUntil, 10)
+	}
+	return append(dst, '}')
 }
 
 func (s StreamCursor) append(dst []byte) []byte {
@@ -144,6 +148,8 @@ func ParseCursor(data []byte, topic string) (Cursor, error) {
 			err = c.readStreams(raw)
 		case "offsets":
 			err = c.readOffsets(raw, topic)
+		case "read_until":
+			c.ReadUntil, err = readNumber(raw, 0, 64)
 		}
 		return err
 	})

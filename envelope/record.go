@@ -42,6 +42,9 @@ type Cursor struct {
 	Streams map[string]StreamCursor
 	// Offsets has, for each Kafka partition of the topic, the offset below which every record is accounted for in Streams.
 	Offsets map[int32]int64
+	// ReadUntil, in milliseconds since 1970, says that all that the source gave before has a record below Offsets, and that whatever it gives later has a
+	// later ingestion_timestamp; 0 says nothing.
+	ReadUntil int64
 }
 
 // StreamCursor is where one stream stands.

@@ -142,14 +142,7 @@ func (p *pass) read(ctx context.Context) error {
 
 // dayStart is the first millisecond of the day that many days after d.
 func dayStart(d table.Day, days int, where *time.Location) int64 {
-	midnight := func(where *time.Location) time.Time {
-		return time.Date(d.Year, time.Month(d.Month), d.Day+days, 0, 0, 0, 0, where)
-	}
-	t := midnight(where)
-	if t.Day() != midnight(time.UTC).Day() {
-		_, t = t.ZoneBounds() // the clock skips midnight, and time.Date has named an hour of the day before
-	}
-	return t.UnixMilli()
+	return d.Add(days).Begins(where).UnixMilli()
 }
 
 func (p *pass) readObject(ctx context.Context, w *inferrer, at int) error {

@@ -46,6 +46,14 @@ func ParseDay(s string) (Day, error) {
 	return DayOf(t), nil
 }
 
+// Latest is the later of two days.
+func Latest(d, e Day) Day {
+	if d.Compare(e) < 0 {
+		return e
+	}
+	return d
+}
+
 // String is 2026-07-05.
 func (d Day) String() string { return fmt.Sprintf("%04d-%02d-%02d", d.Year, d.Month, d.Day) }
 
@@ -55,6 +63,20 @@ func (d Day) Path() string { return fmt.Sprintf("year=%d/month=%d/day=%d", d.Yea
 // Compare orders days in time, as cmp.Compare does.
 func (d Day) Compare(e Day) int {
 	return cmp.Or(cmp.Compare(d.Year, e.Year), cmp.Compare(d.Month, e.Month), cmp.Compare(d.Day, e.Day))
+}
+
+// Add is the day that many days later.
+func (d Day) Add(days int) Day {
+	return DayOf(time.Date(d.Year, time.Month(d.Month), d.Day+days, 0, 0, 0, 0, time.UTC))
+}
+
+// Begins is the day's first moment in a time zone, where it may have 23 or 25 hours, and no midnight.
+func (d Day) Begins(where *time.Location) time.Time {
+	t := time.Date(d.Year, time.Month(d.Month), d.Day, 0, 0, 0, 0, where)
+	if DayOf(t) != d {
+		_, t = t.ZoneBounds() // the clock skips midnight, and time.Date has named an hour of the day before
+	}
+	return t
 }
 
 // PartKey is the key of the one file of a table partition in the tables store.
@@ -70,6 +92,9 @@ type Table struct {
 	Name Name
 	// Schema is the merge of the partitions' schemas, without the partition columns; readers cast to it.
 	Schema schema.Type
+	// CompleteThrough is the last day that is complete with all days before it: they were closed, and published after that. It never goes back; the zero day
+	// says nothing.
+	CompleteThrough Day
 }
 
 // Partition is one day of a table.
@@ -99,7 +124,7 @@ type Catalog interface {
 	// Partitions lists a table's partitions by day (ErrNotExist).
 	Partitions(ctx context.Context, n Name) ([]Partition, error)
 	// Ensure makes the table, and its database, exist with at least t's columns: columns are added and types widen as
-	// schema.Merge has it, none is dropped or narrowed.
+	// schema.Merge has it, none is dropped or narrowed. Likewise CompleteThrough is never earlier afterwards.
 	Ensure(ctx context.Context, t Table) error
 	// SetPartitions adds the partitions or replaces those of the same day, all or none (ErrNotExist for the table).
 	SetPartitions(ctx context.Context, n Name, ps []Partition) error

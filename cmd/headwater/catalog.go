@@ -34,6 +34,7 @@ type catalog struct {
 // told is what the metastore knows of a table, because we said so.
 type told struct {
 	schema     schema.Type
+	complete   table.Day
 	partitions map[table.Day]string
 }
 
@@ -140,7 +141,7 @@ func (c *catalog) Ensure(ctx context.Context, t table.Table) error {
 	c.mu.Lock()
 	known := c.told[t.Name]
 	c.mu.Unlock()
-	if known != nil && schema.Equal(known.schema, whole.Schema) {
+	if known != nil && schema.Equal(known.schema, whole.Schema) && known.complete == whole.CompleteThrough {
 		return nil
 	}
 	if err := c.hive.Ensure(ctx, whole); err != nil {
@@ -149,7 +150,7 @@ func (c *catalog) Ensure(ctx context.Context, t table.Table) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	known = cmp.Or(c.told[t.Name], &told{partitions: map[table.Day]string{}})
-	known.schema = whole.Schema
+	known.schema, known.complete = whole.Schema, whole.CompleteThrough
 	c.told[t.Name] = known
 	return nil
 }

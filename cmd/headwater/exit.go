@@ -23,6 +23,7 @@ const (
 	exitUsage     = 2 // the command line, the configuration or the SQL
 	exitData      = 3 // the data; another try gives the same
 	exitTransient = 4 // may pass by itself; try again
+	exitOpen      = 5 // the day is not closed yet
 	exitRefused   = 6 // a publish that would shrink a day, or an outdated writer
 	exitLocked    = 7 // another process has the data folder
 	exitSignal    = 128
@@ -73,6 +74,9 @@ func exitCode(err error) int {
 	}
 	if _, ok := errors.AsType[config.Faults](err); ok {
 		return exitUsage
+	}
+	if _, ok := errors.AsType[notClosed](err); ok {
+		return exitOpen
 	}
 	switch {
 	case errors.Is(err, query.ErrSQL), errors.Is(err, serialize.ErrEngine):

@@ -143,8 +143,8 @@ func (p *pipeline) drop(ctx context.Context, n table.Name, ledger bool) (result 
 		}
 		result.Objects, result.Bytes = result.Objects+1, result.Bytes+o.Size
 	}
-	if !ledger {
-		return result, nil
+	if err := table.Uncomplete(ctx, p.layers.tables, n); err != nil || !ledger {
+		return result, err
 	}
 	return result, schemaledger.Log{Store: p.layers.tables, Table: n.String()}.Forget(ctx)
 }

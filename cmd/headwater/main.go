@@ -44,6 +44,7 @@ func commands() []command {
 		{"land accept", "FILE TOPIC [PARTITION] [--dry-run]", "have Kafka partitions go on that have stopped because records are lost, or the topic was made anew", runAccept},
 		{"serve", "FILE", "the tables alone, by schedule and on request", runServe},
 		{"serialize", "FILE --source S --date D", "make the tables of one source and day", runSerialize},
+		{"day", "FILE --source S --date D", "whether a day of a source is closed; ends with 5, and what it waits for, if it is not", runDay},
 		{"query", "FILE SQL", "answer SQL from the tables", runQuery},
 		{"preview", "FILE SOURCE", "read the first items of a source and show what becomes of them; keeps nothing", runPreview},
 		{"check", "FILE", "report every fault of a pipeline file", runCheck},

@@ -17,6 +17,7 @@ import (
 
 	"headwater/collect"
 	"headwater/internal/config"
+	"headwater/internal/dayclose"
 	"headwater/internal/metrics"
 	"headwater/internal/retry"
 	"headwater/internal/schedule"
@@ -60,6 +61,7 @@ type pipeline struct {
 	job         atomic.Pointer[serialize.Job] // the one that is under way
 	ledger      ledger
 	watch       watch
+	closer      *dayclose.Closer
 	retention   retention
 	admission   *admission // nil if somebody else's broker keeps the records
 
@@ -137,13 +139,20 @@ func (p *pipeline) open(ctx context.Context) (err error) {
 	if err := p.openTables(ctx); err != nil {
 		return err
 	}
+	return p.openStages(ctx)
+}
+
+// openStages opens what openTables does not.
+func (p *pipeline) openStages(ctx context.Context) (err error) {
 	if err := p.openKafka(); err != nil {
 		return err
 	}
 	if err := p.take(ctx, p.cfg.Sources); err != nil {
 		return err
 	}
-	p.lander, err = p.newLander()
+	if p.lander, err = p.newLander(); err == nil {
+		p.closer = p.newCloser()
+	}
 	return err
 }
 
@@ -237,7 +246,11 @@ func (p *pipeline) once(ctx context.Context) error {
 		return failed
 	}
 	p.register(ctx)
-	return errors.Join(failed, p.serializeStale(ctx, topics, everyDay))
+	failed = errors.Join(failed, p.serializeStale(ctx, topics, everyDay))
+	if err := errors.Join(p.closer.Look(ctx), p.complete(ctx)); err != nil && ctx.Err() == nil {
+		p.log.Warn("which days are over is not known", "error", err)
+	}
+	return failed
 }
 
 func (p *pipeline) collectOnce(ctx context.Context) error {
@@ -422,6 +435,11 @@ func (p *pipeline) serialize(ctx context.Context, job serialize.Job) (serialize.
 		p.ledger.note(job.Source, began, got, err)
 		p.noteDay(ctx, job, err)
 	}
+	if err == nil || errors.Is(err, serialize.ErrNoInput) {
+		if err := p.completeTables(ctx, job); err != nil && ctx.Err() == nil {
+			p.log.Warn("the tables may be complete through later days than they say", "source", job.Source, "error", err)
+		}
+	}
 	if err != nil || got.NoOp {
 		return got, err
 	}
@@ -454,6 +472,9 @@ func (p *pipeline) run(ctx context.Context) error {
 	}
 	if p.parts.serialize {
 		work.running.Go(func() { p.register(ctx) })
+	}
+	if p.parts.serialize {
+		work.start(ctx, drain, "close", p.closeDays)
 	}
 	if every := p.cfg.Serialize.Every; every > 0 && p.parts.serialize {
 		work.start(ctx, drain, "serialize", func(ctx context.Context) error { return p.every(ctx, every, "serializing", p.serializeNew()) })

@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
+	"time"
 
 	"headwater/internal/config"
 	"headwater/internal/state"
@@ -20,7 +21,8 @@ import (
 func runSerialize(ctx context.Context, fs *flag.FlagSet, args []string, s streams) error {
 	var r web.SerializeRequest
 	fs.StringVar(&r.Source, "source", "", "the source, as the pipeline file names it")
-	fs.StringVar(&r.Date, "date", "", "the day, as 2026-07-05")
+	fs.StringVar(&r.Date, "date", "", "the day, as 2026-07-05, or yesterday")
+	fs.BoolVar(&r.Closed, "closed", false, "only if the day is closed; else end with 5")
 	fs.BoolVar(&r.Full, "full", false, "make the tables anew although they were made from the same objects")
 	fs.BoolVar(&r.AllowShrink, "allow-shrink", false, "publish although the day would have fewer rows")
 	fs.StringVar(&r.Engine, "engine", "", "native, spark or auto, instead of what the file says; the tables are made anew if another has made them")
@@ -85,6 +87,9 @@ func (p *pipeline) jobFor(r web.SerializeRequest) (serialize.Job, error) {
 		return serialize.Job{}, usagef("--source and --date are both needed")
 	}
 	day, err := table.ParseDay(r.Date)
+	if r.Date == yesterday {
+		day, err = table.DayOf(time.Now().In(p.cfg.Location)).Add(-1), nil
+	}
 	if err != nil {
 		return serialize.Job{}, usageError{err.Error()}
 	}
@@ -106,6 +111,12 @@ func (p *pipeline) Serialize(ctx context.Context, r web.SerializeRequest) (web.S
 	job, err := p.jobFor(r)
 	if err != nil {
 		return web.SerializeResult{}, err
+	}
+	r.Date = job.Day.String()
+	if r.Closed {
+		if err := p.mustBeClosed(ctx, job.Source, job.Day); err != nil {
+			return web.SerializeResult{}, err
+		}
 	}
 	got, err := p.serialize(ctx, job)
 	if errors.Is(err, serialize.ErrNoInput) {

@@ -183,7 +183,7 @@ func (p *pipeline) newRunner(o collect.Options) (*collect.Runner, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding the name of this machine: %w", err)
 	}
-	o.Config = p.cfg.Collect
+	o.Config, o.DayEnd = p.cfg.Collect, p.dayEnd
 	if p.admission != nil {
 		o.Admit = p.admission.check
 	}

@@ -89,6 +89,7 @@ func (p *pipeline) Status(ctx context.Context) (web.Status, error) {
 			LostFrom: t.LostFrom, LostTo: t.LostTo, Stopped: t.Stopped, LastError: t.LastError,
 		})
 	}
+	status.Days = p.days(ctx)
 	p.watch.fill(&status)
 	file := p.file.status(p.cfg.File)
 	status.File = &file
@@ -208,6 +209,7 @@ func printCounts(w io.Writer, s web.Status) error {
 		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", x.Name, x.State, x.Records, perSecond(x.RecordsPerSecond), setting.Bytes(x.Bytes).Rounded(),
 			x.Malformed, x.Quarantined, x.Streams, ago(x.LastItem), oneLine(x.LastError))
 	}
+	printDays(t, s.Days)
 	if len(s.Topics) > 0 {
 		fmt.Fprintln(t, "\nTOPIC\tPARTITION\tIN KAFKA\tCOMMITTED\tLAG\tOPEN\tOBJECTS\tLANDED\tALL UNTIL\tQUARANTINED\tLAST ERROR")
 	}

@@ -184,6 +184,7 @@ func (v *visit) list(ctx context.Context, work chan<- *file) error {
 	tick := time.NewTicker(v.s.c.Every)
 	defer tick.Stop()
 	for {
+		began := time.Now()
 		l, err := v.s.list(ctx, v.tree, v.report)
 		if isLost(err) || ctx.Err() != nil {
 			return err
@@ -210,6 +211,9 @@ func (v *visit) list(ctx context.Context, work chan<- *file) error {
 		}
 		if err := v.take(ctx, time.Now()); err != nil {
 			return err
+		}
+		if err == nil { // a file that cannot be read is of the day on which it can
+			collect.Polled(v.out, began)
 		}
 		select {
 		case <-ctx.Done():
@@ -451,4 +455,7 @@ func (s *Source) nameOf(path string) string {
 	return filepath.ToSlash(rel)
 }
 
-var _ collect.Source = (*Source)(nil)
+// Polls implements collect.Polling.
+func (s *Source) Polls() {}
+
+var _ collect.Polling = (*Source)(nil)

@@ -119,10 +119,12 @@ func (s *Source) Run(ctx context.Context, out collect.Out, once bool) error {
 				return err
 			}
 		}
-		due = time.Now().Add(s.c.Every)
+		began := time.Now()
+		due = began.Add(s.c.Every)
 		if err := poll(ctx); err != nil || once || s.ranged {
 			return err
 		}
+		collect.Polled(out, began)
 	}
 }
 
@@ -212,4 +214,10 @@ func recall(streams map[string]envelope.StreamCursor, stream string, into any) (
 	return true, nil
 }
 
-var _ collect.Ranged = (*Source)(nil)
+// Polls implements collect.Polling.
+func (s *Source) Polls() {}
+
+var (
+	_ collect.Ranged  = (*Source)(nil)
+	_ collect.Polling = (*Source)(nil)
+)

@@ -32,6 +32,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -53,7 +54,8 @@ type Source struct {
 	each  bool          // every connection is tried before anything is emitted
 	feeds []*feed
 
-	toldFull sync.Once // that there are more sequences than are followed
+	connected atomic.Int32 // feeds whose connection stands
+	toldFull  sync.Once    // that there are more sequences than are followed
 }
 
 // New makes a source; a relative path of CA is relative to the folder base.
@@ -198,6 +200,7 @@ const lived = 30 * time.Second
 // Run implements collect.Source. A connection that ends is made anew; what keeps all of them from being made is Run's error. With once it ends
 // when no message has come for two seconds.
 func (s *Source) Run(ctx context.Context, out collect.Out, once bool) error {
+	s.connected.Store(0)
 	pace := rate.Inf
 	if s.c.ConnectEvery > 0 {
 		pace = rate.Every(s.c.ConnectEvery)
@@ -321,7 +324,9 @@ func (f *feed) read(ctx context.Context, r *run) error {
 		told = ""
 		refused.Reset()
 		began := time.Now()
+		r.s.connected.Add(1)
 		err = f.listen(ctx, conn, r)
+		r.s.connected.Add(-1)
 		switch {
 		case stops(err):
 			f.why = "Kafka did not take the messages"
@@ -463,4 +468,7 @@ func bare(u *url.URL) string {
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
 }
 
-var _ collect.Source = (*Source)(nil)
+// Hears implements collect.Deaf: it does while all of its connections stand.
+func (s *Source) Hears() bool { return int(s.connected.Load()) == len(s.feeds) }
+
+var _ collect.Deaf = (*Source)(nil)

@@ -81,7 +81,8 @@ var ours = map[string][]string{
 	"table/tabletest": {"schema", "table"},
 	"query":           {"internal/setting", "schema", "table"},
 
-	"internal/config":    {"collect", "envelope", "internal/setting", "kafka", "land", "query", "serialize", "table", "table/hive"},
+	"internal/dayclose":  {"internal/retry", "internal/setting", "kafka", "lake", "table"},
+	"internal/config":    {"collect", "envelope", "internal/dayclose", "internal/setting", "kafka", "land", "query", "serialize", "table", "table/hive"},
 	"internal/look":      {"collect", "collect/file", "collect/websocket", "envelope", "internal/config", "internal/setting", "schema", "serialize"},
 	"internal/connector": {"kafka", "lake/s3", "land"},
 	"internal/builtin":   {"collect", "collect/amqp", "collect/file", "collect/ftp", "collect/kafka", "collect/mqtt", "collect/nats", "collect/pubsub", "collect/push", "collect/redis", "collect/rest", "collect/sftp", "collect/sqs", "collect/websocket", "internal/config", "lake", "lake/azure", "lake/file", "lake/gcs", "lake/s3", "serialize"},
@@ -117,7 +118,7 @@ var theirs = map[string][]string{
 	"github.com/rabbitmq/amqp091-go":          {"collect/amqp"},
 	"github.com/robfig/cron":                  {"internal/schedule"},
 	"github.com/twmb/franz-go":                {"collect/kafka", "kafka", "kafka/embedded", "land"},
-	"github.com/twmb/franz-go/pkg/kgo":        {"cmd/headwater", "collect/kafka", "kafka", "kafka/embedded", "land"},
+	"github.com/twmb/franz-go/pkg/kgo":        {"cmd/headwater", "internal/dayclose", "collect/kafka", "kafka", "kafka/embedded", "land"},
 	"github.com/twmb/franz-go/pkg/kfake":      {"kafka/embedded"},
 	"go.yaml.in/yaml":                         {"internal/config"},
 	"golang.org/x/crypto":                     {"collect/sftp"},

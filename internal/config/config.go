@@ -25,6 +25,7 @@ import (
 	_ "time/tzdata" // so that timezone means the same on machines without a zone database
 
 	"headwater/collect"
+	"headwater/internal/dayclose"
 	"headwater/internal/setting"
 	"headwater/kafka"
 	"headwater/land"
@@ -61,6 +62,8 @@ type Pipeline struct {
 	Land      land.Config      `yaml:"land"`
 	Serialize serialize.Config `yaml:"serialize"`
 	Query     query.Limits     `yaml:"query"`
+	// Close is when days of topics that others fill are over.
+	Close dayclose.Config `yaml:"close"`
 	// Sources are in the file's order.
 	Sources []Source `yaml:"-"`
 }
@@ -117,6 +120,7 @@ func defaultPipeline() Pipeline {
 		Land:      land.DefaultConfig(),
 		Serialize: serialize.DefaultConfig(),
 		Query:     query.DefaultLimits(),
+		Close:     dayclose.DefaultConfig(),
 	}
 }
 

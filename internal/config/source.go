@@ -5,9 +5,11 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"headwater/collect"
 	"headwater/envelope"
+	"headwater/internal/dayclose"
 	"headwater/internal/setting"
 	"headwater/serialize"
 	"headwater/table"
@@ -34,6 +36,8 @@ type Source struct {
 	Schema serialize.SchemaConfig
 	// Shape is what is declared of the records if it is External.
 	Shape envelope.Shape
+	// CloseAfter is how long after its end a day is taken to be over.
+	CloseAfter time.Duration
 
 	base   string
 	config func() any // that of its kind; behind a function, because it has secrets
@@ -57,6 +61,7 @@ type common struct {
 	Topic  topicKeys              `yaml:"topic"`
 	Tables tablesKeys             `yaml:"tables"`
 	Schema serialize.SchemaConfig `yaml:"schema"`
+	Close  dayclose.Config        `yaml:"close"`
 }
 
 type topicKeys struct {
@@ -106,6 +111,7 @@ func (c *common) validate() setting.Faults {
 		faults.Add([]string{"tables", "flat"}, "is the name of the raw table: write another")
 	}
 	faults.Under(c.Schema.Validate(), "schema")
+	faults.Under(c.Close.Validate(), "close")
 	return faults
 }
 
@@ -183,6 +189,10 @@ func (f *file) readSource(name string, n *node, reg *Registry) (Source, setting.
 // place reads where the source's records and rows go.
 func (s *Source) place(p *Pipeline, n *node) setting.Faults {
 	c := defaultCommon(p.Serialize.Schema)
+	c.Close = dayclose.Config{} // whose collector says when a day is over
+	if s.Kind == External {
+		c.Close = p.Close
+	}
 	name := s.Name
 	if !sourceName.MatchString(name) {
 		name = "source" // the name is a fault already, what is derived from it is none of its own
@@ -195,7 +205,7 @@ func (s *Source) place(p *Pipeline, n *node) setting.Faults {
 	})
 	s.Topic, s.Partitions, s.Replication, s.Configs = c.Topic.Name, c.Topic.Partitions, c.Topic.Replication, c.Topic.Configs
 	s.RawTable, s.FlatTable = table.Name{Database: p.Database, Table: c.Tables.Raw}, table.Name{Database: p.Database, Table: c.Tables.Flat}
-	s.Schema = c.Schema
+	s.Schema, s.CloseAfter = c.Schema, c.Close.After
 	return faults
 }
 

@@ -65,6 +65,14 @@ func all() []metric {
 
 		gauge("serialize_until_timestamp_seconds", "All that the source's topic had then is in the tables or in quarantine.", bySource, ofJobs(when(func(x web.Jobs) time.Time { return x.TablesUntil }))),
 
+		gauge("serialize_complete_through_timestamp_seconds", "The end of the last day with which the tables are complete: it and all days before it are closed, and published.", bySource, func(s *web.Status, put func(float64, ...string)) {
+			for _, x := range s.Days {
+				if !x.CompleteUntil.IsZero() {
+					put(seconds(x.CompleteUntil), x.Source)
+				}
+			}
+		}),
+
 		gauge("table_rows", "Rows of the table.", byTable, ofTables(func(x web.Table) float64 { return float64(x.Rows) })),
 		gauge("table_bytes", "Bytes of its Parquet files.", byTable, ofTables(func(x web.Table) float64 { return float64(x.Bytes) })),
 		gauge("table_partitions", "Table partitions, which are days, that it has.", byTable, ofTables(func(x web.Table) float64 { return float64(x.Days) })),

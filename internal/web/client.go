@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 )
 
 // Client asks the door of another process.
@@ -34,6 +35,13 @@ func (c Client) Serialize(ctx context.Context, r SerializeRequest) (SerializeRes
 func (c Client) Tables(ctx context.Context, r TablesRequest) (TablesResult, error) {
 	var result TablesResult
 	return result, c.ask(ctx, http.MethodPost, "/api/v1/tables", r, &result)
+}
+
+// Day asks for GET /api/v1/day; an error of the other side is a Fault.
+func (c Client) Day(ctx context.Context, r DayRequest) (DayResult, error) {
+	var result DayResult
+	query := url.Values{"source": {r.Source}, "date": {r.Date}}
+	return result, c.ask(ctx, http.MethodGet, "/api/v1/day?"+query.Encode(), nil, &result)
 }
 
 func (c Client) ask(ctx context.Context, method, path string, body, into any) error {

@@ -25,6 +25,8 @@ type API interface {
 	Serialize(ctx context.Context, r SerializeRequest) (SerializeResult, error)
 	// Tables looks after tables that there are. It blocks until that is done. Several calls may come at once.
 	Tables(ctx context.Context, r TablesRequest) (TablesResult, error)
+	// Day says whether a day of a source is closed.
+	Day(ctx context.Context, r DayRequest) (DayResult, error)
 	// NotReady has the reasons why the process does not do its work at the moment.
 	NotReady(ctx context.Context) []string
 }
@@ -50,6 +52,8 @@ type Status struct {
 	FreeBytes int64 `json:"free_bytes,omitempty"`
 	// Serialize is what was made of each source since the process started, by name.
 	Serialize []Jobs `json:"serialize,omitempty"`
+	// Days is how far the days of each source have come, as far as that is known.
+	Days []Days `json:"days,omitempty"`
 	// Retention has the topics with records that have not landed and that Kafka deletes in time, by name.
 	Retention []Retention `json:"retention,omitempty"`
 	// NextSchedule is when serialize.schedule is due next.
@@ -152,10 +156,12 @@ type Table struct {
 // SerializeRequest is the body of POST /api/v1/serialize.
 type SerializeRequest struct {
 	Source string `json:"source"`
-	// Date is YYYY-MM-DD.
+	// Date is YYYY-MM-DD, or yesterday.
 	Date        string `json:"date"`
 	Full        bool   `json:"full,omitempty"`
 	AllowShrink bool   `json:"allow_shrink,omitempty"`
+	// Closed refuses a day that is not closed.
+	Closed bool `json:"closed,omitempty"`
 	// Engine is native, spark or auto, or empty for that of the pipeline.
 	Engine string `json:"engine,omitempty"`
 }
@@ -249,6 +255,7 @@ func New(l net.Listener, api API, metrics, ingest http.Handler, token string, ex
 	}))
 	mux.HandleFunc("POST /api/v1/serialize", s.guard(doing(s, api.Serialize, exitCode)))
 	mux.HandleFunc("POST /api/v1/tables", s.guard(doing(s, api.Tables, exitCode)))
+	mux.HandleFunc("GET /api/v1/day", s.guard(asking(s, api.Day, exitCode)))
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		reasons := api.NotReady(r.Context())
 		if len(reasons) == 0 {

@@ -37,6 +37,7 @@ type Catalog struct {
 
 type entry struct {
 	schema     schema.Type
+	complete   table.Day
 	partitions map[table.Day]table.Partition
 	// files are those of partitions that had several when the catalog was opened.
 	files []table.Partition
@@ -75,6 +76,12 @@ func Open(ctx context.Context, tables lake.Store) (*Catalog, error) {
 	}
 	if err := g.Wait(); err != nil {
 		return nil, fmt.Errorf("reading the tables' footers: %w", err)
+	}
+	for n, e := range c.tables {
+		var err error
+		if e.complete, err = table.CompleteThrough(ctx, tables, n); err != nil {
+			return nil, err
+		}
 	}
 	slices.SortFunc(c.ignored, func(a, b Ignored) int { return strings.Compare(a.Key, b.Key) })
 	return c, nil
@@ -184,7 +191,7 @@ func (c *Catalog) Tables(ctx context.Context) ([]table.Table, error) {
 	})
 	var out []table.Table
 	for _, n := range names {
-		out = append(out, table.Table{Name: n, Schema: c.tables[n].schema})
+		out = append(out, c.tables[n].table(n))
 	}
 	return out, ctx.Err()
 }
@@ -197,7 +204,11 @@ func (c *Catalog) Table(ctx context.Context, n table.Name) (table.Table, error) 
 	if err != nil {
 		return table.Table{}, err
 	}
-	return table.Table{Name: n, Schema: e.schema}, ctx.Err()
+	return e.table(n), ctx.Err()
+}
+
+func (e *entry) table(n table.Name) table.Table {
+	return table.Table{Name: n, Schema: e.schema, CompleteThrough: e.complete}
 }
 
 // Partitions lists a table's partitions by day.
@@ -247,7 +258,7 @@ func (c *Catalog) ensure(t table.Table) *entry {
 		e = &entry{schema: t.Schema, partitions: map[table.Day]table.Partition{}}
 		c.tables[t.Name] = e
 	}
-	e.schema = schema.Merge(e.schema, t.Schema)
+	e.schema, e.complete = schema.Merge(e.schema, t.Schema), table.Latest(e.complete, t.CompleteThrough)
 	return e
 }
 

@@ -282,7 +282,7 @@ func (c *Catalog) widen(ctx context.Context, m *client, now *hms.Table, t table.
 	if err != nil {
 		return false, err
 	}
-	want := table.Table{Name: t.Name, Schema: schema.Merge(has.Schema, t.Schema)}
+	want := table.Table{Name: t.Name, Schema: schema.Merge(has.Schema, t.Schema), CompleteThrough: table.Latest(has.CompleteThrough, t.CompleteThrough)}
 	if location := c.location(t.Name); now.Sd.Location != location && !sameFile(now.Sd.Location, location) {
 		if !c.Own {
 			return false, retry.Stop(fmt.Errorf("table %s is registered at %s, and this pipeline's is at %s: two pipelines have the same names, or the files were moved: then drop the table in the metastore",
@@ -294,7 +294,7 @@ func (c *Catalog) widen(ctx context.Context, m *client, now *hms.Table, t table.
 		}
 		return false, nil
 	}
-	if schema.Equal(has.Schema, want.Schema) {
+	if schema.Equal(has.Schema, want.Schema) && has.CompleteThrough == want.CompleteThrough {
 		if now.Parameters[behindKey] == "" {
 			return true, nil
 		}

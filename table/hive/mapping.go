@@ -16,15 +16,16 @@ import (
 
 // The parameters of ours. A table with oursKey is one that we registered; its versionKey is counted up at every change.
 const (
-	oursKey    = "headwater"
-	versionKey = "headwater.version"
-	keyKey     = "headwater.key"
-	runKey     = "headwater.run"
-	rowsKey    = "headwater.rows"
-	bytesKey   = "headwater.bytes"
-	filesKey   = "headwater.files" // where there are several
-	schemaKey  = "headwater.schema"
-	sparkKey   = "spark.sql.sources.schema"
+	oursKey     = "headwater"
+	versionKey  = "headwater.version"
+	keyKey      = "headwater.key"
+	runKey      = "headwater.run"
+	rowsKey     = "headwater.rows"
+	bytesKey    = "headwater.bytes"
+	filesKey    = "headwater.files" // where there are several
+	schemaKey   = "headwater.schema"
+	sparkKey    = "spark.sql.sources.schema"
+	completeKey = "headwater.complete_through" // where a day is
 	// behindKey marks a table whose partitions are still to get its columns.
 	behindKey = "headwater.behind"
 )
@@ -65,6 +66,9 @@ func (c *Catalog) newTable(t table.Table) *hms.Table {
 	for i, name := range partitionColumns {
 		keys = append(keys, &hms.FieldSchema{Name: name, Type: "int"})
 		parameters[sparkKey+".partCol."+strconv.Itoa(i)] = name
+	}
+	if t.CompleteThrough != (table.Day{}) {
+		parameters[completeKey] = t.CompleteThrough.String()
 	}
 	split(parameters, sparkKey, sparkSchema(whole))
 	h := hms.NewTable()
@@ -164,7 +168,8 @@ func tableOf(t *hms.Table) (table.Table, error) {
 	if err != nil {
 		return table.Table{}, fmt.Errorf("table %s in the metastore: %w", n, err)
 	}
-	return table.Table{Name: n, Schema: s}, nil
+	complete, _ := table.ParseDay(t.Parameters[completeKey]) // what is no day is none, and is written anew
+	return table.Table{Name: n, Schema: s, CompleteThrough: complete}, nil
 }
 
 // parse reads a schema and leaves out the partition columns: no column of a table of ours has their names.
