@@ -29,6 +29,8 @@ type Config struct {
 	Publish string `yaml:"publish"`
 	// Grace is how long files stay when no reader is told of them any more.
 	Grace time.Duration `yaml:"grace"`
+	// Late is what becomes of records that come for a day that was closed: LateReopen makes it again, LateQuarantine leaves them out.
+	Late string `yaml:"late"`
 	// SuccessFile puts an empty object _SUCCESS beside the file of each day that is over, for those who wait for it.
 	SuccessFile bool `yaml:"success_file"`
 	// DaysTable is the name of a table that says of each table and day what there is, since when, and what became of the last run; empty is none.
@@ -112,6 +114,7 @@ func DefaultConfig() Config {
 		Spark:         spark.DefaultConfig(),
 		Publish:       PublishReplace,
 		Grace:         24 * time.Hour,
+		Late:          LateReopen,
 		Flat:          FlatConfig{Separator: "_", Arrays: "keep"},
 		RowGroupBytes: 256 << 20,
 		MaxMemory:     1 << 30,
@@ -146,6 +149,17 @@ func (c *Config) Validate() setting.Faults {
 	}
 	if strings.Trim(c.DaysTable, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
 		faults.Add([]string{"days_table"}, "must be lower case letters, digits and _, got %q", c.DaysTable)
+	}
+	switch c.Late {
+	case LateReopen:
+	case LateQuarantine:
+		if c.Engine == EngineSpark {
+			faults.Add([]string{"late"}, "quarantine is not for engine spark, which reads days whole: write reopen, or engine: native or auto")
+		}
+	case LateNextDay:
+		faults.Add([]string{"late"}, "next_day cannot be kept: a record that has landed lies in its own day's folder, which all readers of the raw objects go by. Write reopen, or quarantine")
+	default:
+		faults.Add([]string{"late"}, "must be reopen or quarantine, got %q", c.Late)
 	}
 	if c.Grace < 0 {
 		faults.Add([]string{"grace"}, "must be 0 or more, got %s", c.Grace)

@@ -71,6 +71,9 @@ func (r *run) notOnSpark() string {
 	if r.Spark.Raw == "" || r.Spark.Tables == "" {
 		return "reads folders, s3:// and gs://, and the lake is elsewhere: write engine: native"
 	}
+	if r.leaveOut {
+		return "reads days whole, and late: quarantine leaves records of this one out: make it with --engine native"
+	}
 	for _, at := range append([]string{r.Spark.Raw, r.Spark.Tables}, keysOf(r.inputs)...) {
 		if strings.ContainsAny(at, `{}[]*?\`) {
 			return fmt.Sprintf("takes what is in %s for a pattern: move it to a place without any of {}[]*?\\, or write engine: native", at)

@@ -30,6 +30,8 @@ type scanned struct {
 	known bool
 	// misfit: there are records that do not fit the layout that they should have been cut into.
 	misfit bool
+	// late is what Result.Late is.
+	late int64
 	// lone is what Result.LoneSurrogates is.
 	lone int64
 }
@@ -47,6 +49,8 @@ type layout struct {
 // scannedObject says which records of an object are no rows.
 type scannedObject struct {
 	records int64
+	// late came when the day had been closed.
+	late int64
 	// bad are in order of the lines.
 	bad []badLine
 	// bare are the lines whose raw_data is neither an object nor null, which makes them bad if there are objects.
@@ -147,13 +151,20 @@ func dayStart(d table.Day, days int, where *time.Location) int64 {
 
 func (p *pass) readObject(ctx context.Context, w *inferrer, at int) error {
 	in, o := p.inputs[at], &p.objects[at]
+	mayBeLate := in.mayBeLate(p.closed)
 	for l, err := range p.lines(ctx, in) {
 		if err != nil {
 			return err
 		}
 		w.at = int64(at)*recordsPerObject + o.records
 		o.records++
-		if err := p.readRecord(w, l, o); err != nil {
+		late := mayBeLate && in.isLate(p.closed, l.record)
+		if late {
+			o.late++
+		}
+		if late && p.leaveOut {
+			o.bad = append(o.bad, badLine{l.number, reasonLate})
+		} else if err := p.readRecord(w, l, o); err != nil {
 			return err
 		}
 		if w.cut != nil {
@@ -230,6 +241,7 @@ func (s *scanned) count() {
 	for _, o := range s.objects {
 		s.rows += o.records - int64(len(o.bad))
 		s.quarantined += int64(len(o.bad))
+		s.late += o.late
 		for _, bad := range o.bad {
 			s.reasons[bad.reason]++
 		}

@@ -121,6 +121,8 @@ type Result struct {
 	NoOp bool
 	// Reasons counts the quarantined records; it is nil if NoOp.
 	Reasons map[string]int64
+	// Late is how many of the records came when the day had been closed. It is 0 if NoOp, and of days that Spark has made.
+	Late int64
 	// LoneSurrogates counts escapes that stand for half a character and became U+FFFD in string columns.
 	LoneSurrogates int64
 	// RenamedRaw and RenamedFlat have the columns whose names collided, and the place of their values in the data.
@@ -135,6 +137,14 @@ func (z *Serializer) Run(ctx context.Context, job Job) (Result, error) {
 	do := r.do
 	if job.Open && job.Schema.hasLedger() {
 		do = r.grow
+	}
+	if job.Open && z.Config.Late == LateQuarantine {
+		if err := r.lookClosed(ctx); err != nil {
+			return Result{}, err
+		}
+		if r.closed != nil {
+			do = r.do
+		}
 	}
 	result, err := do(ctx)
 	if err != nil {
@@ -213,6 +223,9 @@ type run struct {
 	// quarantineVersion is that of what was in quarantine when the run began to look.
 	quarantineVersion string
 	inputs            []input
+	// closed is where the day has ended, if it is closed and somebody has looked; leaveOut: what came after that goes to quarantine.
+	closed   *lake.DayEnd
+	leaveOut bool
 	// engine is who makes the day, empty for EngineNative.
 	engine string
 	raw    *output
@@ -270,7 +283,7 @@ func (r *run) look(ctx context.Context) (err error) {
 	if r.inputs, err = r.list(ctx, r.job.Topic, r.job.Day); err != nil {
 		return err
 	}
-	if err := r.chooseEngine(); err != nil {
+	if err := cmp.Or(r.lookLate(ctx), r.chooseEngine()); err != nil {
 		return err
 	}
 	r.beginFooters()
@@ -312,6 +325,9 @@ func (r *run) settings() map[string]string {
 	s := map[string]string{"dialect": r.job.Schema.Dialect, "timezone": r.Location.String()}
 	if n := r.Config.RecordBytes; n != DefaultConfig().RecordBytes {
 		s["record_bytes"] = n.String() // named only where it was changed, so that another default makes no table stale
+	}
+	if r.leaveOut {
+		s["late"] = r.lateSetting()
 	}
 	shape := r.job.Shape.Landed()
 	if !r.job.Schema.hasLedger() { // with a ledger the columns' types are compared instead
@@ -371,9 +387,9 @@ func (r *run) tryDay(ctx context.Context) (Result, error) {
 		return result, err
 	}
 	others := r.together(ctx)
-	r.unfit = s.reasons[reasonSchema] + s.reasons[reasonKind]
+	r.unfit = s.reasons[reasonSchema] + s.reasons[reasonKind] + s.reasons[reasonLate]
 	result.Rows, result.Quarantined, result.Reasons, result.LoneSurrogates = s.rows, s.quarantined, s.reasons, s.lone
-	result.NewRows, result.NewQuarantined = s.rows, s.quarantined
+	result.NewRows, result.NewQuarantined, result.Late = s.rows, s.quarantined, s.late
 	result.RenamedRaw, result.RenamedFlat = r.raw.footer.Renamed, r.flat.footer.Renamed
 	if err := r.publishBoth(ctx, &result); err != nil {
 		return result, err
@@ -391,6 +407,11 @@ func (r *run) make(ctx context.Context) (*scanned, error) {
 			break
 		}
 		if err := table.Beside(ctx, r.Tables, o.name, r.job.Day); err != nil { // it is not made for nothing
+			return nil, err
+		}
+	}
+	if r.closed == nil {
+		if err := r.lookClosed(ctx); err != nil { // late records are counted
 			return nil, err
 		}
 	}

@@ -44,6 +44,7 @@ func (l *ledger) note(source string, began time.Time, got serialize.Result, err 
 	j.Seconds += now.Sub(began).Seconds()
 	j.Rows += got.NewRows
 	j.Quarantined += got.NewQuarantined
+	j.Late += got.Late
 }
 
 // of is the entry of a source; l.mu is held.

@@ -76,13 +76,9 @@ func (c *Closer) look(ctx context.Context) (closed int, waiting bool, err error)
 	if v.now, err = c.now(ctx, false); err != nil {
 		return 0, false, err
 	}
-	due := slices.DeleteFunc(sources, func(s Source) bool { return !v.due(s) })
-	if len(due) > 0 {
-		if v.now, err = c.now(ctx, true); err == nil {
-			err = v.note(ctx, due)
-			err = errors.Join(err, v.close(ctx, due))
-		}
-	}
+	due := slices.DeleteFunc(slices.Clone(sources), func(s Source) bool { return !v.due(s) })
+	err = v.note(ctx, due)
+	err = errors.Join(err, v.close(ctx, due))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	maps.Copy(c.known, v.state)
@@ -185,23 +181,45 @@ func (v *view) note(ctx context.Context, due []Source) error {
 			return err
 		}
 	}
+	read := func(s Source) bool { return v.readDay(s, until[s.Name]).Compare(v.state[s.Name].last()) > 0 }
+	if slices.ContainsFunc(due, read) { // what we think that the clock shows is not enough
+		var err error
+		if v.now, err = v.c.now(ctx, true); err != nil {
+			return err
+		}
+	}
 	var ended []lake.DayEnd
 	var topics []string
 	for _, s := range due {
-		day := v.c.lastEnded(s, v.now)
-		if !s.External {
-			read := until[s.Name]
-			if past := v.c.lastEnded(s, read); past.Compare(day) < 0 {
-				v.wait(s, day, Wait{What: WaitCollector, Since: read, Until: v.c.ends(s, day)})
-				day = past
-			}
+		day, over := v.readDay(s, until[s.Name]), v.c.lastEnded(s, v.now)
+		if day.Compare(over) < 0 && over.Compare(v.state[s.Name].last()) > 0 {
+			v.wait(s, over, Wait{What: WaitCollector, Since: until[s.Name], Until: v.c.ends(s, over)})
 		}
-		if day.Compare(v.state[s.Name].last()) <= 0 || day.Year < 1 {
-			continue
+		if day.Compare(v.state[s.Name].last()) > 0 {
+			ended = append(ended, lake.DayEnd{Source: s.Name, Topic: s.Topic, Day: day.String(), Ended: v.c.ends(s, day).UTC(), Noted: v.now.UTC()})
+			topics = append(topics, s.Topic)
 		}
-		ended = append(ended, lake.DayEnd{Source: s.Name, Topic: s.Topic, Day: day.String(), Ended: v.c.ends(s, day).UTC(), Noted: v.now.UTC()})
-		topics = append(topics, s.Topic)
 	}
+	return v.noteEnds(ctx, ended, topics)
+}
+
+// readDay is the last day of a source that has ended, and that its collector, which has read until a time, has read past.
+func (v *view) readDay(s Source, until time.Time) table.Day {
+	day := v.c.lastEnded(s, v.now)
+	if s.External {
+		return day
+	}
+	if until.IsZero() {
+		return table.Day{}
+	}
+	if past := v.c.lastEnded(s, until); past.Compare(day) < 0 {
+		return past
+	}
+	return day
+}
+
+// noteEnds notes where days have ended.
+func (v *view) noteEnds(ctx context.Context, ended []lake.DayEnd, topics []string) error {
 	if len(ended) == 0 {
 		return nil
 	}

@@ -60,6 +60,7 @@ func all() []metric {
 		counter("serialize_seconds_total", "Seconds that runs took, those that failed included.", bySource, ofJobs(always(func(x web.Jobs) float64 { return x.Seconds }))),
 		counter("serialize_rows_total", "Rows that runs wrote into each of the two tables.", bySource, ofJobs(always(func(x web.Jobs) float64 { return float64(x.Rows) }))),
 		counter("serialize_quarantined_records_total", "Records that runs put into quarantine.", bySource, ofJobs(always(func(x web.Jobs) float64 { return float64(x.Quarantined) }))),
+		counter("serialize_late_records_total", "Records that runs have read and that came when their day had been closed.", bySource, ofJobs(always(func(x web.Jobs) float64 { return float64(x.Late) }))),
 		gauge("serialize_last_success_timestamp_seconds", "When a run last ended well.", bySource, ofJobs(when(func(x web.Jobs) time.Time { return x.LastSuccess }))),
 		gauge("serialize_last_error_timestamp_seconds", "When a run last failed.", bySource, ofJobs(when(func(x web.Jobs) time.Time { return x.LastErrorAt }))),
 

@@ -77,9 +77,11 @@ type Jobs struct {
 	Runs     int64  `json:"runs"`
 	Failures int64  `json:"failures"`
 	// Seconds is how long they all took.
-	Seconds     float64   `json:"seconds"`
-	Rows        int64     `json:"rows"`
-	Quarantined int64     `json:"quarantined"`
+	Seconds     float64 `json:"seconds"`
+	Rows        int64   `json:"rows"`
+	Quarantined int64   `json:"quarantined"`
+	// Late is how many records, rows or not, came when their day had been closed.
+	Late        int64     `json:"late,omitempty"`
 	LastSuccess time.Time `json:"last_success,omitzero"`
 	// TablesUntil is a time: all that the source's topic had then is in the tables, or in quarantine.
 	TablesUntil time.Time `json:"tables_until,omitzero"`
