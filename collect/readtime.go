@@ -67,36 +67,43 @@ func (s *session) polled(at time.Time) {
 	}
 }
 
-// timeEvery is how exact ReadUntil is.
-const timeEvery = time.Second
+const (
+	// timeEvery is how exact ReadUntil is.
+	timeEvery = time.Second
+	// mustLast is how long a source must go on reading for its time to count: so long it may take to find that a connection cannot be made, or is dead.
+	mustLast = time.Minute
+)
 
 // watchTime moves until on while the source reads, and asks for a snapshot when a day has ended.
 func (s *session) watchTime(ctx context.Context) {
 	tick := time.NewTicker(timeEvery)
 	defer tick.Stop()
-	for {
+	for heard := time.Now(); ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		s.passTime(s.readUntil())
+		now := time.Now()
+		if deaf, is := s.r.o.Source.(Deaf); is && !deaf.Hears() {
+			heard = now
+		}
+		s.passTime(s.readUntil(now, heard))
 	}
 }
 
-// readUntil is until when the source has read, as far as it can tell, whatever has become of its records; zero if it cannot.
-func (s *session) readUntil() time.Time {
-	switch source := s.r.o.Source.(type) {
-	case Polling:
+// readUntil is until when the source has read, as far as it can tell, whatever has become of its records: it has heard all since a time. It is zero if
+// it cannot tell.
+func (s *session) readUntil(now, heard time.Time) time.Time {
+	if _, polls := s.r.o.Source.(Polling); polls {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return s.time.polled
-	case Deaf:
-		if !source.Hears() {
-			return time.Time{}
-		}
 	}
-	return time.Now()
+	if now = now.Add(-mustLast); now.Before(heard) {
+		return time.Time{}
+	}
+	return now
 }
 
 func (s *session) passTime(at time.Time) {

@@ -29,6 +29,28 @@ func (a api) Serialize(ctx context.Context, r SerializeRequest) (SerializeResult
 	return a.serialize(ctx, r)
 }
 
+func (a api) Day(_ context.Context, r DayRequest) (DayResult, error) {
+	if r.Source != "orders" {
+		return DayResult{}, errors.New("boom")
+	}
+	return DayResult{Source: r.Source, Date: r.Date, Reason: "why", Waits: []DayWait{{What: "land", Topic: "t", Needs: 3}}}, nil
+}
+
+func TestDay(t *testing.T) {
+	address, end := serve(t, api{})
+	defer end()
+	c := Client{Address: address, Token: "secret"}
+	got, err := c.Day(t.Context(), DayRequest{Source: "orders", Date: "2026-07-05"})
+	want := DayResult{Source: "orders", Date: "2026-07-05", Reason: "why", Waits: []DayWait{{What: "land", Topic: "t", Needs: 3}}}
+	if d := cmp.Diff(want, got); err != nil || d != "" {
+		t.Error(err, d)
+	}
+	var f Fault
+	if _, err := c.Day(t.Context(), DayRequest{Source: "a&b=c"}); !errors.As(err, &f) || f.Message != "boom" {
+		t.Error(err)
+	}
+}
+
 func (a api) Tables(_ context.Context, r TablesRequest) (TablesResult, error) {
 	if r.Do != "rollback" {
 		return TablesResult{}, errors.New("boom")

@@ -40,6 +40,7 @@ func Run(t *testing.T, open func(t *testing.T) table.Catalog) {
 		{"an ensured table is there, empty", ensured},
 		{"ensuring adds and widens and never takes away", widened},
 		{"types survive", types},
+		{"a table is complete through a day, and never through an earlier one", complete},
 		{"tables are listed by name", listed},
 		{"partitions are listed by day", byDay},
 		{"a partition of the same day is replaced", replaced},
@@ -141,6 +142,42 @@ func widened(t *testing.T, c table.Catalog) {
 		}
 	}
 	wantPartitions(t, c, orders, partition(orders, d, steps[0], "r"))
+}
+
+func complete(t *testing.T, c table.Catalog) {
+	id := columns(schema.Field{Name: "id", Type: long})
+	wide := columns(schema.Field{Name: "id", Type: double}, schema.Field{Name: "note", Type: text})
+	day := func(d int) table.Day { return table.Day{Year: 2026, Month: 7, Day: d} }
+	var is schema.Type
+	for _, step := range []struct {
+		schema        schema.Type
+		through, want table.Day
+	}{
+		{id, table.Day{}, table.Day{}}, {id, day(5), day(5)}, {id, day(5), day(5)}, {id, table.Day{}, day(5)}, {id, day(4), day(5)},
+		{wide, table.Day{}, day(5)}, {id, day(31), day(31)}, {wide, day(6), day(31)},
+	} {
+		if err := c.Ensure(t.Context(), table.Table{Name: orders, Schema: step.schema, CompleteThrough: step.through}); err != nil {
+			t.Fatal(err)
+		}
+		is = schema.Merge(is, step.schema)
+		set(t, c, orders, partition(orders, day(5), id, "r"))
+		got, err := c.Table(t.Context(), orders)
+		want := table.Table{Name: orders, Schema: is, CompleteThrough: step.want}
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Errorf("after Ensure(%v): %v (-want +got):\n%s", step.through, err, diff)
+		}
+	}
+	all, err := c.Tables(t.Context())
+	if err != nil || len(all) != 1 || all[0].CompleteThrough != day(31) {
+		t.Errorf("Tables() = %v, %v", all, err)
+	}
+	other := table.Name{Database: "shop", Table: "born"}
+	if err := c.Ensure(t.Context(), table.Table{Name: other, Schema: id, CompleteThrough: day(7)}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.Table(t.Context(), other); err != nil || got.CompleteThrough != day(7) {
+		t.Errorf("a table that is made complete through a day: %v, %v", got.CompleteThrough, err)
+	}
 }
 
 func types(t *testing.T, c table.Catalog) {
