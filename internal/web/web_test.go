@@ -39,7 +39,7 @@ func (a api) Day(_ context.Context, r DayRequest) (DayResult, error) {
 func TestDay(t *testing.T) {
 	address, end := serve(t, api{})
 	defer end()
-	c := Client{Address: address, Token: "secret"}
+	c := Client{Address: address, Token: "token"}
 	got, err := c.Day(t.Context(), DayRequest{Source: "orders", Date: "2026-07-05"})
 	want := DayResult{Source: "orders", Date: "2026-07-05", Reason: "why", Waits: []DayWait{{What: "land", Topic: "t", Needs: 3}}}
 	if d := cmp.Diff(want, got); err != nil || d != "" {
