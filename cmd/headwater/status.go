@@ -120,6 +120,9 @@ func tables(ctx context.Context, catalog table.Catalog) ([]web.Table, error) {
 			return nil, err
 		}
 		entry := web.Table{Name: t.Name.String(), Days: len(partitions), Columns: len(t.Schema.Fields)}
+		if t.CompleteThrough != (table.Day{}) {
+			entry.CompleteThrough = t.CompleteThrough.String()
+		}
 		for _, p := range partitions {
 			entry.Rows += p.Rows
 			entry.Bytes += p.Bytes

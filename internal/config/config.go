@@ -265,6 +265,7 @@ func (f *file) validateStages() setting.Faults {
 	faults.Under(f.Land.Validate(), "land")
 	faults.Under(f.Serialize.Validate(), "serialize")
 	faults.Under(f.Query.Validate(), "query")
+	faults.Under(f.Close.Validate(), "close")
 	if !f.Embedded && len(f.Kafka.Brokers) == 0 {
 		faults.Add([]string{"kafka", "brokers"}, "is missing, and embedded is false: name the brokers as [\"kafka:9092\"], or write embedded: true")
 	}

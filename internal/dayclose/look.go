@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// lookEvery is how often Run asks whether there is something to do, which costs nothing where there is not.
-	lookEvery = time.Second
+	// lookEvery is how often Run asks whether there is something to do.
+	lookEvery = 5 * time.Second
 	// lookLeast and lookMost bound the wait between two looks at what keeps days from closing.
 	lookLeast = 2 * time.Second
 	lookMost  = 30 * time.Second

@@ -153,6 +153,8 @@ type Table struct {
 	Rows    int64  `json:"rows"`
 	Bytes   int64  `json:"bytes"`
 	Columns int    `json:"columns"`
+	// CompleteThrough is the last day that the table is complete with, all days before it included; empty if none is known.
+	CompleteThrough string `json:"complete_through,omitempty"`
 }
 
 // SerializeRequest is the body of POST /api/v1/serialize.
