@@ -19,7 +19,7 @@ const (
 	lookEvery = 5 * time.Second
 	// lookLeast and lookMost bound the wait between two looks at what keeps days from closing.
 	lookLeast = 2 * time.Second
-	lookMost  = 30 * time.Second
+	lookMost  = 10 * time.Second
 	// askEvery is how often the broker is asked for the time: in between its clock goes as ours does.
 	askEvery = 10 * time.Minute
 )

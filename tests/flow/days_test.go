@@ -137,7 +137,7 @@ listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0", hive: "127.0.0.1:0"}
 	must(t, json.Unmarshal(text, &ended))
 	rows := ended.Offsets["0"]
 	quarantined := func() int {
-		return strings.Count(p.Run(t, nil, "quarantine", "show", "--json").Stdout, `"reason":"late"`)
+		return strings.Count(p.Run(t, nil, "quarantine show", "--json").Stdout, `"reason":"late"`)
 	}
 	counted := func() string {
 		return ask(t, p, fmt.Sprintf("select count(*) from db.legacy_raw where make_date(year, month, day) = '%s'", date))
