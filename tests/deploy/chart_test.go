@@ -64,10 +64,16 @@ type kube struct {
 	bin string
 }
 
+// try gives what the program prints on its standard output, and if it fails on the other too.
 func (k kube) try(env []string, program string, args ...string) (string, error) {
 	cmd := exec.Command(filepath.Join(k.bin, program), args...)
 	cmd.Env = append(os.Environ(), env...)
-	out, err := cmd.CombinedOutput()
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if err != nil {
+		out = append(out, said.Bytes()...)
+	}
 	return string(out), err
 }
 
@@ -160,12 +166,17 @@ func checkPipeline(t *testing.T, objects []object) {
 	}
 }
 
-// checkMonitoring wants the alerts and dashboards of deploy/ in the chart, whole.
+// checkMonitoring wants a PrometheusRule to have rules, and the dashboards to be those of deploy/.
 func checkMonitoring(t *testing.T, objects []object) {
 	t.Helper()
 	for _, o := range objects {
 		if o.Kind == "PrometheusRule" && len(o.Spec.Groups) == 0 {
 			t.Error("the PrometheusRule has no group")
+		}
+		for name, text := range o.Data {
+			if want, err := os.ReadFile(filepath.Join(chart, "files/dashboards", name)); filepath.Ext(name) == ".json" && (err != nil || strings.TrimSpace(string(want)) != strings.TrimSpace(text)) {
+				t.Errorf("the dashboard %s is not that of the chart: %v", name, err)
+			}
 		}
 	}
 }

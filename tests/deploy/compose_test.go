@@ -79,7 +79,7 @@ func TestCompose(t *testing.T) {
 	if !slices.Equal(stages, []string{"collect", "land", "serve"}) {
 		t.Errorf("the stages are %v", stages)
 	}
-	for _, name := range []string{"pipeline/pipeline.yaml", "prometheus/prometheus.yml", "hive/hive-site.xml", "grafana/datasources.yaml"} {
+	for _, name := range []string{"pipeline/pipeline.yaml", "prometheus/prometheus.yml", "hive/hive-site.xml"} {
 		text, err := os.ReadFile(filepath.Join(trial, name))
 		if err != nil {
 			t.Fatal(err)

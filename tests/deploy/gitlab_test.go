@@ -94,7 +94,7 @@ func TestGitLab(t *testing.T) {
 	team := newRepository(t, local, []string{bin}, func(dir string) error {
 		text, err := os.ReadFile(top + "/deploy/gitlab/headwater.gitlab-ci.yml")
 		return errors.Join(err, os.CopyFS(dir, os.DirFS(top+"/deploy/gitlab/example")), os.WriteFile(filepath.Join(dir, "headwater.gitlab-ci.yml"), text, 0o600),
-			os.CopyFS(filepath.Join(dir, "chart"), os.DirFS(chart)))
+			os.Rename(packaged(t, tools), filepath.Join(dir, "chart")))
 	})
 	all := []string{"headwater:check", "headwater:test", "headwater:build", "headwater:package"}
 	there := team.jobs()
@@ -120,8 +120,10 @@ func TestGitLab(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"upgrade --install shop chart --namespace data-pipelines-staging --values build/staging/shop.values.yaml --values environments/staging.yaml --rollback-on-failure",
-		"rollback shop 0 --namespace data-pipelines-staging --wait"} {
+	for _, want := range []string{
+		"upgrade --install shop chart --namespace data-pipelines-staging --values build/staging/shop.values.yaml --values environments/staging.yaml --rollback-on-failure",
+		"rollback shop 0 --namespace data-pipelines-staging --wait",
+	} {
 		if !strings.Contains(string(got), want) {
 			t.Errorf("helm was not asked for %q, but for\n%s", want, got)
 		}
@@ -147,4 +149,16 @@ func TestGitLab(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// packaged is the chart as one file, as a registry has it.
+func packaged(t *testing.T, tools string) string {
+	t.Helper()
+	dir := t.TempDir()
+	kube{t, tools}.must(nil, "helm", "package", chart, "--destination", dir)
+	found, err := filepath.Glob(dir + "/*.tgz")
+	if err != nil || len(found) != 1 {
+		t.Fatalf("helm package made %v, %v", found, err)
+	}
+	return found[0]
 }
