@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -75,6 +76,7 @@ const pipeline = `
 database: shop
 timezone: Europe/Paris
 data_dir: /data
+land: {rotate.interval.ms: 1000, rotate.schedule.interval.ms: 1000}
 serialize: {every: 1s}
 sources:
   orders:
@@ -138,11 +140,11 @@ func TestImage(t *testing.T) {
 	podman.must(command([]string{"run", "--detach", "--name", name}, "run", "/etc/headwater/pipeline.yaml")...)
 	t.Cleanup(func() {
 		if t.Failed() {
-			said, err := podman.try("logs", name)
-			t.Log(said, err)
+			said, err := exec.Command(filepath.Join(top, "scripts", "podman.sh"), "logs", name).CombinedOutput()
+			t.Log(string(said), err)
 		}
 	})
-	binary.EventuallyOr(t, "a row", func() bool { return strings.Contains(count(), ",") }, count)
+	binary.EventuallyOr(t, "a row", func() bool { return regexp.MustCompile(`^[1-9][0-9]*,[0-9]+$`).MatchString(count()) }, count)
 	if out, err := podman.try(command([]string{"run", "--rm"}, "run", "/etc/headwater/pipeline.yaml", "--once")...); code(err) != 7 {
 		t.Errorf("a second container on the volume ended with %v, want exit code 7\n%s", err, out)
 	}
