@@ -79,6 +79,9 @@ func (r *run) notOnSpark() string {
 			return fmt.Sprintf("takes what is in %s for a pattern: move it to a place without any of {}[]*?\\, or write engine: native", at)
 		}
 	}
+	if r.job.Legacy.Dedupes() {
+		return "does not look for doubled lines, as legacy.dedupe asks for: write engine: native"
+	}
 	return NotOnSpark(r.job.Schema, r.job.Shape)
 }
 

@@ -156,7 +156,7 @@ func (r *run) afresh(ctx context.Context) (*step, error) {
 		return nil, err
 	}
 	folder := max(r.raw.held.NextFolder(), r.flat.held.NextFolder())
-	return &step{inputs: r.inputs, folder: folder, begins: true}, checkOverlap(r.inputs)
+	return &step{inputs: r.inputs, folder: folder, begins: true}, r.checkOverlap(r.inputs)
 }
 
 // mend makes the flat table's file of the objects that the raw table's last one was made from.
@@ -186,7 +186,7 @@ func (r *run) checkWithKnown(known map[string]table.Input, news []input) error {
 		}
 	}
 	slices.SortFunc(all, compareInputs)
-	return checkOverlap(all)
+	return r.checkOverlap(all)
 }
 
 // take makes the step's files and publishes them.

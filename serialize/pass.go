@@ -90,6 +90,11 @@ func (r *run) infer(ctx context.Context) (*scanned, error) {
 // read reads all records. Objects are shared out among the workers; what each has gathered is merged at the end.
 func (p *pass) read(ctx context.Context) error {
 	p.objects, p.reasons = make([]scannedObject, len(p.inputs)), map[string]int64{}
+	if p.sample == nil && p.doubled == nil {
+		if err := p.findDoubled(ctx); err != nil {
+			return err
+		}
+	}
 	p.known = p.head != nil && p.head.HasObjects()
 	d := p.job.Day
 	from, to := dayStart(d, 0, p.Location), dayStart(d, 1, p.Location)
@@ -164,6 +169,8 @@ func (p *pass) readObject(ctx context.Context, w *inferrer, at int) error {
 		}
 		if late && p.leaveOut {
 			o.bad = append(o.bad, badLine{l.number, reasonLate})
+		} else if p.isDoubled(at, l.number) {
+			o.bad = append(o.bad, badLine{l.number, reasonDuplicate})
 		} else if err := p.readRecord(w, l, o); err != nil {
 			return err
 		}
@@ -273,7 +280,7 @@ func (s *scanned) evidenceOfRows() *schema.Evidence {
 func (r *run) checkConnector(s *scanned) error {
 	for i, j := range neighbours(r.inputs) {
 		a, b := r.inputs[i], r.inputs[j]
-		if end := a.name.Offset + s.objects[i].records; !a.told && end > b.name.Offset {
+		if end := a.name.Offset + s.objects[i].records; !a.told && end > b.name.Offset && !(r.job.Legacy.Dedupes() && !b.told) {
 			return dataError("%s has %d records, so it ends at offset %d or later, and %s starts before that; move one of them away",
 				a.Key, s.objects[i].records, end, b.Key)
 		}

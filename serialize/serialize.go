@@ -97,6 +97,8 @@ type Job struct {
 	Day       table.Day
 	// Schema is how the columns are decided.
 	Schema SchemaConfig
+	// Legacy is about the objects of others.
+	Legacy LegacyConfig
 	// Engine, if not empty, makes the day instead of Config.Engine, also if another has made it of the same objects: EngineNative, EngineSpark or EngineAuto.
 	Engine string
 	// Full makes the files anew even if the tables have been made from the same objects.
@@ -104,7 +106,7 @@ type Job struct {
 	// AllowShrink lets the tables end with fewer rows than they have.
 	AllowShrink bool
 	// Open: the day is not over. Files of its new objects are added to those that there are, and the one file of the day is made by a later run
-	// without Open. It has no effect on a source without a schema ledger, where the types of a day are known only when it is over.
+	// without Open. It has no effect on a source without a schema ledger, or with Legacy.Dedupe, whose days are known only when they are over.
 	Open bool
 }
 
@@ -135,7 +137,7 @@ type Result struct {
 func (z *Serializer) Run(ctx context.Context, job Job) (Result, error) {
 	r := &run{Serializer: z, job: job}
 	do := r.do
-	if job.Open && job.Schema.hasLedger() {
+	if job.Open && job.Schema.hasLedger() && !job.Legacy.Dedupes() {
 		do = r.grow
 	}
 	if job.Open && z.Config.Late == LateQuarantine {
@@ -218,6 +220,8 @@ type run struct {
 	job Job
 	// head is the ledger's version that the types are of; nil if there is no ledger.
 	head *ledger.Version
+	// fixed: head is not to be changed.
+	fixed bool
 	// unfit is how many records are in quarantine, and counted there, because of what the ledger has become since they may have been rows.
 	unfit int64
 	// quarantineVersion is that of what was in quarantine when the run began to look.
@@ -226,6 +230,8 @@ type run struct {
 	// closed is where the day has ended, if it is closed and somebody has looked; leaveOut: what came after that goes to quarantine.
 	closed   *lake.DayEnd
 	leaveOut bool
+	// doubled has, by input, the numbers of the lines that are equal to earlier ones, if these are looked for.
+	doubled [][]int64
 	// engine is who makes the day, empty for EngineNative.
 	engine string
 	raw    *output
@@ -280,7 +286,8 @@ func (r *run) look(ctx context.Context) (err error) {
 	if err := r.readLedger(ctx); err != nil {
 		return err
 	}
-	if r.inputs, err = r.list(ctx, r.job.Topic, r.job.Day); err != nil {
+	r.doubled = nil
+	if r.inputs, err = r.list(ctx, r.job.Day); err != nil {
 		return err
 	}
 	if err := cmp.Or(r.lookLate(ctx), r.chooseEngine()); err != nil {
@@ -328,6 +335,9 @@ func (r *run) settings() map[string]string {
 	}
 	if r.leaveOut {
 		s["late"] = r.lateSetting()
+	}
+	if r.job.Legacy.Dedupes() {
+		s["legacy.dedupe"] = r.job.Legacy.Dedupe
 	}
 	shape := r.job.Shape.Landed()
 	if !r.job.Schema.hasLedger() { // with a ledger the columns' types are compared instead

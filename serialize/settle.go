@@ -80,6 +80,11 @@ func (r *run) settle(ctx context.Context, s *scanned) error {
 		s.layout = r.alone(s)
 		return nil
 	}
+	if r.fixed {
+		s.layout = layoutOf(r.head)
+		s.misfit = s.misfit || s.layout.rows != s.rowsOf()
+		return nil
+	}
 	evidence := s.evidenceOfRows()
 	rules := ledger.Rules{MaxRewrite: r.job.Schema.MaxRewrite, Hints: r.job.Schema.Hints, Rescued: r.job.Schema.Rescued}
 	head, err := r.log().Change(ctx, "serialize "+r.job.Day.String(), func(v *ledger.Version) (bool, error) {
@@ -245,7 +250,7 @@ func (s *Schema) Records(ctx context.Context, day table.Day) iter.Seq2[Record, e
 		r := *s.run
 		r.job.Day = day
 		var err error
-		if r.inputs, err = r.list(ctx, r.job.Topic, day); err != nil {
+		if r.inputs, err = r.list(ctx, day); err != nil {
 			yield(Record{}, err)
 			return
 		}

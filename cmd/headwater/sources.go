@@ -317,7 +317,7 @@ func (p *pipeline) share(ctx context.Context, runners map[string]*collect.Runner
 // jobOf is the serialize job of a topic's day. A topic that is none of the sources' gets its names from its own.
 func (p *pipeline) jobOf(topic string, day table.Day) serialize.Job {
 	if found, is := p.sources().find(topic); is {
-		return serialize.Job{Source: found.Name, Topic: topic, Shape: found.Shape, Raw: found.RawTable, Flat: found.FlatTable, Schema: found.Schema, Day: day}
+		return serialize.Job{Source: found.Name, Topic: topic, Shape: found.Shape, Raw: found.RawTable, Flat: found.FlatTable, Schema: found.Schema, Legacy: found.Legacy, Day: day}
 	}
 	source := kafka.SourceOf(topic)
 	return serialize.Job{

@@ -34,6 +34,8 @@ type Source struct {
 
 	// Schema is how the columns of the tables are decided: serialize.schema with the source's own keys.
 	Schema serialize.SchemaConfig
+	// Legacy is about objects that others have written.
+	Legacy serialize.LegacyConfig
 	// Shape is what is declared of the records if it is External.
 	Shape envelope.Shape
 	// CloseAfter is how long after its end a day is taken to be over.
@@ -62,6 +64,7 @@ type common struct {
 	Tables tablesKeys             `yaml:"tables"`
 	Schema serialize.SchemaConfig `yaml:"schema"`
 	Close  dayclose.Config        `yaml:"close"`
+	Legacy serialize.LegacyConfig `yaml:"legacy"`
 }
 
 type topicKeys struct {
@@ -78,7 +81,7 @@ type tablesKeys struct {
 
 func defaultCommon(schema serialize.SchemaConfig) common {
 	return common{
-		Topic: topicKeys{Name: "{source}_raw"}, Tables: tablesKeys{Raw: "{source}_raw", Flat: "{source}"}, Schema: schema,
+		Topic: topicKeys{Name: "{source}_raw"}, Tables: tablesKeys{Raw: "{source}_raw", Flat: "{source}"}, Schema: schema, Legacy: serialize.LegacyConfig{Dedupe: serialize.DedupeNone},
 	}
 }
 
@@ -112,6 +115,7 @@ func (c *common) validate() setting.Faults {
 	}
 	faults.Under(c.Schema.Validate(), "schema")
 	faults.Under(c.Close.Validate(), "close")
+	faults.Under(c.Legacy.Validate(), "legacy")
 	return faults
 }
 
@@ -178,7 +182,11 @@ func (f *file) readSource(name string, n *node, reg *Registry) (Source, setting.
 	if declared != nil {
 		s.Topic, s.Shape = declared.Topic, declared.shape()
 	}
-	if c := f.Serialize; (c.Engine == serialize.EngineSpark || c.Engine == serialize.EngineAuto) && c.Schema.Dialect == serialize.DialectSpark {
+	spark := f.Serialize.Engine == serialize.EngineSpark || f.Serialize.Engine == serialize.EngineAuto
+	if spark && s.Legacy.Dedupes() {
+		faults.Add([]string{"legacy", "dedupe"}, "is what the native engine does, and serialize.engine is %s: write native, or none here", f.Serialize.Engine)
+	}
+	if c := f.Serialize; spark && c.Schema.Dialect == serialize.DialectSpark {
 		if why := serialize.NotOnSpark(s.Schema, s.Shape); why != "" && len(faults) == 0 {
 			faults.Add(nil, "has tables that serialize.engine is not for: %s %s", c.Engine, why)
 		}
@@ -205,7 +213,7 @@ func (s *Source) place(p *Pipeline, n *node) setting.Faults {
 	})
 	s.Topic, s.Partitions, s.Replication, s.Configs = c.Topic.Name, c.Topic.Partitions, c.Topic.Replication, c.Topic.Configs
 	s.RawTable, s.FlatTable = table.Name{Database: p.Database, Table: c.Tables.Raw}, table.Name{Database: p.Database, Table: c.Tables.Flat}
-	s.Schema, s.CloseAfter = c.Schema, c.Close.After
+	s.Schema, s.CloseAfter, s.Legacy = c.Schema, c.Close.After, c.Legacy
 	return faults
 }
 
