@@ -75,6 +75,9 @@ func (r *run) prepare(ctx context.Context, made []table.Footer) error {
 	if err := r.readTails(ctx, r.inputs); err != nil {
 		return err
 	}
+	if err := r.lookLate(ctx); err != nil {
+		return err
+	}
 	r.beginFooters()
 	for _, f := range made {
 		now := r.raw.footer.Settings

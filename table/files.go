@@ -29,7 +29,7 @@ func (p *Publication) commitFiles(ctx context.Context) (lake.Object, error) {
 	g.SetLimit(footerReaders)
 	for i, key := range p.Files {
 		g.Go(func() (err error) {
-			rows[i], objects[i], err = readRows(gctx, p.Tables, key)
+			rows[i], objects[i], err = ReadRows(gctx, p.Tables, key)
 			return err
 		})
 	}
@@ -51,8 +51,8 @@ func (p *Publication) commitFiles(ctx context.Context) (lake.Object, error) {
 	return objects[0], commit(ctx, p.Tables, p.Name, p.Day, next)
 }
 
-// readRows is how many rows a Parquet file says that it has, whoever wrote it.
-func readRows(ctx context.Context, s lake.Store, key string) (rows int64, o lake.Object, err error) {
+// ReadRows is how many rows a Parquet file says that it has, whoever wrote it.
+func ReadRows(ctx context.Context, s lake.Store, key string) (rows int64, o lake.Object, err error) {
 	tail, err := wholeFooter(func(n int64) (tail []byte, size int64, err error) {
 		tail, o, err = readTail(ctx, s, key, n)
 		return tail, o.Size, err

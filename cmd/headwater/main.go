@@ -49,6 +49,7 @@ func commands() []command {
 		{"preview", "FILE SOURCE", "read the first items of a source and show what becomes of them; keeps nothing", runPreview},
 		{"check", "FILE", "report every fault of a pipeline file", runCheck},
 		{"status", "FILE", "what is collected, landed and in tables", runStatus},
+		{"audit", "FILE [--source S] [--day D] [--recompute]", "whether what was collected is all in objects, tables or quarantine; ends with 3 if not", runAudit},
 		{"quarantine ls", "FILE", "count what could not be processed, by source, day, stage and reason", runQuarantineLs},
 		{"quarantine show", "FILE [--limit N]", "show it, with where it came from and its data", runQuarantineShow},
 		{"quarantine replay", "FILE [--source S --date D]", "make the days anew of which records are in serialize's quarantine, after a hint or a fix", runQuarantineReplay},

@@ -63,6 +63,7 @@ type pipeline struct {
 	watch       watch
 	closer      *dayclose.Closer
 	retention   retention
+	auditor     auditor
 	admission   *admission // nil if somebody else's broker keeps the records
 
 	nextSchedule atomic.Pointer[time.Time]
@@ -439,6 +440,9 @@ func (p *pipeline) serialize(ctx context.Context, job serialize.Job) (serialize.
 		if err := p.completeTables(ctx, job); err != nil && ctx.Err() == nil {
 			p.log.Warn("the tables may be complete through later days than they say", "source", job.Source, "error", err)
 		}
+	}
+	if err == nil {
+		p.auditPast(ctx, job, got.NoOp)
 	}
 	if err != nil || got.NoOp {
 		return got, err

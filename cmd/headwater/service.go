@@ -23,6 +23,26 @@ import (
 type ledger struct {
 	mu   sync.Mutex
 	jobs map[string]*web.Jobs
+	// differs has how many differences the last audit of each source's day has found.
+	differs map[string]map[table.Day]int64
+}
+
+// audited notes what an audit of a day has found.
+func (l *ledger) audited(source string, day table.Day, differences int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.differs == nil {
+		l.differs = map[string]map[table.Day]int64{}
+	}
+	if l.differs[source] == nil {
+		l.differs[source] = map[table.Day]int64{}
+	}
+	l.differs[source][day] = differences
+	j := l.of(source)
+	j.Audited, j.Differences = time.Now(), 0
+	for _, n := range l.differs[source] {
+		j.Differences += n
+	}
 }
 
 // note adds a run that took from began until now.
@@ -45,6 +65,13 @@ func (l *ledger) note(source string, began time.Time, got serialize.Result, err 
 	j.Rows += got.NewRows
 	j.Quarantined += got.NewQuarantined
 	j.Late += got.Late
+}
+
+// differed says whether the last audit of a day has found differences.
+func (l *ledger) differed(source string, day table.Day) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.differs[source][day] > 0
 }
 
 // of is the entry of a source; l.mu is held.

@@ -74,6 +74,8 @@ type Lake struct {
 	Tables string `yaml:"tables"`
 	// ExactlyOnce is Required, or BestEffort to go on with a store that does not refuse what it was told to refuse.
 	ExactlyOnce string `yaml:"exactly_once"`
+	// RawKept is how long the store keeps raw objects, if it deletes them in time: audits do not miss older ones. 0 is for ever.
+	RawKept time.Duration `yaml:"raw_kept"`
 }
 
 // The values of Lake.ExactlyOnce.
@@ -243,6 +245,9 @@ func (f *file) validateFolders() setting.Faults {
 	folder(&f.Lake.Tables, filepath.Join(f.DataDir, "tables"), "lake", "tables")
 	if f.Lake.ExactlyOnce != Required && f.Lake.ExactlyOnce != BestEffort {
 		faults.Add([]string{"lake", "exactly_once"}, "must be required, or best_effort for a store without conditional writes, got %q", f.Lake.ExactlyOnce)
+	}
+	if f.Lake.RawKept < 0 {
+		faults.Add([]string{"lake", "raw_kept"}, "must be how long raw objects are kept, or 0 for ever, got %s", f.Lake.RawKept)
 	}
 	if len(faults) == 0 && f.Lake.Raw == f.Lake.Tables {
 		faults.Add([]string{"lake", "tables"}, "is the folder of lake.raw: each layer needs one of its own")

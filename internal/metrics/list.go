@@ -64,6 +64,8 @@ func all() []metric {
 		gauge("serialize_last_success_timestamp_seconds", "When a run last ended well.", bySource, ofJobs(when(func(x web.Jobs) time.Time { return x.LastSuccess }))),
 		gauge("serialize_last_error_timestamp_seconds", "When a run last failed.", bySource, ofJobs(when(func(x web.Jobs) time.Time { return x.LastErrorAt }))),
 
+		gauge("audit_differences", "What the audits of days that the process has made have found to be missing, doubled or changed; headwater audit names it.", bySource, ofJobs(func(x web.Jobs) (float64, bool) { return float64(x.Differences), !x.Audited.IsZero() })),
+		gauge("audit_last_timestamp_seconds", "When a day of the source was last audited.", bySource, ofJobs(when(func(x web.Jobs) time.Time { return x.Audited }))),
 		gauge("serialize_until_timestamp_seconds", "All that the source's topic had then is in the tables or in quarantine.", bySource, ofJobs(when(func(x web.Jobs) time.Time { return x.TablesUntil }))),
 
 		gauge("serialize_complete_through_timestamp_seconds", "The end of the last day with which the tables are complete: it and all days before it are closed, and published.", bySource, func(s *web.Status, put func(float64, ...string)) {

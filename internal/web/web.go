@@ -87,6 +87,9 @@ type Jobs struct {
 	TablesUntil time.Time `json:"tables_until,omitzero"`
 	LastError   string    `json:"last_error,omitempty"`
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+	// Audited is when days of the source were last audited; Differences is how many differences these audits have found, of each day the last one.
+	Audited     time.Time `json:"audited,omitzero"`
+	Differences int64     `json:"differences,omitempty"`
 }
 
 // Listen has host:port of the doors this process serves.
