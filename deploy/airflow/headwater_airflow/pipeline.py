@@ -72,17 +72,18 @@ def read(path: str | os.PathLike[str], env: Mapping[str, str] = os.environ) -> P
 def _pipeline(path: Path, keys: Mapping[str, Any], env: Mapping[str, str]) -> Pipeline:
     database = _text(keys.get("database"), "database", env)
     sources = _mapping(keys.get("sources") or {}, "sources")
+    scheduler = keys.get("scheduler", "internal")
     return Pipeline(
         path=str(path),
         timezone=_text(keys.get("timezone", "UTC"), "timezone", env),
-        sources=tuple(_source(name, _mapping(of or {}, f"sources.{name}"), database, env) for name, of in sources.items()),
+        sources=tuple(_source(name, _mapping(of or {}, f"sources.{name}"), database, scheduler, env) for name, of in sources.items()),
     )
 
 
-def _source(name: Any, keys: Mapping[str, Any], database: str, env: Mapping[str, str]) -> Source:
+def _source(name: Any, keys: Mapping[str, Any], database: str, scheduler: Any, env: Mapping[str, str]) -> Source:
     if not isinstance(name, str) or not _NAME.match(name):
         raise PipelineError(f"sources: {name!r} is no name of a source")
-    scheduler = _text(keys.get("scheduler", "internal"), f"sources.{name}.scheduler", env)
+    scheduler = _text(keys.get("scheduler", scheduler), f"sources.{name}.scheduler", env)
     if scheduler not in _SCHEDULERS:
         raise PipelineError(f"sources.{name}.scheduler: must be one of {', '.join(_SCHEDULERS)}, got {scheduler!r}")
     tables = _mapping(keys.get("tables") or {}, f"sources.{name}.tables")

@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 async def ask(program: Program, arguments: list[str]) -> tuple[int, str]:
-    """Runs a command and gives its exit code and what it said."""
+    """Runs a command and gives its exit code and the last line that it said: its answer, or its fault."""
     process = await asyncio.create_subprocess_exec(
         *program.command(arguments), env=program.environment(), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
@@ -25,9 +25,9 @@ async def ask(program: Program, arguments: list[str]) -> tuple[int, str]:
     except asyncio.CancelledError:
         process.kill()  # it only reads
         raise
-    told = (out + err if process.returncode == 5 else err + out).decode(errors="replace").strip().splitlines()
     assert process.returncode is not None
-    return process.returncode, (told[0] if process.returncode == 5 else told[-1]) if told else ""
+    told = (err + out if process.returncode == 0 else out + err).decode(errors="replace").strip().splitlines()
+    return process.returncode, told[-1] if told else ""
 
 
 class HeadwaterDayTrigger(BaseTrigger):

@@ -67,6 +67,10 @@ sources:
         self.assertEqual([(s.name, s.raw_table, s.flat_table) for s in pipeline.scheduled_by("airflow")], [("trades", "air.trades_raw", "air.trades"), ("orders", "air.r_orders", "air.fl")])
         self.assertEqual([s.name for s in pipeline.scheduled_by("internal")], ["hooks"])
 
+    def test_scheduler_of_all(self) -> None:
+        path = self.write("p.yaml", "{database: a, scheduler: airflow, sources: {x: {}, y: {scheduler: none}}}")
+        self.assertEqual([s.name for s in read(path).scheduled_by("airflow")], ["x"])
+
     def test_faults(self) -> None:
         for text, says in {
             "database: [": "reading the pipeline",

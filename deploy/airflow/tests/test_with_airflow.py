@@ -122,9 +122,10 @@ class WithAirflow(unittest.TestCase):
             state = k8s.V1ContainerState(terminated=k8s.V1ContainerStateTerminated(exit_code=code))
             status = k8s.V1ContainerStatus(name="base", image="hw:1", image_id="", ready=False, restart_count=0, state=state)
             phase = "Failed" if code else "Succeeded"
-            return k8s.V1Pod(metadata=k8s.V1ObjectMeta(name="p", annotations={}), spec=specs["wait"].spec, status=k8s.V1PodStatus(phase=phase, container_statuses=[status]))
+            return k8s.V1Pod(metadata=k8s.V1ObjectMeta(name="p", namespace="lake"), spec=specs["wait"].spec, status=k8s.V1PodStatus(phase=phase, container_statuses=[status]))
 
         task = dag.get_task("wait")
+        task.is_istio_enabled = lambda _: False
         task.patch_already_checked = task.process_pod_deletion = task._read_pod_container_states = task._read_pod_events = lambda *_, **__: None
         not_yet = AirflowRescheduleException if AIRFLOW_3 else AirflowException
         for code, wanted in {3: AirflowFailException, 6: AirflowFailException, 4: AirflowException, 7: AirflowException, 143: AirflowException, 5: not_yet}.items():
