@@ -230,6 +230,7 @@ esac
 
 // TestAirflow: a real Airflow runs days of sources each of which meets something else.
 func TestAirflow(t *testing.T) {
+	asked(t)
 	python := fixture.AirflowPython(t, 3)
 	home := t.TempDir()
 	if err := os.Mkdir(filepath.Join(home, "dags"), 0o700); err != nil {
@@ -264,6 +265,12 @@ fi
 		s.Write(t, "closed", nil)
 	}
 	f := flow{fixture.NewAirflow(t, python, home, env)}
+	for _, s := range []site{green, slow, locked, damaged, stopped, past} {
+		until(t, "the DAG of "+s.source, func() (bool, error) {
+			err := f.Ask(t.Context(), http.MethodPatch, "dags/headwater_"+s.source, map[string]bool{"is_paused": false}, nil)
+			return err == nil, err
+		}, func(done bool) bool { return done })
+	}
 
 	t.Run("green", func(t *testing.T) {
 		r := f.ends(t, "green", "success")
