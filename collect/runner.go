@@ -49,6 +49,12 @@ type Runner struct {
 	lastError   string
 	lastErrorAt time.Time
 	snapshotted map[int32]int64
+
+	entered       time.Time // when state began
+	failingSince  time.Time
+	broughtBefore int64 // brought, at the last failure
+
+	brought atomic.Int64 // how many records were acknowledged and how many marks made
 }
 
 // counters are what Status sums up over all sessions.
@@ -271,11 +277,16 @@ func (r *Runner) attach(s *session) {
 func (r *Runner) enter(s State) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.state = s
+	r.state, r.entered = s, time.Now()
 }
 
 func (r *Runner) fault(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.recovered()
 	r.lastError, r.lastErrorAt = err.Error(), time.Now()
+	r.broughtBefore = r.brought.Load()
+	if r.failingSince.IsZero() {
+		r.failingSince = r.lastErrorAt
+	}
 }

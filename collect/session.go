@@ -293,6 +293,7 @@ func (s *session) settle(p *sent, offset int64, err error) {
 	s.acknowledge(p, offset)
 	c := &s.r.counts
 	c.records.Add(1)
+	s.r.brought.Add(1)
 	c.bytes.Add(int64(size))
 	if p.malformed {
 		c.malformed.Add(1)
@@ -341,6 +342,7 @@ func (s *session) Mark(ctx context.Context, name string, resume json.RawMessage,
 	if err := s.refuse(ctx); err != nil {
 		return err
 	}
+	s.r.brought.Add(1)
 	st := s.stream(name)
 	m := mark{next: st.next, resume: resume, done: done, durable: durable}
 	if st.acked.Seq+1 == st.next {

@@ -28,6 +28,8 @@ type Quarantine struct {
 	Store Store
 	// Dir is where a file is collected before it is stored; empty means the system's folder for temporary files.
 	Dir string
+	// Kept, if not nil, is told how many entries Create has kept, by reason; it is not told of those that were there already.
+	Kept func(stage, source string, reasons map[string]int64)
 }
 
 // QuarantineStages are those that keep what they cannot process.
@@ -163,11 +165,29 @@ func QuarantinePrefix(stage, source string) string {
 // Create keeps entries under an id that names them for good: if the id is there already they are too, and that is no
 // error. Nothing is written without entries, or when the sequence yields an error, which is returned.
 func (q Quarantine) Create(ctx context.Context, stage, source, day, id string, entries iter.Seq2[Entry, error]) error {
-	err := q.put(ctx, stage, source, day, id, entries, Condition{IfAbsent: true})
+	reasons := map[string]int64{}
+	err := q.put(ctx, stage, source, day, id, counted(entries, reasons), Condition{IfAbsent: true})
 	if errors.Is(err, ErrExists) {
 		return nil
 	}
+	if err == nil && q.Kept != nil {
+		q.Kept(stage, source, reasons)
+	}
 	return err
+}
+
+// counted is entries, whose reasons are counted as they pass.
+func counted(entries iter.Seq2[Entry, error], reasons map[string]int64) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		for e, err := range entries {
+			if err == nil {
+				reasons[e.Reason]++
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
 }
 
 // Version is that of the stage's file of the source's day, for Replace; without one it is empty.

@@ -36,6 +36,8 @@ type PartitionStatus struct {
 	NoDeadLetter int64
 	// LostFrom to LostTo, which is excluded, are the offsets whose records were deleted from Kafka before they were landed. LostTo is 0 if there are none.
 	LostFrom, LostTo int64
+	// Errors is how often there was an error after which there was another try.
+	Errors int64
 	// Stopped: a person has to do what LastError says, and start again.
 	Stopped   bool
 	LastError string
@@ -106,5 +108,5 @@ func (l *Lander) note(p *partition, err error) {
 		return
 	}
 	l.opts.Logger.Warn("landing of a Kafka partition meets an error and tries again", "topic", p.topic, "partition", p.partition, "err", err)
-	p.report(func(s *PartitionStatus) { s.LastError = err.Error() })
+	p.report(func(s *PartitionStatus) { s.Errors++; s.LastError = err.Error() })
 }

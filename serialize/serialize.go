@@ -130,6 +130,8 @@ type Result struct {
 	// RenamedRaw and RenamedFlat have the columns whose names collided, and the place of their values in the data.
 	RenamedRaw, RenamedFlat map[string]string
 	Raw, Flat               table.Result
+	// Publishing is how long it took to publish both tables.
+	Publishing time.Duration
 }
 
 // Run serializes the day. It may be repeated, and killed at any line. Errors that a caller tells apart: ErrData,
@@ -458,6 +460,8 @@ func (r *run) noInput() error {
 
 // publishBoth publishes the raw table and then the flat one. A catalog that does not answer keeps neither file from its place.
 func (r *run) publishBoth(ctx context.Context, result *Result) error {
+	began := time.Now()
+	defer func() { result.Publishing = time.Since(began) }()
 	var unregistered, err error
 	if result.Raw, unregistered = r.publish(ctx, r.raw); unregistered != nil && !errors.Is(unregistered, table.ErrUnregistered) {
 		return unregistered

@@ -24,6 +24,7 @@ import (
 type catalog struct {
 	*dir.Catalog
 	hive     *hive.Catalog
+	calls    table.Catalog        // what is asked of hive goes this way
 	embedded *metastore.Metastore // nil if somebody else's is named
 
 	mu   sync.Mutex
@@ -51,6 +52,7 @@ func openCatalog(ctx context.Context, cfg *config.Pipeline, home *state.Dir, fil
 	if c.hive, err = hive.Open(o); err != nil {
 		return nil, errors.Join(err, c.close())
 	}
+	c.calls = c.hive
 	if c.embedded == nil {
 		return c, nil // it may hang, see register
 	}
@@ -144,7 +146,7 @@ func (c *catalog) Ensure(ctx context.Context, t table.Table) error {
 	if known != nil && schema.Equal(known.schema, whole.Schema) && known.complete == whole.CompleteThrough {
 		return nil
 	}
-	if err := c.hive.Ensure(ctx, whole); err != nil {
+	if err := c.calls.Ensure(ctx, whole); err != nil {
 		return err
 	}
 	c.mu.Lock()
@@ -176,7 +178,7 @@ func (c *catalog) SetPartitions(ctx context.Context, n table.Name, ps []table.Pa
 	if len(news) == 0 {
 		return nil
 	}
-	if err := c.hive.SetPartitions(ctx, n, news); err != nil {
+	if err := c.calls.SetPartitions(ctx, n, news); err != nil {
 		return err
 	}
 	c.mu.Lock()
@@ -198,7 +200,7 @@ func (c *catalog) DropPartitions(ctx context.Context, n table.Name, days []table
 		}
 	}
 	c.mu.Unlock()
-	return errors.Join(c.Catalog.DropPartitions(ctx, n, days), c.hive.DropPartitions(ctx, n, days))
+	return errors.Join(c.Catalog.DropPartitions(ctx, n, days), c.calls.DropPartitions(ctx, n, days))
 }
 
 // Drop implements table.Catalog.
@@ -206,7 +208,7 @@ func (c *catalog) Drop(ctx context.Context, n table.Name) error {
 	c.mu.Lock()
 	delete(c.told, n)
 	c.mu.Unlock()
-	return errors.Join(c.Catalog.Drop(ctx, n), c.hive.Drop(ctx, n))
+	return errors.Join(c.Catalog.Drop(ctx, n), c.calls.Drop(ctx, n))
 }
 
 // address is that of the metastore that this process serves, if it does.

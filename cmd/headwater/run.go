@@ -19,6 +19,7 @@ import (
 	"headwater/internal/config"
 	"headwater/internal/dayclose"
 	"headwater/internal/metrics"
+	"headwater/internal/progress"
 	"headwater/internal/retry"
 	"headwater/internal/schedule"
 	"headwater/internal/state"
@@ -62,6 +63,9 @@ type pipeline struct {
 	ledger      ledger
 	watch       watch
 	closer      *dayclose.Closer
+	observer    *observer
+	wedges      *progress.Detector
+	turns       sync.Map // of loops that are at work: their name, and a number of the turn
 	retention   retention
 	auditor     auditor
 	admission   *admission // nil if somebody else's broker keeps the records
@@ -72,7 +76,10 @@ type pipeline struct {
 
 func newPipeline(cfg *config.Pipeline, which parts, log *slog.Logger) *pipeline {
 	which.serialize = which.serialize && makesTables(cfg) == nil
-	p := &pipeline{cfg: cfg, parts: which, log: log, started: time.Now(), serializing: make(chan struct{}, 1), taken: make(chan struct{}, 1)}
+	p := &pipeline{
+		cfg: cfg, parts: which, log: log, started: time.Now(), serializing: make(chan struct{}, 1), taken: make(chan struct{}, 1),
+		observer: newObserver(), wedges: progress.New(cfg.StuckAfter),
+	}
 	p.now.Store(&sources{configured: cfg.Sources, left: map[string]collector{}})
 	return p
 }
@@ -125,12 +132,14 @@ func (p *pipeline) openTables(ctx context.Context) (err error) {
 	if err := p.layers.sweep(ctx, p.log); err != nil {
 		return err
 	}
+	p.layers.raw, p.layers.tables = p.observer.store("raw", p.layers.raw), p.observer.store("tables", p.layers.tables)
 	if !p.parts.serialize {
 		return nil
 	}
 	if p.catalog, err = openCatalog(ctx, p.cfg, p.home, p.layers.catalog, p.log); err != nil {
 		return err
 	}
+	p.catalog.calls = p.observer.metastore(p.catalog.hive)
 	p.serializer, err = p.layers.serializer(p.cfg, p.home, p.catalog, p.log)
 	return err
 }
@@ -176,7 +185,7 @@ func (p *pipeline) newLander() (*land.Lander, error) {
 	return land.New(land.Options{
 		Config: p.cfg.Land, Kafka: p.broker.config, Declared: p.sources().declared, Store: p.layers.raw,
 		Source:     func(topic string) string { return p.jobOf(topic, table.Day{}).Source },
-		Quarantine: lake.Quarantine{Store: p.layers.raw}, Spool: spool, Location: p.cfg.Location, Logger: p.log,
+		Quarantine: lake.Quarantine{Store: p.layers.raw, Kept: p.observer.kept}, Spool: spool, Location: p.cfg.Location, Logger: p.log,
 	})
 }
 
@@ -215,7 +224,7 @@ func (p *pipeline) serve(ctx context.Context, work func(context.Context) error) 
 	open, shut := context.WithCancel(context.WithoutCancel(ctx))
 	var g errgroup.Group
 	g.Go(func() error {
-		return web.New(door, p, metrics.Handler(p.Status, p.log), &p.ingest, p.me.Token, exitCode, p.log).Run(open)
+		return web.New(door, p, metrics.Handler(p.Status, p.observer.Recorder, p.log), &p.ingest, p.me.Token, exitCode, p.log).Run(open)
 	})
 	err = work(ctx)
 	shut()
@@ -432,6 +441,7 @@ func (p *pipeline) serialize(ctx context.Context, job serialize.Job) (serialize.
 	defer p.job.Store(nil)
 	began := time.Now()
 	got, err := p.serializer.Run(ctx, job)
+	p.noteRun(ctx, job, began, got, err)
 	if !errors.Is(err, serialize.ErrNoInput) && ctx.Err() == nil {
 		p.ledger.note(job.Source, began, got, err)
 		p.noteDay(ctx, job, err)
@@ -494,6 +504,7 @@ func (p *pipeline) run(ctx context.Context) error {
 
 	work.start(ctx, drain, "follow", p.follow)
 	work.start(ctx, drain, "retention", func(ctx context.Context) error { return p.retention.run(ctx, p) })
+	work.start(ctx, drain, "wedged", p.lookForWedges)
 	work.start(ctx, drain, "watch", func(ctx context.Context) error { return p.watch.run(ctx, p) })
 
 	<-ctx.Done()
@@ -538,8 +549,8 @@ func (s *stages) wait() error {
 
 // every does work again and again until ctx ends. Work that fails is tried again at the next turn.
 func (p *pipeline) every(ctx context.Context, d time.Duration, name string, work func(context.Context) error) error {
-	for retry.Wait(ctx, d) == nil {
-		if err := work(ctx); err != nil && ctx.Err() == nil {
+	for turn := 0; retry.Wait(ctx, d) == nil; turn++ {
+		if err := p.turnOf(ctx, name, turn, work); err != nil && ctx.Err() == nil {
 			p.log.Error(name, "error", err, "next_try", d)
 		}
 	}

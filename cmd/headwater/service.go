@@ -23,6 +23,8 @@ import (
 type ledger struct {
 	mu   sync.Mutex
 	jobs map[string]*web.Jobs
+	// failed has, by source, the days whose last run failed.
+	failed map[string]map[string]bool
 	// differs has how many differences the last audit of each source's day has found.
 	differs map[string]map[table.Day]int64
 }
@@ -104,7 +106,9 @@ func (l *ledger) list() []web.Jobs {
 	defer l.mu.Unlock()
 	var all []web.Jobs
 	for _, j := range l.jobs {
-		all = append(all, *j)
+		one := *j
+		one.FailingDays = len(l.failed[j.Source])
+		all = append(all, one)
 	}
 	slices.SortFunc(all, func(a, b web.Jobs) int { return strings.Compare(a.Source, b.Source) })
 	return all

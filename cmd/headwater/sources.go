@@ -165,13 +165,13 @@ func (p *pipeline) newCollector(source config.Source) (collector, error) {
 	}
 	c.Runner, err = p.newRunner(collect.Options{
 		Name: source.Name, Source: opened, Logger: log,
-		Quarantine: quarantine{Quarantine: lake.Quarantine{Store: p.layers.raw}},
+		Quarantine: quarantine{Quarantine: lake.Quarantine{Store: p.layers.raw, Kept: p.observer.kept}},
 		Open: func(ctx context.Context) (collect.Log, envelope.Cursor, error) {
 			l, cursor, err := kafka.OpenSource(ctx, p.broker.config, source.Name, source.Topic, log)
 			if err != nil {
 				return nil, cursor, err
 			}
-			return l, cursor, nil
+			return p.observer.topic(source.Name, l), cursor, nil
 		},
 	})
 	return c, err

@@ -75,6 +75,7 @@ func (p *pipeline) Status(ctx context.Context) (web.Status, error) {
 		status.Sources = append(status.Sources, web.Source{
 			Name: c.source.Name, State: string(got.State), Records: got.Records, Bytes: got.Bytes, Malformed: got.Malformed,
 			Quarantined: got.Quarantined, Streams: got.Streams, LastItem: got.LastItem, LastError: got.LastError, LastErrorAt: got.LastErrorAt,
+			FailingSince: got.FailingSince,
 		})
 	}
 	for _, s := range p.sources().configured {
@@ -85,7 +86,7 @@ func (p *pipeline) Status(ctx context.Context) (web.Status, error) {
 	for _, t := range p.lander.Status().Partitions {
 		status.Topics = append(status.Topics, web.Topic{
 			Topic: t.Topic, Partition: t.Partition, Committed: t.Committed, Lag: t.Lag(), OpenObjects: t.OpenObjects,
-			Objects: t.Objects, Records: t.Records, Bytes: t.Bytes, Quarantined: t.Quarantined,
+			Objects: t.Objects, Records: t.Records, Bytes: t.Bytes, Quarantined: t.Quarantined, Errors: t.Errors,
 			LostFrom: t.LostFrom, LostTo: t.LostTo, Stopped: t.Stopped, LastError: t.LastError,
 		})
 	}
@@ -95,6 +96,7 @@ func (p *pipeline) Status(ctx context.Context) (web.Status, error) {
 	status.File = &file
 	status.NotReady, status.FreeBytes, status.Serialize = p.NotReady(ctx), freeBytes(p.cfg.DataDir), p.ledger.list()
 	status.Retention = p.retention.list()
+	p.observe(&status)
 	status.BestEffort = p.layers.bestEffort
 	if next := p.nextSchedule.Load(); next != nil {
 		status.NextSchedule = *next

@@ -31,6 +31,8 @@ type watch struct {
 	marks  map[string][]mark    // by topic: end offsets that are not all committed, oldest first
 	landed map[string]time.Time // by topic: all that it had then is landed
 	sizes  kafka.Offsets
+	ends   kafka.Offsets
+	silent int // how often Kafka did not answer
 
 	sized time.Time // of look alone
 }
@@ -54,6 +56,17 @@ func (w *watch) run(ctx context.Context, p *pipeline) error {
 
 func (w *watch) look(ctx context.Context, p *pipeline) error {
 	w.count(p.sample())
+	err := w.ask(ctx, p)
+	if err != nil {
+		w.mu.Lock()
+		w.silent++
+		w.mu.Unlock()
+	}
+	return err
+}
+
+// ask asks Kafka how far everything is.
+func (w *watch) ask(ctx context.Context, p *pipeline) error {
 	ctx, cancel := context.WithTimeout(ctx, rateOver)
 	defer cancel()
 	topics, err := p.landed(ctx)
@@ -107,6 +120,7 @@ func (w *watch) count(s sample) {
 func (w *watch) note(at time.Time, ends, committed kafka.Offsets) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.ends = ends
 	if w.marks == nil {
 		w.marks, w.landed = map[string][]mark{}, map[string]time.Time{}
 	}
@@ -132,6 +146,23 @@ func (m mark) reached(committed map[int32]int64) bool {
 		}
 	}
 	return true
+}
+
+// end is where what can be read of a Kafka partition ended when Kafka was last asked.
+func (w *watch) end(topic string, partition int32) int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ends[topic][partition]
+}
+
+// waits is another number whenever a Kafka of others has not answered once more: what waits for it says so, and is not wedged. Our own broker has to answer.
+func (w *watch) waits(others bool) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !others {
+		return 0
+	}
+	return w.silent
 }
 
 // landedUntil is the time of which all that a topic had then is landed, zero if none is known.

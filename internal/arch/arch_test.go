@@ -31,6 +31,7 @@ var ours = map[string][]string{
 	"internal/setting":  {},
 	"internal/trust":    {"internal/retry"},
 	"internal/stall":    {},
+	"internal/progress": {},
 	"internal/state":    {},
 	"internal/web":      {},
 	"internal/metrics":  {"internal/web"},

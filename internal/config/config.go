@@ -48,6 +48,8 @@ type Pipeline struct {
 	DataDir string `yaml:"data_dir"`
 	// MinFree is how much must be free on the disk of DataDir for items to be collected into the embedded broker; 0 is no limit.
 	MinFree setting.Bytes `yaml:"min_free"`
+	// StuckAfter is how long something may have work to do and not move before the process says that it is not healthy; 0 is for ever.
+	StuckAfter time.Duration `yaml:"stuck_after"`
 	// Embedded allows a process to serve by itself what the file names no address for.
 	Embedded bool `yaml:"embedded"`
 	// State is the URL of the PostgreSQL database that the embedded metastore keeps its objects in; without, it is a file in DataDir.
@@ -110,19 +112,20 @@ func (a *Address) UnmarshalText(text []byte) error {
 
 func defaultPipeline() Pipeline {
 	return Pipeline{
-		Timezone:  "UTC",
-		DataDir:   "headwater-data",
-		MinFree:   256 << 20,
-		Embedded:  true,
-		Lake:      Lake{ExactlyOnce: Required},
-		Listen:    Listen{HTTP: Address{Addr: "127.0.0.1:8080"}, Kafka: Address{Addr: "127.0.0.1:9092"}, Hive: Address{Addr: "127.0.0.1:9083"}},
-		Kafka:     kafka.DefaultConfig(),
-		Hive:      hive.DefaultConfig(),
-		Collect:   collect.DefaultConfig(),
-		Land:      land.DefaultConfig(),
-		Serialize: serialize.DefaultConfig(),
-		Query:     query.DefaultLimits(),
-		Close:     dayclose.DefaultConfig(),
+		Timezone:   "UTC",
+		DataDir:    "headwater-data",
+		MinFree:    256 << 20,
+		StuckAfter: 15 * time.Minute,
+		Embedded:   true,
+		Lake:       Lake{ExactlyOnce: Required},
+		Listen:     Listen{HTTP: Address{Addr: "127.0.0.1:8080"}, Kafka: Address{Addr: "127.0.0.1:9092"}, Hive: Address{Addr: "127.0.0.1:9083"}},
+		Kafka:      kafka.DefaultConfig(),
+		Hive:       hive.DefaultConfig(),
+		Collect:    collect.DefaultConfig(),
+		Land:       land.DefaultConfig(),
+		Serialize:  serialize.DefaultConfig(),
+		Query:      query.DefaultLimits(),
+		Close:      dayclose.DefaultConfig(),
 	}
 }
 
@@ -205,6 +208,9 @@ func (f *file) validate() setting.Faults {
 		faults.Add([]string{"timezone"}, "must be a zone's name as UTC or Europe/Paris, got %q", f.Timezone)
 	}
 	f.Location = location
+	if f.StuckAfter < 0 {
+		faults.Add([]string{"stuck_after"}, "must not be negative, got %s", f.StuckAfter)
+	}
 	if f.MinFree < 0 {
 		faults.Add([]string{"min_free"}, "must not be negative, got %s", f.MinFree)
 	}

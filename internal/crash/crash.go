@@ -3,7 +3,8 @@
 //
 // HEADWATER_CRASH=land.after-put dies at the first pass of that point, land.after-put:3 at the third. HEADWATER_STOP stops
 // the process there instead, as SIGSTOP or a paused machine would, until it gets SIGCONT: it is then the writer that believes
-// nothing has happened.
+// nothing has happened. HEADWATER_BLOCK has the goroutine that gets there stay there for ever, as one does that waits for itself: the process goes on and
+// that part of it is wedged.
 package crash
 
 import (
@@ -70,17 +71,25 @@ func read(variable string) *plan {
 // reached reports the pass that was asked for, once.
 func (p *plan) reached(name string) bool { return p.name == name && p.left.Add(-1) == 0 }
 
+// armedPlans are those of the environment.
+type armedPlans struct{ kill, stop, block *plan }
+
 // armed reads the environment at the first point that is passed.
-var armed = sync.OnceValues(func() (kill, stop *plan) { return read("HEADWATER_CRASH"), read("HEADWATER_STOP") })
+var armed = sync.OnceValue(func() armedPlans {
+	return armedPlans{read("HEADWATER_CRASH"), read("HEADWATER_STOP"), read("HEADWATER_BLOCK")}
+})
 
 // Point kills the process with SIGKILL, as a power cut or the kernel's OOM killer would end it, if name is armed.
 func Point(name string) {
-	kill, stop := armed()
-	if kill.reached(name) {
+	plans := armed()
+	if plans.block.reached(name) {
+		select {}
+	}
+	if plans.kill.reached(name) {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {} // the signal may take effect a moment later; nothing after the point may run
 	}
-	if stop.reached(name) {
+	if plans.stop.reached(name) {
 		woken := make(chan os.Signal, 1)
 		signal.Notify(woken, syscall.SIGCONT)
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)

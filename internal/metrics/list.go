@@ -15,6 +15,17 @@ func all() []metric {
 		gauge("build_info", "Always 1; the label says which build this is.", []string{"version"}, func(s *web.Status, put func(float64, ...string)) { put(1, s.Version) }),
 		gauge("ready", "1 if the process does its work, 0 while it starts, drains or cannot.", nil, func(s *web.Status, put func(float64, ...string)) { put(oneIf(len(s.NotReady) == 0)) }),
 		gauge("disk_free_bytes", "Bytes that are free on the disk of data_dir.", nil, func(s *web.Status, put func(float64, ...string)) { put(float64(s.FreeBytes)) }),
+		gauge("disk_min_free_bytes", "Bytes that must be free there for items to be collected (min_free).", nil, func(s *web.Status, put func(float64, ...string)) { put(float64(s.MinFreeBytes)) }),
+		gauge("wedged", "1 if something of the stage has work to do and does not move (stuck_after); /healthz says what it is.", byStage, func(s *web.Status, put func(float64, ...string)) {
+			for stage, is := range s.Wedged {
+				put(oneIf(is), stage)
+			}
+		}),
+		gauge("memory_limit_bytes", "Bytes of memory that a part of the process may use, as it is configured: of land the texts of open objects, of serialize a run, of kafka what each source has on its way.", byPart, func(s *web.Status, put func(float64, ...string)) {
+			for part, bytes := range s.MemoryLimits {
+				put(float64(bytes), part)
+			}
+		}),
 		gauge("config_last_reload_successful", "1 if the pipeline file as it is now is taken, 0 if it cannot be.", nil, func(s *web.Status, put func(float64, ...string)) { put(oneIf(s.File == nil || s.File.Fault == "")) }),
 		gauge("config_last_reload_success_timestamp_seconds", "When the sources were last taken from the pipeline file.", nil, func(s *web.Status, put func(float64, ...string)) {
 			if s.File != nil && !s.File.Taken.IsZero() {
@@ -31,6 +42,12 @@ func all() []metric {
 		}),
 
 		gauge("collect_running", "1 if the source is read at the moment.", bySource, ofSources(always(func(x web.Source) float64 { return oneIf(x.State == "running") }))),
+		gauge("collect_failing_since_timestamp_seconds", "Since when the source fails, 0 if it does not: it is tried again and again, and has brought nothing since.", bySource, ofSources(always(func(x web.Source) float64 {
+			if x.FailingSince.IsZero() {
+				return 0
+			}
+			return seconds(x.FailingSince)
+		}))),
 		counter("collect_records_total", "Records that Kafka has acknowledged.", bySource, ofSources(always(func(x web.Source) float64 { return float64(x.Records) }))),
 		counter("collect_bytes_total", "Bytes of these records.", bySource, ofSources(always(func(x web.Source) float64 { return float64(x.Bytes) }))),
 		counter("collect_malformed_records_total", "Records whose item could not be read as what it should be.", bySource, ofSources(always(func(x web.Source) float64 { return float64(x.Malformed) }))),
@@ -43,6 +60,7 @@ func all() []metric {
 		counter("land_bytes_total", "Bytes of their text.", byPartition, ofTopics(always(func(x web.Topic) float64 { return float64(x.Bytes) }))),
 		counter("land_objects_total", "Raw objects that were made.", byPartition, ofTopics(always(func(x web.Topic) float64 { return float64(x.Objects) }))),
 		counter("land_quarantined_records_total", "Records that no raw object could take.", byPartition, ofTopics(always(func(x web.Topic) float64 { return float64(x.Quarantined) }))),
+		counter("land_errors_total", "Errors that landing met, after which it tries again.", byPartition, ofTopics(always(func(x web.Topic) float64 { return float64(x.Errors) }))),
 		gauge("land_lag_records", "Offsets that are not committed as landed yet.", byPartition, ofTopics(always(func(x web.Topic) float64 { return float64(x.Lag) }))),
 		gauge("land_open_objects", "Raw objects that are being filled.", byPartition, ofTopics(always(func(x web.Topic) float64 { return float64(x.OpenObjects) }))),
 		gauge("land_until_timestamp_seconds", "All that the topic had then is landed.", byPartition, ofTopics(when(func(x web.Topic) time.Time { return x.LandedUntil }))),
@@ -57,6 +75,7 @@ func all() []metric {
 
 		counter("serialize_runs_total", "Runs that made tables of a day.", bySource, ofJobs(always(func(x web.Jobs) float64 { return float64(x.Runs) }))),
 		counter("serialize_failures_total", "Runs that failed.", bySource, ofJobs(always(func(x web.Jobs) float64 { return float64(x.Failures) }))),
+		gauge("serialize_failing_partitions", "Table partitions, which are days, whose last run failed.", bySource, ofJobs(always(func(x web.Jobs) float64 { return float64(x.FailingDays) }))),
 		counter("serialize_seconds_total", "Seconds that runs took, those that failed included.", bySource, ofJobs(always(func(x web.Jobs) float64 { return x.Seconds }))),
 		counter("serialize_rows_total", "Rows that runs wrote into each of the two tables.", bySource, ofJobs(always(func(x web.Jobs) float64 { return float64(x.Rows) }))),
 		counter("serialize_quarantined_records_total", "Records that runs put into quarantine.", bySource, ofJobs(always(func(x web.Jobs) float64 { return float64(x.Quarantined) }))),

@@ -1,7 +1,7 @@
 // Package metrics shows what a process does as Prometheus metrics.
 //
-// What enters: the process's status, asked for at each scrape. What leaves: the text of GET /metrics. Names and meanings:
-// docs/metrics.md. It keeps nothing and starts no goroutines.
+// What enters: the process's status, asked for at each scrape, and what a Recorder is told. What leaves: the text of GET /metrics. Names and meanings:
+// docs/metrics.md. It starts no goroutines.
 package metrics
 
 import (
@@ -17,9 +17,10 @@ import (
 	"headwater/internal/web"
 )
 
-// Handler answers with the metrics of a process, of whose status it asks.
-func Handler(status func(context.Context) (web.Status, error), log *slog.Logger) http.Handler {
+// Handler answers with the metrics of a process, of whose status it asks, and with what was recorded.
+func Handler(status func(context.Context) (web.Status, error), recorded *Recorder, log *slog.Logger) http.Handler {
 	registry := prometheus.NewRegistry()
+	registry.MustRegister(recorded.all()...)
 	registry.MustRegister(collector{status}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)})
 }
@@ -45,6 +46,8 @@ var (
 	byTopic     = []string{"topic"}
 	byTable     = []string{"table"}
 	byLayer     = []string{"layer"}
+	byPart      = []string{"part"}
+	byStage     = []string{"stage"}
 )
 
 // external is the state of a source that nothing is collected of: it would look as if it stood still.

@@ -29,6 +29,8 @@ type API interface {
 	Day(ctx context.Context, r DayRequest) (DayResult, error)
 	// NotReady has the reasons why the process does not do its work at the moment.
 	NotReady(ctx context.Context) []string
+	// Wedged has what has work to do and does not move, so that only a new process helps. It never blocks.
+	Wedged() []string
 }
 
 // Status is the answer of GET /api/v1/status. Absent numbers are unknown, not zero.
@@ -50,6 +52,12 @@ type Status struct {
 	File *File `json:"file,omitempty"`
 	// FreeBytes are those of the disk of DataDir.
 	FreeBytes int64 `json:"free_bytes,omitempty"`
+	// MinFreeBytes are those that must be free there for items to be collected.
+	MinFreeBytes int64 `json:"min_free_bytes,omitempty"`
+	// Wedged says of each stage whether something of it has work to do and does not move.
+	Wedged map[string]bool `json:"wedged,omitempty"`
+	// MemoryLimits are the bytes that parts of the process may use.
+	MemoryLimits map[string]int64 `json:"memory_limits,omitempty"`
 	// Serialize is what was made of each source since the process started, by name.
 	Serialize []Jobs `json:"serialize,omitempty"`
 	// Days is how far the days of each source have come, as far as that is known.
@@ -76,6 +84,8 @@ type Jobs struct {
 	Source   string `json:"source"`
 	Runs     int64  `json:"runs"`
 	Failures int64  `json:"failures"`
+	// FailingDays is how many days there are whose last run failed.
+	FailingDays int `json:"failing_days,omitempty"`
 	// Seconds is how long they all took.
 	Seconds     float64 `json:"seconds"`
 	Rows        int64   `json:"rows"`
@@ -114,6 +124,8 @@ type Source struct {
 	LastItem         time.Time `json:"last_item,omitzero"`
 	LastError        string    `json:"last_error,omitempty"`
 	LastErrorAt      time.Time `json:"last_error_at,omitzero"`
+	// FailingSince is when the source failed first since it brought something last; zero if it does not fail.
+	FailingSince time.Time `json:"failing_since,omitzero"`
 }
 
 // Topic is how far one Kafka partition has landed; the counts are since the process started.
@@ -127,6 +139,8 @@ type Topic struct {
 	Records     int64  `json:"records"`
 	Bytes       int64  `json:"bytes"`
 	Quarantined int64  `json:"quarantined"`
+	// Errors is how often landing met an error after which it tries again.
+	Errors int64 `json:"errors,omitempty"`
 	// LandedUntil is a time, a few seconds back at best: all that the topic had then is landed.
 	LandedUntil time.Time `json:"landed_until,omitzero"`
 	// LogBytes is the size of the log on a broker's disk.
@@ -248,7 +262,7 @@ type Server struct {
 func New(l net.Listener, api API, metrics, ingest http.Handler, token string, exitCode func(error) int, log *slog.Logger) *Server {
 	s := &Server{api: api, token: token, log: log, listener: l}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { unless(w, api.Wedged()) })
 	mux.HandleFunc("GET /api/v1/hello", s.guard(func(w http.ResponseWriter, _ *http.Request) {
 		s.answer(w, http.StatusOK, map[string]int{"pid": os.Getpid()})
 	}))
@@ -263,19 +277,21 @@ func New(l net.Listener, api API, metrics, ingest http.Handler, token string, ex
 	mux.HandleFunc("POST /api/v1/serialize", s.guard(doing(s, api.Serialize, exitCode)))
 	mux.HandleFunc("POST /api/v1/tables", s.guard(doing(s, api.Tables, exitCode)))
 	mux.HandleFunc("GET /api/v1/day", s.guard(asking(s, api.Day, exitCode)))
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		reasons := api.NotReady(r.Context())
-		if len(reasons) == 0 {
-			_, _ = w.Write([]byte("ok\n"))
-			return
-		}
-		w.WriteHeader(http.StatusServiceUnavailable)
-		_, _ = w.Write([]byte(strings.Join(reasons, "\n") + "\n"))
-	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { unless(w, api.NotReady(r.Context())) })
 	mux.Handle("GET /metrics", metrics)
 	mux.Handle("/", ingest)
 	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
 	return s
+}
+
+// unless answers that all is well, unless there are reasons why it is not.
+func unless(w http.ResponseWriter, reasons []string) {
+	if len(reasons) == 0 {
+		_, _ = w.Write([]byte("ok\n"))
+		return
+	}
+	w.WriteHeader(http.StatusServiceUnavailable)
+	_, _ = w.Write([]byte(strings.Join(reasons, "\n") + "\n"))
 }
 
 // doing answers requests with what do makes of their bodies.

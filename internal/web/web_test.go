@@ -19,7 +19,10 @@ type api struct {
 	status    Status
 	serialize func(context.Context, SerializeRequest) (SerializeResult, error)
 	notReady  []string
+	wedged    []string
 }
+
+func (a api) Wedged() []string { return a.wedged }
 
 func (a api) NotReady(context.Context) []string { return a.notReady }
 
@@ -183,6 +186,23 @@ func TestReady(t *testing.T) {
 			if code := resp.StatusCode; err != nil || !strings.Contains(string(body), want) || (code == 200) == (path == "/readyz" && reasons != nil) {
 				t.Errorf("%s: %d %q, %v", path, resp.StatusCode, body, err)
 			}
+		}
+		end()
+	}
+}
+
+// TestHealthy: a process is alive until something of it is wedged, ready or not.
+func TestHealthy(t *testing.T) {
+	for _, a := range []api{{notReady: []string{"Kafka does not answer"}}, {wedged: []string{"land: topic orders_raw partition 0 has not moved", "lake: a put"}}} {
+		address, end := serve(t, a)
+		resp, err := http.Get("http://" + address + "/healthz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || (resp.StatusCode == http.StatusOK) != (a.wedged == nil) || !strings.Contains(string(body), strings.Join(a.wedged, "\n")) {
+			t.Errorf("%+v: %d %q, %v", a, resp.StatusCode, body, err)
 		}
 		end()
 	}
