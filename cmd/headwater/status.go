@@ -94,7 +94,7 @@ func (p *pipeline) Status(ctx context.Context) (web.Status, error) {
 	p.watch.fill(&status)
 	file := p.file.status(p.cfg.File)
 	status.File = &file
-	status.NotReady, status.FreeBytes, status.Serialize = p.NotReady(ctx), freeBytes(p.cfg.DataDir), p.ledger.list()
+	status.NotReady, status.FreeBytes, status.Serialize = p.NotReady(ctx), freeBytes(p.cfg.DataDir), p.withIdle(p.ledger.list())
 	status.Retention = p.retention.list()
 	p.observe(&status)
 	status.BestEffort = p.layers.bestEffort

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"headwater/collect"
@@ -158,4 +159,17 @@ func (l *ledger) failing(job serialize.Job, err error) {
 	default:
 		days[job.Day.String()] = true
 	}
+}
+
+// withIdle adds the sources of which no run is known yet: a counter that begins at 0 shows its first step.
+func (p *pipeline) withIdle(jobs []web.Jobs) []web.Jobs {
+	if !p.parts.serialize {
+		return jobs
+	}
+	for _, s := range p.sources().configured {
+		if !slices.ContainsFunc(jobs, func(j web.Jobs) bool { return j.Source == s.Name }) {
+			jobs = append(jobs, web.Jobs{Source: s.Name})
+		}
+	}
+	return jobs
 }
