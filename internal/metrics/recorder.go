@@ -43,9 +43,9 @@ func NewRecorder() *Recorder {
 	r := &Recorder{
 		produce:         histogram("collect_produce_seconds", "How long it took from when a record was handed to Kafka until Kafka had acknowledged it.", fast, "source"),
 		record:          histogram("collect_record_bytes", "Sizes of the acknowledged records.", sizes, "source"),
-		lake:            histogram("lake_seconds", "How long a store took for an operation that succeeded; a put of raw is a flush of land.", fast, "layer", "operation"),
+		lake:            histogram("lake_seconds", "How long a store took for an operation that did not fail; a put of raw is a flush of land.", fast, "layer", "operation"),
 		object:          histogram("lake_put_bytes", "Sizes of the objects that were put.", sizes, "layer"),
-		metastore:       histogram("metastore_seconds", "How long the Hive Metastore took for a call that succeeded.", fast, "operation"),
+		metastore:       histogram("metastore_seconds", "How long the Hive Metastore took for a call that did not fail.", fast, "operation"),
 		run:             histogram("serialize_run_seconds", "How long runs took that made tables of a day and succeeded.", slow, "source"),
 		publish:         histogram("serialize_publish_seconds", "How long of that the publishing of both tables took, registration included.", fast, "source"),
 		lakeErrors:      count("lake_errors_total", "Operations of a store that failed; that an object is there, or is not, or was changed is an answer and no failure.", "layer", "operation"),
