@@ -246,13 +246,14 @@ func (m observedMetastore) Drop(ctx context.Context, n table.Name) error {
 }
 
 // topic is l, which is of a source, observed.
-func (o *observer) topic(source string, l collect.Log) collect.Log { return observedLog{l, o, source} }
+func (o *observer) topic(source string, l collect.Log) collect.Log {
+	return observedLog{l, o.Produced(source)}
+}
 
 // observedLog is a collect.Log.
 type observedLog struct {
 	collect.Log
-	o      *observer
-	source string
+	produced func(took time.Duration, bytes int)
 }
 
 // Append implements collect.Log.
@@ -260,7 +261,7 @@ func (l observedLog) Append(ctx context.Context, r envelope.Record, done func(of
 	began, bytes := time.Now(), len(r.Value)
 	l.Log.Append(ctx, r, func(offset int64, err error) {
 		if err == nil {
-			l.o.Produced(l.source, time.Since(began), bytes)
+			l.produced(time.Since(began), bytes)
 		}
 		done(offset, err)
 	})

@@ -43,7 +43,7 @@ func full() web.Status {
 // recorded has something of everything.
 func recorded() *Recorder {
 	r := NewRecorder()
-	r.Produced("orders", 3*time.Millisecond, 300)
+	r.Produced("orders")(3*time.Millisecond, 300)
 	r.Stored("raw", "put", time.Second, false)
 	r.Stored("raw", "put", time.Second, true)
 	r.Put("raw", 1<<20)

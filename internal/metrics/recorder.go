@@ -69,10 +69,13 @@ func (r *Recorder) all() []prometheus.Collector {
 	return []prometheus.Collector{r.produce, r.record, r.lake, r.object, r.lakeErrors, r.metastore, r.metastoreErrors, r.run, r.publish, r.quarantined}
 }
 
-// Produced records that Kafka has acknowledged a record of so many bytes.
-func (r *Recorder) Produced(source string, took time.Duration, bytes int) {
-	r.produce.WithLabelValues(source).Observe(took.Seconds())
-	r.record.WithLabelValues(source).Observe(float64(bytes))
+// Produced gives what records, of a source, that Kafka has acknowledged a record of so many bytes.
+func (r *Recorder) Produced(source string) func(took time.Duration, bytes int) {
+	produce, record := r.produce.WithLabelValues(source), r.record.WithLabelValues(source) // looked up once, and not for each record
+	return func(took time.Duration, bytes int) {
+		produce.Observe(took.Seconds())
+		record.Observe(float64(bytes))
+	}
 }
 
 // Stored records an operation of a store.

@@ -211,6 +211,7 @@ func hasNumbers(text string) bool {
 // TestAlertsAndPanels runs a pipeline under load before the real Prometheus: each panel of the dashboards has data, and each alert comes from what it is
 // for, names it, and goes when it is mended. What only waits for a server is never called wedged.
 func TestAlertsAndPanels(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("only root can mount a small disk")
 	}
