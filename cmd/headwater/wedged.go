@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"headwater/collect"
@@ -74,12 +75,7 @@ func (p *pipeline) wedgedStages() map[string]bool {
 func (p *pipeline) signs() []progress.Sign {
 	all := p.observer.signs()
 	kafka := p.watch.waits(p.broker.embedded == nil)
-	for _, c := range p.sources().collectors {
-		s := c.Status()
-		if s.InFlight > 0 || s.State == collect.Opening || s.State == collect.Draining {
-			all = append(all, progress.Sign{Stage: "collect", What: "source " + c.source.Name, Mark: fmt.Sprint(s.State, s.Records, s.LastErrorAt, kafka)})
-		}
-	}
+	all = append(all, p.signsOfSources(kafka)...)
 	for _, t := range p.lander.Status().Partitions {
 		if t.Assigned && !t.Stopped && t.Position < p.watch.end(t.Topic, t.Partition) {
 			all = append(all, progress.Sign{
@@ -96,6 +92,26 @@ func (p *pipeline) signs() []progress.Sign {
 		all = append(all, progress.Sign{Stage: "loop", What: name.(string), Mark: fmt.Sprint(turn, kafka, p.observer.moved.Load())})
 		return true
 	})
+	return all
+}
+
+// signsOfSources are those of the sources; one that opens its topic may wait for its turn, which comes as others have opened theirs.
+func (p *pipeline) signsOfSources(kafka int) (all []progress.Sign) {
+	opened := 0
+	for _, c := range p.sources().collectors {
+		s := c.Status()
+		if s.State == collect.Running {
+			opened++
+		}
+		if s.InFlight > 0 || s.State == collect.Opening || s.State == collect.Draining {
+			all = append(all, progress.Sign{Stage: "collect", What: "source " + c.source.Name, Mark: fmt.Sprint(s.State, s.Records, s.LastErrorAt, kafka)})
+		}
+	}
+	for i := range all {
+		if strings.HasPrefix(all[i].Mark, string(collect.Opening)) {
+			all[i].Mark += fmt.Sprint(" after ", opened)
+		}
+	}
 	return all
 }
 
