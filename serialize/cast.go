@@ -46,7 +46,7 @@ func (r *run) publishMade(ctx context.Context) (published [2]table.Result, err e
 // castFiles makes the files of both tables that have to be cast.
 func (r *run) castFiles(ctx context.Context) error {
 	for _, o := range []*output{r.raw, r.flat} {
-		if !o.seen.Exists {
+		if !o.seen.Exists || o.held.Adopts() {
 			continue
 		}
 		typ, err := castType(o.seen.Footer.Schema, o.columns)
@@ -65,12 +65,13 @@ func (r *run) castFiles(ctx context.Context) error {
 	return nil
 }
 
-// mustCast says that the day has no objects any more, and a file whose columns have other types than the table.
+// mustCast says that the day has no objects any more, and a file whose columns have other types than the table. Files of another job stay as they are: they
+// were so before the table was adopted.
 func (r *run) mustCast() bool {
 	if len(r.inputs) > 0 {
 		return false
 	}
-	return slices.ContainsFunc([]*output{r.raw, r.flat}, func(o *output) bool { return o.seen.Exists && !o.conforms(o.seen) })
+	return slices.ContainsFunc([]*output{r.raw, r.flat}, func(o *output) bool { return o.seen.Exists && !o.held.Adopts() && !o.conforms(o.seen) })
 }
 
 // castType is the type that a file of type from gets: of the columns that table has too, their types there.

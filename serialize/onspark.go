@@ -32,6 +32,17 @@ type OnSpark struct {
 	Raw, Tables string
 	// Properties are the settings by which it finds them.
 	Properties map[string]string
+	// Place is the key that a folder of the tables store has below it, where tables lie in places of their own; nil is its own.
+	Place func(folder string) (string, error)
+}
+
+// table is the URL of a folder of the tables store.
+func (o OnSpark) table(folder string) (string, error) {
+	if o.Place == nil {
+		return o.Tables + "/" + folder, nil
+	}
+	below, err := o.Place(folder)
+	return o.Tables + "/" + below, err
 }
 
 // chooseEngine decides who makes the day, now that its objects are known.
@@ -108,7 +119,10 @@ type clusterDay struct {
 func (r *run) onSpark(ctx context.Context) (*scanned, error) {
 	d := &clusterDay{run: r, at: map[string]int{}, bad: make([]map[string]int, len(r.inputs)), rows: classBare}
 	d.objects, d.reasons = make([]scannedObject, len(r.inputs)), map[string]int64{}
-	request, folders := d.request()
+	request, folders, err := d.request()
+	if err != nil {
+		return nil, err
+	}
 	defer r.removeScratch(context.WithoutCancel(ctx), request.Scratch[len(r.Spark.Raw)+1:])
 	made, err := spark.Run(ctx, spark.Options{Config: r.Config.Spark, Properties: r.Spark.Properties, Temp: r.Temp, Logger: r.Logger.With("source", r.job.Source, "day", r.job.Day)}, request, d)
 	if failure, is := errors.AsType[spark.Failure](err); is && failure.Data {
@@ -137,18 +151,24 @@ func (r *run) onSpark(ctx context.Context) (*scanned, error) {
 }
 
 // request is what Spark is asked for, and the folders of the two tables as the tables store has them.
-func (d *clusterDay) request() (spark.Request, [2]string) {
+func (d *clusterDay) request() (spark.Request, [2]string, error) {
 	folders := [2]string{table.NewFolder(d.raw.name, d.job.Day, d.raw.held), table.NewFolder(d.flat.name, d.job.Day, d.flat.held)}
 	r := spark.Request{
 		From: dayStart(d.job.Day, 0, d.Location), To: dayStart(d.job.Day, 1, d.Location), RecordBytes: int64(d.Config.RecordBytes),
-		Scratch: d.Spark.Raw + "/" + scratchPrefix + rand.Text(), Raw: d.Spark.Tables + "/" + folders[0], Flat: d.Spark.Tables + "/" + folders[1],
+		Scratch: d.Spark.Raw + "/" + scratchPrefix + rand.Text(),
+	}
+	for i, at := range []*string{&r.Raw, &r.Flat} {
+		var err error
+		if *at, err = d.Spark.table(folders[i]); err != nil {
+			return r, folders, err
+		}
 	}
 	for i, in := range d.inputs {
 		uri := d.Spark.Raw + "/" + in.Key
 		d.at[placeOf(uri)] = i
 		r.Inputs = append(r.Inputs, uri)
 	}
-	return r, folders
+	return r, folders, nil
 }
 
 // placeOf is a URI without what is spelled in several ways: file:/a is file:///a.

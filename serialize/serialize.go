@@ -251,6 +251,8 @@ type output struct {
 	footer table.Footer
 	// equal are the runs of which the file may be, to be up to date: those of all engines, whose tables are equal, unless one is asked for.
 	equal []string
+	// taken: the day is as another job has made it, and none of its objects is younger than that.
+	taken bool
 	// columns are those that the ledger gives the table; Undecided where it gives none.
 	columns schema.Type
 	// sources feed the file's columns.
@@ -264,8 +266,8 @@ type output struct {
 // upToDate: what is in the place of the file was made from the same inputs by the same settings, its columns have the types that they have
 // now, and it is what readers read; or somebody has taken just that out of their sight.
 func (o *output) upToDate() bool {
-	made := slices.Contains(o.equal, o.seen.Footer.Run) || slices.Contains(o.equal, o.held.Undone())
-	return o.seen.Exists && len(o.held.Open) == 0 && len(o.held.Lost) == 0 && made && o.conforms(o.seen)
+	made := o.taken || slices.Contains(o.equal, o.seen.Footer.Run) || slices.Contains(o.equal, o.held.Undone())
+	return o.seen.Exists && len(o.held.Open) == 0 && len(o.held.Lost) == 0 && len(o.held.Foreign) == 0 && made && o.conforms(o.seen)
 }
 
 // conforms says whether all columns of the files have the types that the table has now, where a ledger gives any.
@@ -298,8 +300,14 @@ func (r *run) look(ctx context.Context) (err error) {
 	r.beginFooters()
 	for _, o := range []*output{r.raw, r.flat} {
 		o.footer.Closes = o.held.Closing()
+		o.taken = o.held.Adopts() && !slices.ContainsFunc(r.inputs, func(in input) bool { return in.Modified.After(o.held.Commit.Made) })
 	}
 	return nil
+}
+
+// swaps says whether the table's file of the day is put beside what is read: files of another job are not to be beside it in the day's folder.
+func (r *run) swaps(o *output) bool {
+	return r.Config.Publish == PublishSwap || len(o.held.Commit.Adopted) > 0
 }
 
 func (r *run) lookQuarantine(ctx context.Context) (err error) {
@@ -415,8 +423,11 @@ func (r *run) tryDay(ctx context.Context) (Result, error) {
 // make makes the day's files, and puts what is in none of them into quarantine.
 func (r *run) make(ctx context.Context) (*scanned, error) {
 	for _, o := range []*output{r.raw, r.flat} {
-		if r.Config.Publish == PublishSwap || r.engine == EngineSpark {
-			break
+		if err := o.held.Changed(); err != nil {
+			return nil, err
+		}
+		if r.swaps(o) || r.engine == EngineSpark {
+			continue
 		}
 		if err := table.Beside(ctx, r.Tables, o.name, r.job.Day); err != nil { // it is not made for nothing
 			return nil, err
@@ -475,7 +486,7 @@ func (r *run) publishBoth(ctx context.Context, result *Result) error {
 func (r *run) repeat(ctx context.Context, result Result) (Result, error) {
 	result.NoOp = true
 	for _, o := range []*output{r.raw, r.flat} {
-		if !slices.Contains(o.equal, o.seen.Footer.Run) {
+		if !o.taken && !slices.Contains(o.equal, o.seen.Footer.Run) {
 			r.Logger.Info("the table was rolled back from what would be made of the day, which --full makes all the same", "table", o.name, "day", r.job.Day)
 		}
 		o.footer = o.seen.Footer
@@ -497,7 +508,7 @@ func (r *run) publication(o *output) (table.Publication, error) {
 	had, _ := o.held.Rows()
 	p := table.Publication{
 		Tables: r.Tables, Catalog: r.Catalog, Name: o.name, Day: r.job.Day, Folder: r.folder, Part: r.part, Files: o.made,
-		Swap: r.Config.Publish == PublishSwap, Success: r.Config.SuccessFile,
+		Swap: r.swaps(o), Success: r.Config.SuccessFile && !o.held.Adopts(),
 		Footer: o.footer, Seen: o.seen, Held: o.held, AllowShrink: r.job.AllowShrink || o.footer.Rows+r.unfit >= had,
 	}
 	if o.file == nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -104,6 +103,8 @@ func LookDays(ctx context.Context, tables lake.Store, n Name, days []Day, do fun
 			h, err := LookDay(ctx, tables, n, d)
 			switch {
 			case err != nil || len(h.Open) > 0:
+			case len(h.Foreign) > 0:
+				err = h.Changed()
 			case h.committed():
 				err = h.missing(ctx, tables)
 			default:
@@ -230,8 +231,8 @@ func eachKey(ctx context.Context, tables lake.Store, n Name, do func(Place)) err
 			return fmt.Errorf("listing %s: %w", prefix, err)
 		}
 		p, ok := ParseKey(o.Key)
-		if name := path.Base(o.Key); !ok && name[0] != '_' && name[0] != '.' {
-			p, ok = ParseKey(path.Join(path.Dir(o.Key), partFile(0))) // a file of others in a day's folder
+		if !ok {
+			p, ok = ParseFolder(o.Key) // a file of others in a day's folder
 		}
 		if ok {
 			do(p)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"path"
 	"slices"
+	"time"
 
 	"headwater/internal/crash"
 	"headwater/lake"
@@ -35,6 +36,11 @@ type Commit struct {
 	// that were there before the first.
 	Undoes string `json:"undoes,omitempty"`
 	Of     int    `json:"of,omitempty"`
+	// Adopted are files in the day's folder that another job made and that were taken over: by this commit, if they are its Files, or by one before
+	// it; then they are there until they are swept.
+	Adopted []CommitFile `json:"adopted,omitempty"`
+	// Made is when the oldest of Files was written, where they are Adopted.
+	Made time.Time `json:"made,omitzero"`
 }
 
 // CommitFile is one file of a Commit.
@@ -137,7 +143,7 @@ func (p *Publication) swap(ctx context.Context) (lake.Object, error) {
 		return o, err
 	}
 	return o, commit(ctx, p.Tables, p.Name, p.Day, Commit{
-		Number: p.Held.Commit.Number + 1, Files: []CommitFile{{Key: o.Key, Size: o.Size, Rows: p.Footer.Rows}}, Footer: p.Footer,
+		Number: p.Held.Commit.Number + 1, Files: []CommitFile{{Key: o.Key, Size: o.Size, Rows: p.Footer.Rows}}, Footer: p.Footer, Adopted: p.Held.Commit.Adopted,
 	})
 }
 
@@ -188,7 +194,7 @@ func Rollback(ctx context.Context, tables lake.Store, catalog Catalog, n Name, d
 	if err := usable(ctx, tables, catalog, n, next); err != nil {
 		return Commit{}, fmt.Errorf("rolling back %s of %s: %w", d, n, err)
 	}
-	next.Number, next.Undoes, next.Footer.Closes = h.Commit.Number+1, h.Commit.Footer.Run, h.Closing()
+	next.Number, next.Undoes, next.Footer.Closes, next.Adopted = h.Commit.Number+1, h.Commit.Footer.Run, h.Closing(), h.Commit.Adopted
 	if err := commit(ctx, tables, n, d, next); err != nil {
 		return Commit{}, fmt.Errorf("rolling back %s of %s: %w", d, n, err)
 	}

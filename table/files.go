@@ -36,7 +36,7 @@ func (p *Publication) commitFiles(ctx context.Context) (lake.Object, error) {
 	if err := g.Wait(); err != nil {
 		return lake.Object{}, err
 	}
-	next := Commit{Number: p.Held.Commit.Number + 1, Footer: p.Footer}
+	next := Commit{Number: p.Held.Commit.Number + 1, Footer: p.Footer, Adopted: p.Held.Commit.Adopted}
 	var all int64
 	for i, o := range objects {
 		all += rows[i]

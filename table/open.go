@@ -109,6 +109,8 @@ type Held struct {
 	// Retired are files and commits that no reader is told of any more, in order of their keys, and files that a writer is about to commit, or was
 	// when it died.
 	Retired []lake.Object
+	// Foreign are the keys of files that others have put into the day's folder since its files there were adopted.
+	Foreign []string
 	// since is when what readers read was written.
 	since time.Time
 }
@@ -262,6 +264,11 @@ func (h *Held) lookCommits(ctx context.Context, tables lake.Store, n Name, d Day
 		}
 		c.Number = h.Commit.Number // by its key
 		h.Commit = c
+		adopted, err := h.lookAdopted(ctx, tables, n, d)
+		if err != nil {
+			return err
+		}
+		objects = append(objects, adopted...)
 	}
 	if h.committed() {
 		h.since = head.Modified
@@ -289,7 +296,7 @@ func (h *Held) lost(n Name, d Day, objects []lake.Object) (keys []string) {
 	}
 	for _, f := range h.Commit.Files {
 		size, found := there[f.Key]
-		days := strings.HasPrefix(f.Key, runsPrefix(n, d)+"-") || f.Key == PartKey(n, d)
+		days := strings.HasPrefix(f.Key, runsPrefix(n, d)+"-") || strings.HasPrefix(f.Key, dayPrefix(n, d))
 		if days && (!found || size != f.Size) {
 			keys = append(keys, f.Key)
 		}
@@ -300,8 +307,7 @@ func (h *Held) lost(n Name, d Day, objects []lake.Object) (keys []string) {
 // Beside is ErrForeign where somebody else has put files into the folder of the day's plain file. Readers of the folder would read them beside it, or in its
 // place.
 func Beside(ctx context.Context, tables lake.Store, n Name, d Day) error {
-	plain := PartKey(n, d)
-	folder := plain[:strings.LastIndexByte(plain, '/')+1]
+	plain, folder := PartKey(n, d), dayPrefix(n, d)
 	for o, err := range tables.List(ctx, folder, "") {
 		if err != nil {
 			return fmt.Errorf("listing %s: %w", folder, err)

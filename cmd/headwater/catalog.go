@@ -39,9 +39,9 @@ type told struct {
 	partitions map[table.Day]string
 }
 
-func openCatalog(ctx context.Context, cfg *config.Pipeline, home *state.Dir, files *dir.Catalog, log *slog.Logger) (c *catalog, err error) {
-	c = &catalog{Catalog: files, told: map[table.Name]*told{}}
-	o := hive.Options{Config: cfg.Hive, Location: builtin.Location(cfg.Lake.Tables, cfg.Hive.S3Scheme)}
+func openCatalog(ctx context.Context, cfg *config.Pipeline, home *state.Dir, l layers, log *slog.Logger) (c *catalog, err error) {
+	c = &catalog{Catalog: l.catalog, told: map[table.Name]*told{}}
+	o := hive.Options{Config: cfg.Hive, Location: builtin.Location(cfg.Lake.Tables, cfg.Hive.S3Scheme), Layout: l.adopted.Layout}
 	if len(o.Config.URIs) == 0 {
 		if c.embedded, err = listenHive(cfg.Listen.Hive, metastore.Config{Path: home.Path("state.db"), PostgreSQL: cfg.State.Reveal(), Warehouse: o.Location}, log); err != nil {
 			return nil, err

@@ -14,6 +14,7 @@ import (
 	"headwater/query"
 	"headwater/serialize"
 	"headwater/table"
+	"headwater/table/adopted"
 	"headwater/table/hive"
 )
 
@@ -72,6 +73,9 @@ func exitCode(err error) int {
 	if _, ok := errors.AsType[land.Refusal](err); ok {
 		return exitUsage
 	}
+	if _, ok := errors.AsType[adopted.Refusal](err); ok {
+		return exitUsage
+	}
 	if _, ok := errors.AsType[config.Faults](err); ok {
 		return exitUsage
 	}
@@ -86,7 +90,7 @@ func exitCode(err error) int {
 	case errors.Is(err, table.ErrShrink), errors.Is(err, table.ErrOutdated):
 		return exitRefused
 	case errors.Is(err, serialize.ErrData), errors.Is(err, table.ErrForeign), errors.Is(err, table.ErrNotParquet), errors.Is(err, table.ErrVersion),
-		errors.Is(err, table.ErrDamaged), errors.Is(err, table.ErrNoVersion), errors.Is(err, hive.ErrForeign), errors.Is(err, errFound):
+		errors.Is(err, table.ErrDamaged), errors.Is(err, table.ErrNoVersion), errors.Is(err, hive.ErrForeign), errors.Is(err, adopted.ErrNotOurs), errors.Is(err, errFound):
 		return exitData
 	case errors.Is(err, context.Canceled), retry.Classify(err) == retry.Permanent:
 		return exitFault

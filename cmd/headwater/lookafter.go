@@ -19,6 +19,9 @@ func (p *pipeline) Tables(ctx context.Context, r web.TablesRequest) (web.TablesR
 		return web.TablesResult{}, err
 	}
 	defer end()
+	if r.Do == "adopt" || r.Do == "release" {
+		return p.handTables(ctx, r)
+	}
 	if r.Table == "" && (r.Do == "audit" || r.Do == "repair") {
 		return p.auditTables(ctx, r.Do == "repair")
 	}
@@ -34,7 +37,7 @@ func (p *pipeline) Tables(ctx context.Context, r web.TablesRequest) (web.TablesR
 	case "drop":
 		return p.drop(ctx, n, r.Schema)
 	}
-	return web.TablesResult{}, usagef("do must be audit, repair, rollback or drop, got %q", r.Do)
+	return web.TablesResult{}, usagef("do must be audit, repair, rollback, drop, adopt or release, got %q", r.Do)
 }
 
 // auditTables looks at the tables of these names, or at all.
@@ -130,6 +133,9 @@ func (p *pipeline) rollback(ctx context.Context, n table.Name, date string) (web
 
 // drop takes a table out of the metastore first, so that no reader is told of files that are about to go.
 func (p *pipeline) drop(ctx context.Context, n table.Name, ledger bool) (result web.TablesResult, err error) {
+	if _, adopted := p.layers.adopted.Layout(n); adopted {
+		return result, usagef("%s was made by another job and adopted: headwater tables release gives it back", n)
+	}
 	if err := p.catalog.Drop(ctx, n); err != nil && !errors.Is(err, table.ErrNotExist) {
 		return result, fmt.Errorf("taking %s out of the metastore: %w", n, err)
 	}

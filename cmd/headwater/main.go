@@ -59,6 +59,8 @@ func commands() []command {
 		{"tables repair", "FILE [TABLE]", "audit, and have the metastore say what the files say", runTablesRepair},
 		{"tables rollback", "FILE TABLE --day D", "with publish: swap, have readers read a day's version before", runTablesRollback},
 		{"tables drop", "FILE TABLE --yes", "delete a table's files and take it out of the metastore", runTablesDrop},
+		{"tables adopt", "FILE SOURCE [--dry-run]", "take over tables that a job on Spark made, as they are", runTablesAdopt},
+		{"tables release", "FILE SOURCE [--dry-run]", "give them back to it", runTablesRelease},
 		{"schema show", "FILE SOURCE [--version N]", "the columns of a source's tables, and what waits to come into them", runSchemaShow},
 		{"schema diff", "FILE SOURCE [--from N] [--to N]", "what a version of the schema has changed", runSchemaDiff},
 		{"schema explain", "FILE SOURCE FIELD", "why a column has its type: which kinds of value it has had, where first, how many", runSchemaExplain},

@@ -25,6 +25,7 @@ import (
 	"headwater/lake"
 	"headwater/serialize"
 	"headwater/table"
+	"headwater/table/adopted"
 	"headwater/table/dir"
 )
 
@@ -54,6 +55,7 @@ func parsePipeline(fs *flag.FlagSet, args []string) (*config.Pipeline, error) {
 // layers are the lake of a pipeline and what is made of it; any process may open them.
 type layers struct {
 	raw, tables builtin.Store
+	adopted     adopted.Registry // tables, as it knows where tables lie that another job made
 	catalog     *dir.Catalog
 	cache       *cache // of files of tables, if these are elsewhere
 	// bestEffort names the layers whose stores do not keep to conditions.
@@ -78,6 +80,9 @@ func openLayers(ctx context.Context, cfg *config.Pipeline, both bool, log *slog.
 	if !both {
 		return l, nil
 	}
+	if err := l.findAdopted(ctx); err != nil {
+		return l, errors.Join(err, l.close())
+	}
 	if l.catalog, err = dir.Open(ctx, l.tables); err != nil {
 		return l, errors.Join(err, l.close())
 	}
@@ -97,11 +102,22 @@ func openTables(ctx context.Context, cfg *config.Pipeline) (layers, error) {
 	if err != nil {
 		return l, fmt.Errorf("opening lake.tables: %w", err)
 	}
+	if err := l.findAdopted(ctx); err != nil {
+		return l, errors.Join(err, l.close())
+	}
 	l.cache.store = l.tables
 	if l.catalog, err = dir.Open(ctx, l.tables); err != nil {
 		return l, errors.Join(err, l.close())
 	}
 	return l, nil
+}
+
+// findAdopted has the tables that another job made under the names that all tables have.
+func (l *layers) findAdopted(ctx context.Context) (err error) {
+	if l.adopted, err = adopted.Open(ctx, l.tables); err == nil {
+		l.tables = l.adopted
+	}
+	return err
 }
 
 func (l layers) close() error {
@@ -162,6 +178,7 @@ func (l layers) serializer(cfg *config.Pipeline, home *state.Dir, catalog table.
 	if err != nil {
 		return nil, err
 	}
+	onSpark.Place = l.adopted.Place
 	return serialize.New(serialize.Options{
 		Config: cfg.Serialize, Spark: onSpark, Raw: l.raw, Tables: l.tables, Catalog: catalog, Quarantine: lake.Quarantine{Store: l.raw},
 		TopicsDir: cfg.Land.TopicsDir, Location: cfg.Location, Temp: temp, Logger: log,

@@ -136,7 +136,7 @@ func (p *pipeline) openTables(ctx context.Context) (err error) {
 	if !p.parts.serialize {
 		return nil
 	}
-	if p.catalog, err = openCatalog(ctx, p.cfg, p.home, p.layers.catalog, p.log); err != nil {
+	if p.catalog, err = openCatalog(ctx, p.cfg, p.home, p.layers, p.log); err != nil {
 		return err
 	}
 	p.catalog.calls = p.observer.metastore(p.catalog.hive)

@@ -74,6 +74,7 @@ var ours = map[string][]string{
 	"serialize/spark": {"internal/retry", "internal/setting", "schema"},
 
 	"table":           {"internal/crash", "internal/retry", "lake", "schema"},
+	"table/adopted":   {"internal/retry", "lake", "schema", "table", "table/hive"},
 	"table/days":      {"lake", "schema", "table"},
 	"table/dir":       {"internal/retry", "lake", "schema", "table"},
 	"table/hive":      {"internal/retry", "internal/setting", "internal/trust", "schema", "table"},

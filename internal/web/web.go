@@ -201,7 +201,7 @@ type SerializeResult struct {
 
 // TablesRequest is the body of POST /api/v1/tables.
 type TablesRequest struct {
-	// Do is audit, repair, rollback or drop.
+	// Do is audit, repair, rollback, drop, adopt or release.
 	Do string `json:"do"`
 	// Table is database.table; empty is all, for audit and repair.
 	Table string `json:"table,omitempty"`
@@ -209,6 +209,10 @@ type TablesRequest struct {
 	Date string `json:"date,omitempty"`
 	// Schema has a drop forget the schema ledger too.
 	Schema bool `json:"schema,omitempty"`
+	// Source, instead of Table, is whose tables to adopt or release.
+	Source string `json:"source,omitempty"`
+	// DryRun has an adoption or release say what it would do.
+	DryRun bool `json:"dry_run,omitempty"`
 }
 
 // TablesResult is its answer.
@@ -220,6 +224,8 @@ type TablesResult struct {
 	// Objects of Bytes were deleted.
 	Objects int   `json:"objects,omitempty"`
 	Bytes   int64 `json:"bytes,omitempty"`
+	// Text tells a person of an adoption or a release.
+	Text string `json:"text,omitempty"`
 }
 
 // TableReport is what an audit has found of a table, or a repair before it mended it.

@@ -64,10 +64,14 @@ func Open(ctx context.Context, tables lake.Store) (*Catalog, error) {
 			return nil, errors.Join(fmt.Errorf("listing the tables: %w", err), g.Wait())
 		}
 		p, ok := table.ParseKey(o.Key)
+		beside := false // of others, in the folder of a day
+		if !ok {
+			p, beside = table.ParseFolder(o.Key)
+		}
 		day := table.Place{Name: p.Name, Day: p.Day}
 		switch {
-		case !ok && hidden(o.Key) || ok && opened[day]:
-		case p.Folder > 0 || p.Commit > 0:
+		case !ok && hidden(o.Key) || (ok || beside) && opened[day]:
+		case ok && (p.Folder > 0 || p.Commit > 0):
 			opened[day] = true
 			g.Go(func() error { return c.readOpen(gctx, tables, day) })
 		default:

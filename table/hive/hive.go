@@ -88,6 +88,28 @@ type Options struct {
 	Location string
 	// Own says that the metastore is this pipeline's alone: a table that is registered elsewhere is then one whose files were moved.
 	Own bool
+	// Layout says of a table that another job made where it lies and how it spells its days; nil if there are none.
+	Layout func(n table.Name) (table.Layout, bool)
+}
+
+// layout is that of an adopted table.
+func (o Options) layout(n table.Name) (table.Layout, bool) {
+	if o.Layout == nil {
+		return table.Layout{}, false
+	}
+	return o.Layout(n)
+}
+
+// values are those of a day's partition.
+func (o Options) values(n table.Name, d table.Day) []string {
+	l, _ := o.layout(n)
+	v := d.Spell(l.Values)
+	return v[:]
+}
+
+// partName is the metastore's name of a day's partition.
+func (o Options) partName(n table.Name, d table.Day) string {
+	return table.DayPath([3]string(o.values(n, d)))
 }
 
 // Catalog keeps tables in a metastore. It implements table.Catalog; Close ends its connection. It lists only the tables that
@@ -189,7 +211,7 @@ func get(ctx context.Context, m *client, n table.Name) (*hms.Table, error) {
 		return nil, fmt.Errorf("reading table %s from the metastore: %w", n, err)
 	}
 	if !ours(r.Table) {
-		return nil, retry.Stop(fmt.Errorf("table %s: %w (%s of %s at %s): drop it there, or give the source's tables other names (sources.NAME.tables)",
+		return nil, retry.Stop(fmt.Errorf("table %s: %w (%s of %s at %s): have headwater tables adopt take it over, drop it there, or give the source's tables other names (sources.NAME.tables)",
 			n, ErrForeign, r.Table.TableType, r.Table.Owner, r.Table.GetSd().GetLocation()))
 	}
 	return r.Table, nil
@@ -283,7 +305,9 @@ func (c *Catalog) widen(ctx context.Context, m *client, now *hms.Table, t table.
 		return false, err
 	}
 	want := table.Table{Name: t.Name, Schema: schema.Merge(has.Schema, t.Schema), CompleteThrough: table.Latest(has.CompleteThrough, t.CompleteThrough)}
-	if location := c.location(t.Name); now.Sd.Location != location && !sameFile(now.Sd.Location, location) {
+	if _, adopted := c.layout(t.Name); adopted {
+		// It lies where the one who made it wants it.
+	} else if location := c.location(t.Name); now.Sd.Location != location && !sameFile(now.Sd.Location, location) {
 		if !c.Own {
 			return false, retry.Stop(fmt.Errorf("table %s is registered at %s, and this pipeline's is at %s: two pipelines have the same names, or the files were moved: then drop the table in the metastore",
 				t.Name, now.Sd.Location, location))
@@ -320,7 +344,10 @@ func (c *Catalog) alter(ctx context.Context, m *client, now *hms.Table, want tab
 	version := now.Parameters[versionKey]
 	next := c.newTable(want)
 	if text, err := join(now.Parameters, sparkKey); err == nil {
-		split(next.Parameters, sparkKey, commented(text, sparkSchema(want.Schema)))
+		split(next.Parameters, sparkKey, commented(text, sparkSchema(want.Schema, now.PartitionKeys)))
+	}
+	if _, adopted := c.layout(want.Name); adopted {
+		keepTheirs(next.Parameters)
 	}
 	cols := ordered(now.Sd.Cols, next.Sd.Cols)
 	kept := unchanged(now.Sd.Cols, cols)
@@ -379,7 +406,7 @@ func (c *Catalog) setPartitions(ctx context.Context, m *client, t *hms.Table, n 
 	var names []string
 	ours, _ := tableOf(t) // somebody else may have made it, without a schema that we read
 	for _, p := range ps {
-		all, names = append(all, c.newPartition(t, ours.Schema, p)), append(names, p.Day.Path())
+		all, names = append(all, c.newPartition(t, ours.Schema, p)), append(names, c.partName(n, p.Day))
 	}
 	there, err := m.GetPartitionsByNames(ctx, n.Database, n.Table, names)
 	if err != nil {
@@ -388,6 +415,9 @@ func (c *Catalog) setPartitions(ctx context.Context, m *client, t *hms.Table, n 
 	has := map[string]bool{}
 	for _, p := range there {
 		has[strings.Join(p.Values, "/")] = true
+	}
+	if _, adopted := c.layout(n); adopted {
+		keepPartitions(t, all, there)
 	}
 	var added, replaced []*hms.Partition
 	for _, p := range all {
@@ -427,7 +457,7 @@ func (c *Catalog) DropPartitions(ctx context.Context, n table.Name, days []table
 			return err
 		}
 		for part := range slices.Chunk(days, batch) {
-			if err := dropPartitions(ctx, m, n, part); err != nil {
+			if err := c.dropPartitions(ctx, m, n, part); err != nil {
 				return fmt.Errorf("dropping partitions of %s: %w", n, err)
 			}
 		}
@@ -435,10 +465,10 @@ func (c *Catalog) DropPartitions(ctx context.Context, n table.Name, days []table
 	})
 }
 
-func dropPartitions(ctx context.Context, m *client, n table.Name, days []table.Day) error {
+func (c *Catalog) dropPartitions(ctx context.Context, m *client, n table.Name, days []table.Day) error {
 	var names []string
 	for _, d := range days {
-		names = append(names, d.Path())
+		names = append(names, c.partName(n, d))
 	}
 	there, err := m.GetPartitionsByNames(ctx, n.Database, n.Table, names)
 	if err != nil {
@@ -447,7 +477,7 @@ func dropPartitions(ctx context.Context, m *client, n table.Name, days []table.D
 	names = names[:0]
 	for _, p := range there {
 		if entry, ours, err := partitionOf(n, p); err == nil && ours {
-			names = append(names, entry.Day.Path())
+			names = append(names, c.partName(n, entry.Day))
 		}
 	}
 	if len(names) == 0 {

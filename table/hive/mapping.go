@@ -1,9 +1,11 @@
 package hive
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -70,7 +72,7 @@ func (c *Catalog) newTable(t table.Table) *hms.Table {
 	if t.CompleteThrough != (table.Day{}) {
 		parameters[completeKey] = t.CompleteThrough.String()
 	}
-	split(parameters, sparkKey, sparkSchema(whole))
+	split(parameters, sparkKey, sparkSchema(whole, keys))
 	h := hms.NewTable()
 	h.DbName, h.TableName, h.TableType, h.Owner = t.Name.Database, t.Name.Table, "EXTERNAL_TABLE", c.Config.owner()
 	h.PartitionKeys, h.Parameters = keys, parameters
@@ -79,23 +81,26 @@ func (c *Catalog) newTable(t table.Table) *hms.Table {
 }
 
 // sparkSchema is the text of the table's schema, partition columns last, as Spark keeps it.
-func sparkSchema(s schema.Type) string {
+func sparkSchema(s schema.Type, keys []*hms.FieldSchema) string {
 	text := marshal(s)
 	// Type has no int, because no data has: so the partition columns are put into the text.
 	var b strings.Builder
 	b.WriteString(strings.TrimSuffix(text, "]}"))
-	for i, name := range partitionColumns {
+	for i, k := range keys {
 		if i > 0 || len(s.Fields) > 0 {
 			b.WriteByte(',')
 		}
-		b.WriteString(partitionField(name))
+		b.WriteString(partitionField(k))
 	}
 	b.WriteString("]}")
 	return b.String()
 }
 
-func partitionField(name string) string {
-	return `{"name":"` + name + `","type":"integer","nullable":true,"metadata":{}}`
+// sparkIntegers are Spark's names of the integers that Hive has other names for.
+var sparkIntegers = map[string]string{"int": "integer", "bigint": "long", "smallint": "short", "tinyint": "byte"}
+
+func partitionField(k *hms.FieldSchema) string {
+	return `{"name":"` + k.Name + `","type":"` + cmp.Or(sparkIntegers[k.Type], k.Type) + `","nullable":true,"metadata":{}}`
 }
 
 func marshal(s schema.Type) string {
@@ -243,10 +248,14 @@ func merged(has, next map[string]string) map[string]string {
 // struct is another than the table's they compare the fields by their places, and give values of one for another, or an error. Where the file has other types, as before
 // it is rewritten, the columns are its own, by which it is read. columns is the schema of t, Undecided if that says none.
 func (c *Catalog) newPartition(t *hms.Table, columns schema.Type, p table.Partition) *hms.Partition {
-	folder := c.Location + "/" + p.Key[:strings.LastIndexByte(p.Key, '/')]
+	n := table.Name{Database: t.DbName, Table: t.TableName}
+	folder := c.Location + "/" + path.Dir(p.Key)
+	if l, adopted := c.layout(n); adopted {
+		folder = strings.TrimSuffix(t.Sd.Location, "/") + "/" + l.Below(path.Dir(p.Key)[len(t.DbName)+len(t.TableName)+2:])
+	}
 	h := hms.NewPartition()
 	h.DbName, h.TableName = t.DbName, t.TableName
-	h.Values = []string{strconv.Itoa(p.Day.Year), strconv.Itoa(p.Day.Month), strconv.Itoa(p.Day.Day)}
+	h.Values = c.values(n, p.Day)
 	h.Sd = storage(p.Schema, folder)
 	if schema.Conforms(p.Schema, columns) {
 		h.Sd.Cols = t.Sd.Cols
