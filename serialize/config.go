@@ -18,8 +18,12 @@ import (
 type Config struct {
 	// Every is how often a running pipeline brings the tables of days up to date whose objects have changed; what is not over stays open. 0 is never.
 	Every time.Duration `yaml:"every"`
-	// Schedule is when it makes those of the days before today, by the five fields of cron in the pipeline's timezone; empty is never.
-	Schedule string `yaml:"schedule"`
+	// RunsConfig is when and how days are made that are over; a source may have its own.
+	RunsConfig `yaml:",inline"`
+	// Parallel is how many runs are done at a time, each with MaxMemory; those of one source never are.
+	Parallel int `yaml:"parallel"`
+	// Lease is for how long a run is its process's that says nothing more, where several processes have one state; then another does it.
+	Lease time.Duration `yaml:"lease"`
 	// Engine that does the work: native, spark, auto, which is spark for large days, or none, which makes no tables.
 	Engine string `yaml:"engine"`
 	// Spark is about the engine of that name.
@@ -49,6 +53,53 @@ type Config struct {
 	Schema SchemaConfig `yaml:"schema"`
 	// Workers is how many goroutines read, and as many encode; 0 means one for each processor.
 	Workers int `yaml:"workers"`
+}
+
+// RunsConfig is when and how the tables of a source's days are made.
+type RunsConfig struct {
+	// Schedule is when those of the days before today are made, by the five fields of cron in the pipeline's timezone; empty is never.
+	Schedule string `yaml:"schedule"`
+	// Retries is how often a run is tried again that has failed with what may pass.
+	Retries RetriesConfig `yaml:"retries"`
+	// Timeout is how long a try may take; 0 is without end.
+	Timeout time.Duration `yaml:"timeout"`
+}
+
+// RetriesConfig is how often something is tried again, and after which waits: up to MinWait first, twice as much each time, up to MaxWait.
+type RetriesConfig struct {
+	// Max is how many tries may follow the first one; the next time of the schedule begins anew.
+	Max int `yaml:"max"`
+	// MinWait is the longest wait before the second try, MaxWait the longest of all.
+	MinWait time.Duration `yaml:"min_wait"`
+	MaxWait time.Duration `yaml:"max_wait"`
+}
+
+// DefaultRunsConfig is a run a day, tried again for some hours.
+func DefaultRunsConfig() RunsConfig {
+	return RunsConfig{Schedule: "10 0 * * *", Retries: RetriesConfig{Max: 12, MinWait: time.Minute, MaxWait: 15 * time.Minute}, Timeout: 6 * time.Hour}
+}
+
+// Validate reports everything that is wrong.
+func (c *RunsConfig) Validate() setting.Faults {
+	var faults setting.Faults
+	if c.Schedule != "" {
+		if _, err := schedule.Parse(c.Schedule); err != nil {
+			faults.Add([]string{"schedule"}, "%v", err)
+		}
+	}
+	if c.Retries.Max < 0 {
+		faults.Add([]string{"retries", "max"}, "must be 0 for none or more, got %d", c.Retries.Max)
+	}
+	if c.Retries.MinWait <= 0 {
+		faults.Add([]string{"retries", "min_wait"}, "must be positive, got %s", c.Retries.MinWait)
+	}
+	if c.Retries.MaxWait < c.Retries.MinWait {
+		faults.Add([]string{"retries", "max_wait"}, "must be min_wait (%s) or more, got %s", c.Retries.MinWait, c.Retries.MaxWait)
+	}
+	if c.Timeout < 0 {
+		faults.Add([]string{"timeout"}, "must be 0 for no limit or more, got %s", c.Timeout)
+	}
+	return faults
 }
 
 // SchemaConfig is how the columns of a source's tables are decided.
@@ -109,7 +160,9 @@ const (
 // DefaultConfig is the native engine, with a memory need that suits days of any size.
 func DefaultConfig() Config {
 	return Config{
-		Schedule:      "10 0 * * *",
+		RunsConfig:    DefaultRunsConfig(),
+		Parallel:      1,
+		Lease:         time.Minute,
 		Engine:        EngineNative,
 		Spark:         spark.DefaultConfig(),
 		Publish:       PublishReplace,
@@ -129,10 +182,12 @@ func (c *Config) Validate() setting.Faults {
 	if c.Every < 0 || c.Every > 0 && c.Every < 100*time.Millisecond {
 		faults.Add([]string{"every"}, "must be 0 for never, or 100ms or more, got %s", c.Every)
 	}
-	if c.Schedule != "" {
-		if _, err := schedule.Parse(c.Schedule); err != nil {
-			faults.Add([]string{"schedule"}, "%v", err)
-		}
+	faults.Under(c.RunsConfig.Validate())
+	if c.Parallel < 1 {
+		faults.Add([]string{"parallel"}, "must be 1 or more, got %d", c.Parallel)
+	}
+	if c.Lease < time.Second {
+		faults.Add([]string{"lease"}, "must be 1s or more, got %s", c.Lease)
 	}
 	switch c.Engine {
 	case EngineNative, NoEngine:

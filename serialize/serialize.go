@@ -71,7 +71,7 @@ type Serializer struct {
 	Options
 	sampling sampling
 	// settled has, by table and day, the version of the ledger under which a day was found to have the types that it should.
-	settled sync.Map
+	settled *sync.Map
 	// mostOpen is how many files an open day may have before they are made into one.
 	mostOpen int
 }
@@ -84,7 +84,7 @@ func New(o Options) *Serializer {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Serializer{Options: o, sampling: defaultSampling(), mostOpen: 100}
+	return &Serializer{Options: o, sampling: defaultSampling(), settled: &sync.Map{}, mostOpen: 100}
 }
 
 // Job is one day of one source.
@@ -108,6 +108,10 @@ type Job struct {
 	// Open: the day is not over. Files of its new objects are added to those that there are, and the one file of the day is made by a later run
 	// without Open. It has no effect on a source without a schema ledger, or with Legacy.Dedupe, whose days are known only when they are over.
 	Open bool
+	// Guard, if not nil, is asked right before anything is published; nothing is after an error of it, which Run returns.
+	Guard func(context.Context) error
+	// Logger, if not nil, gets what Run has to say instead of Options.Logger.
+	Logger *slog.Logger
 }
 
 // Result is what a run did, or, if NoOp, what an earlier one had done.
@@ -137,6 +141,10 @@ type Result struct {
 // Run serializes the day. It may be repeated, and killed at any line. Errors that a caller tells apart: ErrData,
 // ErrNoInput, table.ErrShrink, table.ErrOutdated; others may pass by themselves.
 func (z *Serializer) Run(ctx context.Context, job Job) (Result, error) {
+	if job.Logger != nil {
+		own := *z
+		own.Logger, z = job.Logger, &own
+	}
 	r := &run{Serializer: z, job: job}
 	do := r.do
 	if job.Open && job.Schema.hasLedger() && !job.Legacy.Dedupes() {
@@ -509,7 +517,7 @@ func (r *run) publication(o *output) (table.Publication, error) {
 	p := table.Publication{
 		Tables: r.Tables, Catalog: r.Catalog, Name: o.name, Day: r.job.Day, Folder: r.folder, Part: r.part, Files: o.made,
 		Swap: r.swaps(o), Success: r.Config.SuccessFile && !o.held.Adopts(),
-		Footer: o.footer, Seen: o.seen, Held: o.held, AllowShrink: r.job.AllowShrink || o.footer.Rows+r.unfit >= had,
+		Guard: r.job.Guard, Footer: o.footer, Seen: o.seen, Held: o.held, AllowShrink: r.job.AllowShrink || o.footer.Rows+r.unfit >= had,
 	}
 	if o.file == nil {
 		return p, nil

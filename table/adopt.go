@@ -188,7 +188,7 @@ func AdoptDay(ctx context.Context, tables lake.Store, n Name, t Taken) error {
 	if len(t.Files) == 0 {
 		return nil
 	}
-	return commit(ctx, tables, n, t.Day, Commit{Number: t.Number + 1, Files: t.Files, Footer: t.Footer(n), Adopted: t.Files, Made: t.Oldest})
+	return commit(ctx, tables, n, t.Day, Commit{Number: t.Number + 1, Files: t.Files, Footer: t.Footer(n), Adopted: t.Files, Made: t.Oldest}, nil)
 }
 
 // Plain puts the files of what is read of the day into its folder, deletes what Headwater knows to be read no more there, and says how the day is to be registered. Files that lie there already

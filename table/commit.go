@@ -108,8 +108,9 @@ func readCommit(ctx context.Context, tables lake.Store, key string) (c Commit, o
 	return c, o, nil
 }
 
-// commit creates the object of c if no other has c's number, and finds out what became of a write whose answer was lost.
-func commit(ctx context.Context, tables lake.Store, n Name, d Day, c Commit) error {
+// commit creates the object of c if no other has c's number, and if guard, if not nil, has nothing against it. It finds out what became of a write
+// whose answer was lost.
+func commit(ctx context.Context, tables lake.Store, n Name, d Day, c Commit, guard func(context.Context) error) error {
 	c.V = commitVersion
 	if c.Footer.V == 0 {
 		c.Footer.V = footerVersion
@@ -120,6 +121,11 @@ func commit(ctx context.Context, tables lake.Store, n Name, d Day, c Commit) err
 	}
 	key := Place{Name: n, Day: d, Commit: c.Number}.Key()
 	crash.Point("table.before-commit")
+	if guard != nil {
+		if err := guard(ctx); err != nil {
+			return err
+		}
+	}
 	_, putErr := tables.Put(ctx, key, bytes.NewReader(text), lake.Condition{IfAbsent: true})
 	if putErr != nil {
 		now, _, err := readCommit(ctx, tables, key)
@@ -144,7 +150,7 @@ func (p *Publication) swap(ctx context.Context) (lake.Object, error) {
 	}
 	return o, commit(ctx, p.Tables, p.Name, p.Day, Commit{
 		Number: p.Held.Commit.Number + 1, Files: []CommitFile{{Key: o.Key, Size: o.Size, Rows: p.Footer.Rows}}, Footer: p.Footer, Adopted: p.Held.Commit.Adopted,
-	})
+	}, p.Guard)
 }
 
 func (p *Publication) putBeside(ctx context.Context) (lake.Object, error) {
@@ -195,7 +201,7 @@ func Rollback(ctx context.Context, tables lake.Store, catalog Catalog, n Name, d
 		return Commit{}, fmt.Errorf("rolling back %s of %s: %w", d, n, err)
 	}
 	next.Number, next.Undoes, next.Footer.Closes, next.Adopted = h.Commit.Number+1, h.Commit.Footer.Run, h.Closing(), h.Commit.Adopted
-	if err := commit(ctx, tables, n, d, next); err != nil {
+	if err := commit(ctx, tables, n, d, next, nil); err != nil {
 		return Commit{}, fmt.Errorf("rolling back %s of %s: %w", d, n, err)
 	}
 	p := Publication{Tables: tables, Catalog: catalog, Name: n, Day: d, Swap: true, Held: h}

@@ -48,7 +48,7 @@ func (p *Publication) commitFiles(ctx context.Context) (lake.Object, error) {
 	if err := syncLocal(p.Tables, p.Files); err != nil {
 		return lake.Object{}, err
 	}
-	return objects[0], commit(ctx, p.Tables, p.Name, p.Day, next)
+	return objects[0], commit(ctx, p.Tables, p.Name, p.Day, next, p.Guard)
 }
 
 // ReadRows is how many rows a Parquet file says that it has, whoever wrote it.

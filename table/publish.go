@@ -71,6 +71,8 @@ type Publication struct {
 	Success bool
 	// Folder and Part are the file's place if it is one of an open day; Folder is 0 for the file of a whole day.
 	Folder, Part int
+	// Guard, if not nil, is asked right before readers get what is published; an error of it is Publish's, and nothing was changed.
+	Guard func(context.Context) error
 	// Held is what LookDay returned before the run read its inputs, zero for a table that never had an open day.
 	Held Held
 }
@@ -174,6 +176,11 @@ func (p *Publication) put(ctx context.Context) (lake.Object, error) {
 		cond = lake.Condition{IfVersion: p.Seen.Object.Version}
 	}
 	crash.Point("table.before-put")
+	if p.Guard != nil {
+		if err := p.Guard(ctx); err != nil {
+			return lake.Object{}, err
+		}
+	}
 	o, err := p.Tables.Put(ctx, p.key(), p.File, cond)
 	if err != nil {
 		if o, err = p.settle(ctx, err); err != nil {

@@ -248,6 +248,7 @@ func printFindings(s streams, what string, all []audit.Finding) {
 
 // auditor audits the days that this process has made.
 type auditor struct {
+	turn  sync.Mutex
 	mu    sync.Mutex
 	looks *audit.Auditor
 }
@@ -259,6 +260,8 @@ func (p *pipeline) auditPast(ctx context.Context, job serialize.Job, unchanged b
 		return
 	}
 	request := audit.Request{Targets: p.targets([]string{job.Topic}, job.Source), Day: job.Day.String()}
+	p.auditor.turn.Lock() // a report is of one day, and what was read for it serves the next
+	defer p.auditor.turn.Unlock()
 	report, err := p.auditor.open(p).Audit(ctx, request)
 	if err != nil {
 		return // the process ends

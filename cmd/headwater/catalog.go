@@ -68,12 +68,11 @@ func (p *pipeline) register(ctx context.Context) {
 	if p.catalog == nil || p.catalog.embedded != nil {
 		return
 	}
-	select {
-	case p.serializing <- struct{}{}: // what a job registers must not be replaced by what was there before it
-		defer func() { <-p.serializing }()
-	case <-ctx.Done():
+	end, err := p.turns.alone(ctx) // what a job registers must not be replaced by what was there before it
+	if err != nil {
 		return
 	}
+	defer end()
 	if err := p.catalog.tell(ctx); err != nil && ctx.Err() == nil {
 		p.log.Warn("the metastore may lack tables; they are registered when they are serialized next", "error", err)
 	}
@@ -112,16 +111,18 @@ func (c *catalog) tell(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// forget has everything told anew if there were calls of which nobody knows what became: a metastore may have done them late, over what it
+// forget has everything told anew, and reports so, if there were calls of which nobody knows what became: a metastore may have done them late, over what it
 // was told after them.
-func (c *catalog) forget() {
+func (c *catalog) forget() bool {
 	lost := c.hive.Lost()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if lost != c.lost {
 		clear(c.told)
 	}
+	forgotten := lost != c.lost
 	c.lost = lost
+	return forgotten
 }
 
 // distrust has everything told anew: somebody may have changed what the metastore was told.

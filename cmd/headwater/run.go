@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -21,7 +22,7 @@ import (
 	"headwater/internal/metrics"
 	"headwater/internal/progress"
 	"headwater/internal/retry"
-	"headwater/internal/schedule"
+	"headwater/internal/runs"
 	"headwater/internal/state"
 	"headwater/internal/web"
 	"headwater/kafka"
@@ -56,28 +57,30 @@ type pipeline struct {
 	wrap    func(collect.Source) collect.Source // not nil if sources are only looked at
 	file    follower
 
-	ingest      web.Ingest
-	me          state.Running
-	serializing chan struct{}                 // has room for one job, because each uses the whole machine
-	job         atomic.Pointer[serialize.Job] // the one that is under way
-	ledger      ledger
-	watch       watch
-	closer      *dayclose.Closer
-	observer    *observer
-	wedges      *progress.Detector
-	turns       sync.Map // of loops that are at work: their name, and a number of the turn
-	retention   retention
-	auditor     auditor
-	admission   *admission // nil if somebody else's broker keeps the records
+	ingest     web.Ingest
+	me         state.Running
+	turns      *turns
+	runs       *runs.Store // nil if it makes no tables
+	scheduler  *runs.Scheduler
+	scheduling scheduling
+	job        atomic.Pointer[serialize.Job] // the one that is under way
+	ledger     ledger
+	watch      watch
+	closer     *dayclose.Closer
+	observer   *observer
+	wedges     *progress.Detector
+	loops      sync.Map // that are at work: their name, and a number of the turn
+	retention  retention
+	auditor    auditor
+	admission  *admission // nil if somebody else's broker keeps the records
 
-	nextSchedule atomic.Pointer[time.Time]
-	draining     atomic.Bool
+	draining atomic.Bool
 }
 
 func newPipeline(cfg *config.Pipeline, which parts, log *slog.Logger) *pipeline {
 	which.serialize = which.serialize && makesTables(cfg) == nil
 	p := &pipeline{
-		cfg: cfg, parts: which, log: log, started: time.Now(), serializing: make(chan struct{}, 1), taken: make(chan struct{}, 1),
+		cfg: cfg, parts: which, log: log, started: time.Now(), turns: newTurns(cfg.Serialize.Parallel), taken: make(chan struct{}, 1),
 		observer: newObserver(), wedges: progress.New(cfg.StuckAfter),
 	}
 	p.now.Store(&sources{configured: cfg.Sources, left: map[string]collector{}})
@@ -140,8 +143,10 @@ func (p *pipeline) openTables(ctx context.Context) (err error) {
 		return err
 	}
 	p.catalog.calls = p.observer.metastore(p.catalog.hive)
-	p.serializer, err = p.layers.serializer(p.cfg, p.home, p.catalog, p.log)
-	return err
+	if p.serializer, err = p.layers.serializer(p.cfg, p.home, p.catalog, p.log); err != nil {
+		return err
+	}
+	return p.openRuns(ctx)
 }
 
 // open opens every stage.
@@ -160,10 +165,14 @@ func (p *pipeline) openStages(ctx context.Context) (err error) {
 	if err := p.take(ctx, p.cfg.Sources); err != nil {
 		return err
 	}
-	if p.lander, err = p.newLander(); err == nil {
-		p.closer = p.newCloser()
+	if p.lander, err = p.newLander(); err != nil {
+		return err
 	}
-	return err
+	p.closer = p.newCloser()
+	if p.runs != nil {
+		p.scheduler = p.newScheduler()
+	}
+	return nil
 }
 
 // openKafka opens the broker, and watches the disk of our own.
@@ -191,9 +200,15 @@ func (p *pipeline) newLander() (*land.Lander, error) {
 
 // close waits for a serialize job that a cut HTTP request has left behind.
 func (p *pipeline) close() error {
-	p.serializing <- struct{}{}
-	defer func() { <-p.serializing }()
+	end, err := p.turns.alone(context.Background())
+	if err != nil {
+		return err
+	}
+	defer end()
 	var errs []error
+	if p.runs != nil {
+		errs = append(errs, p.runs.Close())
+	}
 	if p.broker != nil {
 		errs = append(errs, p.broker.close())
 	}
@@ -418,25 +433,27 @@ func (o owners) taken(job serialize.Job) string {
 
 // turn waits until nobody else of this process changes tables, and gives what says that the caller does no more. A process that makes none is an error.
 func (p *pipeline) turn(ctx context.Context) (end func(), err error) {
-	select {
-	case p.serializing <- struct{}{}:
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+	if end, err = p.turns.alone(ctx); err != nil {
+		return nil, err
 	}
-	end = func() { <-p.serializing }
 	if p.serializer == nil {
 		end()
-		return nil, usagef("this process makes no tables: ask one that was started with run or serve")
+		return nil, errNoTables
 	}
 	return end, nil
 }
 
+var errNoTables = usagef("this process makes no tables: ask one that was started with run or serve")
+
 func (p *pipeline) serialize(ctx context.Context, job serialize.Job) (serialize.Result, error) {
-	end, err := p.turn(ctx)
+	end, err := p.turns.with(ctx, job.Source)
 	if err != nil {
 		return serialize.Result{}, err
 	}
 	defer end()
+	if p.serializer == nil {
+		return serialize.Result{}, errNoTables
+	}
 	p.job.Store(&job)
 	defer p.job.Store(nil)
 	began := time.Now()
@@ -457,9 +474,10 @@ func (p *pipeline) serialize(ctx context.Context, job serialize.Job) (serialize.
 	if err != nil || got.NoOp {
 		return got, err
 	}
-	p.log.Info("serialized", "source", job.Source, "day", job.Day, "objects", got.Objects, "rows", got.Rows)
+	log := cmp.Or(job.Logger, p.log)
+	log.Info("serialized", "source", job.Source, "day", job.Day, "objects", got.Objects, "rows", got.Rows)
 	if got.NewQuarantined > 0 {
-		p.log.Warn("records are not in the tables", "source", job.Source, "day", job.Day, "records", got.NewQuarantined, "reasons", got.Reasons,
+		log.Warn("records are not in the tables", "source", job.Source, "day", job.Day, "records", got.NewQuarantined, "reasons", got.Reasons,
 			"quarantine", lake.QuarantinePrefix("serialize", job.Source))
 	}
 	return got, nil
@@ -493,13 +511,8 @@ func (p *pipeline) run(ctx context.Context) error {
 	if every := p.cfg.Serialize.Every; every > 0 && p.parts.serialize {
 		work.start(ctx, drain, "serialize", func(ctx context.Context) error { return p.every(ctx, every, "serializing", p.serializeNew()) })
 	}
-
-	if text := p.cfg.Serialize.Schedule; text != "" && p.parts.serialize {
-		when, err := schedule.Parse(text)
-		if err != nil {
-			return err // the configuration was checked
-		}
-		work.start(ctx, drain, "schedule", func(ctx context.Context) error { return p.scheduled(ctx, when) })
+	if p.parts.serialize {
+		work.start(ctx, drain, "schedule", p.scheduler.Run)
 	}
 
 	work.start(ctx, drain, "follow", p.follow)
@@ -572,6 +585,9 @@ func (p *pipeline) serializeNew() func(context.Context) error {
 		if err != nil {
 			return err
 		}
+		topics = slices.DeleteFunc(topics, func(topic string) bool {
+			return p.ownerOf(p.jobOf(topic, table.Day{}).Source) != config.InternalScheduler
+		})
 		now := time.Now()
 		if now.Before(whole) {
 			yesterday := table.DayOf(now.In(p.cfg.Location).AddDate(0, 0, -1))

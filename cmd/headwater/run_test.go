@@ -46,7 +46,11 @@ func TestStages(t *testing.T) {
 // TestSerializeWaitsNoLongerThanItsContext has another job under way: a drain must not wait for it.
 func TestSerializeWaitsNoLongerThanItsContext(t *testing.T) {
 	p := newPipeline(&config.Pipeline{}, allParts, slog.New(slog.DiscardHandler))
-	p.serializing <- struct{}{}
+	end, err := p.turns.alone(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer end()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	if _, err := p.serialize(ctx, serialize.Job{}); !errors.Is(err, context.DeadlineExceeded) {
@@ -160,7 +164,7 @@ func TestCommandLine(t *testing.T) {
 		out, err string
 	}{
 		{[]string{"run", "--help"}, 0, "  -once\n", ""},
-		{[]string{"help"}, 0, "headwater run", ""},
+		{[]string{"help"}, 0, "headwater run FILE", ""},
 		{[]string{"nothing"}, 2, "", "there is no command"},
 		{[]string{"run", "--nothing"}, 2, "", "-nothing; see headwater run --help"},
 		{[]string{"run"}, 2, "", "FILE is missing"},

@@ -26,6 +26,7 @@ func runSerialize(ctx context.Context, fs *flag.FlagSet, args []string, s stream
 	fs.BoolVar(&r.Full, "full", false, "make the tables anew although they were made from the same objects")
 	fs.BoolVar(&r.AllowShrink, "allow-shrink", false, "publish although the day would have fewer rows")
 	fs.StringVar(&r.Engine, "engine", "", "native, spark or auto, instead of what the file says; the tables are made anew if another has made them")
+	fs.StringVar(&r.By, "by", "", "who asks: airflow, which may make only sources of scheduler: airflow; a person leaves it out")
 	asJSON := fs.Bool("json", false, "print the result as JSON")
 	cfg, err := parsePipeline(fs, args)
 	if err == nil {
@@ -63,13 +64,18 @@ func serializeThere(ctx context.Context, cfg *config.Pipeline, r web.SerializeRe
 	if running, ok := state.Find(ctx, cfg.DataDir); ok {
 		return web.Client{Address: running.HTTP, Token: running.Token}.Serialize(ctx, r)
 	}
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(int64(cfg.Serialize.MaxMemory)) // by itself the collector lets as much garbage be as there is memory in use
-	}
+	limitMemory(cfg)
 	return withTables(ctx, cfg, s, func(p *pipeline) (web.SerializeResult, error) {
 		p.register(ctx)
 		return p.Serialize(ctx, r)
 	})
+}
+
+// limitMemory is for a process that does nothing but make tables.
+func limitMemory(cfg *config.Pipeline) {
+	if os.Getenv("GOMEMLIMIT") == "" { // by itself the collector lets as much garbage be as there is memory in use
+		debug.SetMemoryLimit(int64(cfg.Serialize.MaxMemory) * int64(cfg.Serialize.Parallel))
+	}
 }
 
 // withTables does something in this process with the tables, which it opens and closes.
@@ -97,6 +103,9 @@ func (p *pipeline) jobFor(r web.SerializeRequest) (serialize.Job, error) {
 	i := slices.IndexFunc(configured, func(s config.Source) bool { return s.Name == r.Source })
 	if i < 0 {
 		return serialize.Job{}, usagef("the pipeline has no source %q; a topic that others fill needs a line under sources, as external", r.Source)
+	}
+	if err := p.mayMake(r.Source, r.By); err != nil {
+		return serialize.Job{}, err
 	}
 	job := p.jobOf(configured[i].Topic, day)
 	if r.Engine != "" && !slices.Contains([]string{serialize.EngineNative, serialize.EngineSpark, serialize.EngineAuto}, r.Engine) {

@@ -11,8 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"headwater/collect"
-	"headwater/internal/retry"
-	"headwater/internal/schedule"
 	"headwater/internal/setting"
 	"headwater/internal/web"
 	"headwater/serialize"
@@ -112,36 +110,6 @@ func (l *ledger) list() []web.Jobs {
 	}
 	slices.SortFunc(all, func(a, b web.Jobs) int { return strings.Compare(a.Source, b.Source) })
 	return all
-}
-
-// scheduled makes the tables of the days before today when serialize.schedule says so, and at once for what was due while nothing
-// ran. What fails is tried again before the next time.
-func (p *pipeline) scheduled(ctx context.Context, when schedule.Schedule) error {
-	wait := retry.Backoff{Min: time.Minute, Max: 15 * time.Minute}
-	again := func(err error) time.Duration {
-		pause := wait.Next()
-		p.log.Error("serializing on schedule", "error", err, "next_try", pause.Round(time.Second))
-		return pause
-	}
-	return when.Run(ctx, p.cfg.Location, again, func(ctx context.Context, now, next time.Time) error {
-		p.nextSchedule.Store(&next)
-		err := p.serializePast(ctx, table.DayOf(now))
-		if err == nil {
-			wait.Reset()
-		}
-		return err
-	})
-}
-
-// serializePast brings the tables of all days before today up to date.
-func (p *pipeline) serializePast(ctx context.Context, today table.Day) error {
-	topics, err := p.landed(ctx)
-	if err != nil {
-		return err
-	}
-	p.catalog.forget()
-	end := time.Date(today.Year, time.Month(today.Month), today.Day, 0, 0, 0, 0, p.cfg.Location)
-	return p.serializeStale(ctx, topics, scope{wanted: func(d table.Day) bool { return d.Compare(today) < 0 }, before: end})
 }
 
 // NotReady implements web.API.

@@ -98,8 +98,12 @@ func (p *pipeline) Status(ctx context.Context) (web.Status, error) {
 	status.Retention = p.retention.list()
 	p.observe(&status)
 	status.BestEffort = p.layers.bestEffort
-	if next := p.nextSchedule.Load(); next != nil {
-		status.NextSchedule = *next
+	if p.scheduler != nil {
+		status.NextSchedule = p.scheduler.Next()
+		var err error
+		if status.Runs, err = p.runsStatus(ctx); err != nil {
+			return status, err
+		}
 	}
 	if p.layers.catalog == nil {
 		status.Tables = []web.Table{} // this process knows nothing of them
@@ -142,6 +146,7 @@ func printStatus(w io.Writer, s web.Status) error {
 		if !s.NextSchedule.IsZero() {
 			fmt.Fprintf(w, "days before today are serialized next at %s\n", s.NextSchedule.Format("2006-01-02 15:04 MST"))
 		}
+		printRuns(w, s.Runs)
 		if f := s.File; f != nil && f.Fault != "" {
 			fmt.Fprintf(w, "the pipeline file is not taken as it is now: %s\n", oneLine(f.Fault))
 		}

@@ -88,7 +88,7 @@ func (p *pipeline) signs() []progress.Sign {
 		// What Spark does is Spark's to tell, and takes hours.
 		all = append(all, progress.Sign{Stage: "serialize", What: fmt.Sprintf("source %s, %s", job.Source, job.Day), Mark: fmt.Sprint(p.observer.moved.Load())})
 	}
-	p.turns.Range(func(name, turn any) bool {
+	p.loops.Range(func(name, turn any) bool {
 		all = append(all, progress.Sign{Stage: "loop", What: name.(string), Mark: fmt.Sprint(turn, kafka, p.observer.moved.Load())})
 		return true
 	})
@@ -141,8 +141,8 @@ func (p *pipeline) observe(s *web.Status) {
 // turnOf does a turn of a loop, which has work to do meanwhile. What makes tables is looked after as a job: it waits for others that make them.
 func (p *pipeline) turnOf(ctx context.Context, name string, turn int, work func(context.Context) error) error {
 	if name != "serializing" {
-		p.turns.Store(name, turn)
-		defer p.turns.Delete(name)
+		p.loops.Store(name, turn)
+		defer p.loops.Delete(name)
 	}
 	return work(ctx)
 }

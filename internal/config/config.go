@@ -52,7 +52,7 @@ type Pipeline struct {
 	StuckAfter time.Duration `yaml:"stuck_after"`
 	// Embedded allows a process to serve by itself what the file names no address for.
 	Embedded bool `yaml:"embedded"`
-	// State is the URL of the PostgreSQL database that the embedded metastore keeps its objects in; without, it is a file in DataDir.
+	// State is the URL of the PostgreSQL database that has the runs and the objects of the embedded metastore; without, it is a file in DataDir.
 	State  setting.Secret `yaml:"state"`
 	Lake   Lake           `yaml:"lake"`
 	Listen Listen         `yaml:"listen"`
@@ -66,6 +66,8 @@ type Pipeline struct {
 	Query     query.Limits     `yaml:"query"`
 	// Close is when days of topics that others fill are over.
 	Close dayclose.Config `yaml:"close"`
+	// Scheduler is who makes the tables of the sources' days; a source may have its own.
+	Scheduler string `yaml:"scheduler"`
 	// Sources are in the file's order.
 	Sources []Source `yaml:"-"`
 }
@@ -126,6 +128,7 @@ func defaultPipeline() Pipeline {
 		Serialize:  serialize.DefaultConfig(),
 		Query:      query.DefaultLimits(),
 		Close:      dayclose.DefaultConfig(),
+		Scheduler:  InternalScheduler,
 	}
 }
 
@@ -277,6 +280,7 @@ func (f *file) validateStages() setting.Faults {
 	faults.Under(f.Serialize.Validate(), "serialize")
 	faults.Under(f.Query.Validate(), "query")
 	faults.Under(f.Close.Validate(), "close")
+	validateScheduler(&faults, f.Scheduler)
 	if !f.Embedded && len(f.Kafka.Brokers) == 0 {
 		faults.Add([]string{"kafka", "brokers"}, "is missing, and embedded is false: name the brokers as [\"kafka:9092\"], or write embedded: true")
 	}

@@ -29,7 +29,8 @@ func WriteSchema(w io.Writer, reg *Registry) error {
 }
 
 func sourcesSchema(reg *Registry) object {
-	c := defaultCommon(defaultPipeline().Serialize.Schema)
+	p := defaultPipeline()
+	c := defaultCommon(&p)
 	source := schemaOf(reflect.ValueOf(&c).Elem())
 	properties := source["properties"].(object)
 	var one []object

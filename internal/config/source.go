@@ -40,6 +40,9 @@ type Source struct {
 	Shape envelope.Shape
 	// CloseAfter is how long after its end a day is taken to be over.
 	CloseAfter time.Duration
+	// Runs are when and how its days are made: serialize with the source's own keys. Scheduler is who does so by himself.
+	Runs      serialize.RunsConfig
+	Scheduler string
 
 	base   string
 	config func() any // that of its kind; behind a function, because it has secrets
@@ -65,6 +68,25 @@ type common struct {
 	Schema serialize.SchemaConfig `yaml:"schema"`
 	Close  dayclose.Config        `yaml:"close"`
 	Legacy serialize.LegacyConfig `yaml:"legacy"`
+	// Serialize and Scheduler are the pipeline's, with the source's own keys.
+	Serialize serialize.RunsConfig `yaml:"serialize"`
+	Scheduler string               `yaml:"scheduler"`
+}
+
+// The values of Scheduler: who makes the tables of a source's days.
+const (
+	// InternalScheduler is a process of ours that runs, by serialize.schedule and serialize.every.
+	InternalScheduler = "internal"
+	// AirflowScheduler is Airflow, which calls headwater serialize --by airflow.
+	AirflowScheduler = "airflow"
+	// NoScheduler leaves it to whoever calls headwater serialize.
+	NoScheduler = "none"
+)
+
+func validateScheduler(faults *setting.Faults, is string) {
+	if !slices.Contains([]string{InternalScheduler, AirflowScheduler, NoScheduler}, is) {
+		faults.Add([]string{"scheduler"}, "must be internal, airflow or none, got %q", is)
+	}
 }
 
 type topicKeys struct {
@@ -79,9 +101,10 @@ type tablesKeys struct {
 	Flat string `yaml:"flat"`
 }
 
-func defaultCommon(schema serialize.SchemaConfig) common {
+func defaultCommon(p *Pipeline) common {
 	return common{
-		Topic: topicKeys{Name: "{source}_raw"}, Tables: tablesKeys{Raw: "{source}_raw", Flat: "{source}"}, Schema: schema, Legacy: serialize.LegacyConfig{Dedupe: serialize.DedupeNone},
+		Topic: topicKeys{Name: "{source}_raw"}, Tables: tablesKeys{Raw: "{source}_raw", Flat: "{source}"}, Schema: p.Serialize.Schema,
+		Legacy: serialize.LegacyConfig{Dedupe: serialize.DedupeNone}, Serialize: p.Serialize.RunsConfig, Scheduler: p.Scheduler,
 	}
 }
 
@@ -116,6 +139,8 @@ func (c *common) validate() setting.Faults {
 	faults.Under(c.Schema.Validate(), "schema")
 	faults.Under(c.Close.Validate(), "close")
 	faults.Under(c.Legacy.Validate(), "legacy")
+	faults.Under(c.Serialize.Validate(), "serialize")
+	validateScheduler(&faults, c.Scheduler)
 	return faults
 }
 
@@ -196,7 +221,7 @@ func (f *file) readSource(name string, n *node, reg *Registry) (Source, setting.
 
 // place reads where the source's records and rows go.
 func (s *Source) place(p *Pipeline, n *node) setting.Faults {
-	c := defaultCommon(p.Serialize.Schema)
+	c := defaultCommon(p)
 	c.Close = dayclose.Config{} // whose collector says when a day is over
 	if s.Kind == External {
 		c.Close = p.Close
@@ -214,6 +239,7 @@ func (s *Source) place(p *Pipeline, n *node) setting.Faults {
 	s.Topic, s.Partitions, s.Replication, s.Configs = c.Topic.Name, c.Topic.Partitions, c.Topic.Replication, c.Topic.Configs
 	s.RawTable, s.FlatTable = table.Name{Database: p.Database, Table: c.Tables.Raw}, table.Name{Database: p.Database, Table: c.Tables.Flat}
 	s.Schema, s.CloseAfter, s.Legacy = c.Schema, c.Close.After, c.Legacy
+	s.Runs, s.Scheduler = c.Serialize, c.Scheduler
 	return faults
 }
 

@@ -46,6 +46,10 @@ var Points = []string{
 	"table.after-commit",       // they are what is read
 	"table.after-register",     // it is registered
 	"serialize.between-tables", // the raw table is published, the flat table is not
+	"runs.after-plan",          // by schedule: runs are planned and none has begun
+	"runs.after-claim",         // a run is this process's, and nothing is done
+	"runs.before-finish",       // it is done, and not written down
+	"runs.after-finish",        // it is written down
 }
 
 // plan is what a variable asks for: the point's name and how many passes of it are left.

@@ -9,6 +9,14 @@ import (
 
 func itoa(n int32) string { return strconv.Itoa(int(n)) }
 
+// ofRuns are what a status says of runs.
+func ofRuns(s *web.Status) web.Runs {
+	if s.Runs == nil {
+		return web.Runs{}
+	}
+	return *s.Runs
+}
+
 // all are the metrics, in the order of docs/metrics.md.
 func all() []metric {
 	return []metric{
@@ -94,6 +102,19 @@ func all() []metric {
 				}
 			}
 		}),
+		gauge("runs", "Runs that the state database has, by state.", []string{"state"}, func(s *web.Status, put func(float64, ...string)) {
+			for state, n := range ofRuns(s).States {
+				put(float64(n), state)
+			}
+		}),
+		gauge("runs_oldest_waiting_timestamp_seconds", "When the oldest of the runs that wait was planned.", nil, func(s *web.Status, put func(float64, ...string)) {
+			if t := ofRuns(s).OldestWaiting; !t.IsZero() {
+				put(seconds(t))
+			}
+		}),
+		counter("runs_attempts_total", "Tries of runs that have ended.", nil, func(s *web.Status, put func(float64, ...string)) { put(float64(ofRuns(s).Attempts)) }),
+		counter("runs_failures_total", "Runs that failed and are not tried again.", nil, func(s *web.Status, put func(float64, ...string)) { put(float64(ofRuns(s).Failures)) }),
+		counter("runs_seconds_total", "Seconds that tries took.", nil, func(s *web.Status, put func(float64, ...string)) { put(ofRuns(s).Seconds) }),
 
 		gauge("table_rows", "Rows of the table.", byTable, ofTables(func(x web.Table) float64 { return float64(x.Rows) })),
 		gauge("table_bytes", "Bytes of its Parquet files.", byTable, ofTables(func(x web.Table) float64 { return float64(x.Bytes) })),

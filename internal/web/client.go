@@ -44,6 +44,12 @@ func (c Client) Day(ctx context.Context, r DayRequest) (DayResult, error) {
 	return result, c.ask(ctx, http.MethodGet, "/api/v1/day?"+query.Encode(), nil, &result)
 }
 
+// Runs asks for POST /api/v1/runs; an error of the other side is a Fault.
+func (c Client) Runs(ctx context.Context, r RunsRequest) (RunsResult, error) {
+	var result RunsResult
+	return result, c.ask(ctx, http.MethodPost, "/api/v1/runs", r, &result)
+}
+
 func (c Client) ask(ctx context.Context, method, path string, body, into any) error {
 	var data io.Reader
 	if body != nil {

@@ -15,6 +15,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"headwater/internal/runs"
 )
 
 // API is what the door shows and does.
@@ -27,6 +29,8 @@ type API interface {
 	Tables(ctx context.Context, r TablesRequest) (TablesResult, error)
 	// Day says whether a day of a source is closed.
 	Day(ctx context.Context, r DayRequest) (DayResult, error)
+	// Runs shows runs, asks for some or cancels them; what it asks for is done later. Several calls may come at once.
+	Runs(ctx context.Context, r RunsRequest) (RunsResult, error)
 	// NotReady has the reasons why the process does not do its work at the moment.
 	NotReady(ctx context.Context) []string
 	// Wedged has what has work to do and does not move, so that only a new process helps. It never blocks.
@@ -66,6 +70,22 @@ type Status struct {
 	Retention []Retention `json:"retention,omitempty"`
 	// NextSchedule is when serialize.schedule is due next.
 	NextSchedule time.Time `json:"next_schedule,omitzero"`
+	// Runs are those of the pipeline; nil if the process makes no tables.
+	Runs *Runs `json:"runs,omitempty"`
+}
+
+// Runs counts runs: those that the database has, and the tries of this process.
+type Runs struct {
+	// States has how many are in each state.
+	States map[string]int64 `json:"states"`
+	// OldestWaiting is since when one of those that wait does.
+	OldestWaiting time.Time `json:"oldest_waiting,omitzero"`
+	// Attempts of this process have ended, and took so many seconds; Failures of them were the last of their run.
+	Attempts int64   `json:"attempts"`
+	Failures int64   `json:"failures"`
+	Seconds  float64 `json:"seconds"`
+	// Paused are sources whose schedule is.
+	Paused []string `json:"paused,omitempty"`
 }
 
 // File is how far a process has followed its pipeline file.
@@ -185,6 +205,8 @@ type SerializeRequest struct {
 	Closed bool `json:"closed,omitempty"`
 	// Engine is native, spark or auto, or empty for that of the pipeline.
 	Engine string `json:"engine,omitempty"`
+	// By is the scheduler that asks, airflow, or empty for a person.
+	By string `json:"by,omitempty"`
 }
 
 // SerializeResult is its answer.
@@ -246,6 +268,46 @@ type TableFinding struct {
 	Text string `json:"text"`
 }
 
+// RunsRequest is the body of POST /api/v1/runs.
+type RunsRequest struct {
+	// Do is ls, show, retry, cancel, pause, resume or backfill.
+	Do string `json:"do"`
+	// ID is the run to show, retry or cancel; cancel takes a Batch as well.
+	ID int64 `json:"id,omitempty"`
+	// Source, Day, State and Batch are what is listed; Source is also what is paused or backfilled.
+	Source string `json:"source,omitempty"`
+	Day    string `json:"day,omitempty"`
+	State  string `json:"state,omitempty"`
+	Batch  string `json:"batch,omitempty"`
+	Limit  int    `json:"limit,omitempty"`
+	// From and To are the first and the last day of a backfill, YYYY-MM-DD. With DryRun nothing is asked for.
+	From   string `json:"from,omitempty"`
+	To     string `json:"to,omitempty"`
+	DryRun bool   `json:"dry_run,omitempty"`
+}
+
+// RunsResult is its answer.
+type RunsResult struct {
+	// Runs are those that were listed, asked for or changed.
+	Runs []runs.Run `json:"runs"`
+	// Log is that of the run that is shown.
+	Log string `json:"log,omitempty"`
+	// Batch is what the runs that were asked for have in common.
+	Batch string `json:"batch,omitempty"`
+	// Days are those of a backfill, those among them that need nothing.
+	Days []BackfillDay `json:"days,omitempty"`
+}
+
+// BackfillDay is a day that a backfill has come upon.
+type BackfillDay struct {
+	Source string `json:"source"`
+	Day    string `json:"day"`
+	// Needed is false for a day whose tables are made of what there is.
+	Needed bool `json:"needed"`
+	// Fault says why that cannot be told; a run of the day would say the same.
+	Fault string `json:"fault,omitempty"`
+}
+
 // Fault is the body of an answer that is not 2xx. Code is the exit code that the command line would have ended with.
 type Fault struct {
 	Message string `json:"error"`
@@ -283,6 +345,7 @@ func New(l net.Listener, api API, metrics, ingest http.Handler, token string, ex
 	mux.HandleFunc("POST /api/v1/serialize", s.guard(doing(s, api.Serialize, exitCode)))
 	mux.HandleFunc("POST /api/v1/tables", s.guard(doing(s, api.Tables, exitCode)))
 	mux.HandleFunc("GET /api/v1/day", s.guard(asking(s, api.Day, exitCode)))
+	mux.HandleFunc("POST /api/v1/runs", s.guard(doing(s, api.Runs, exitCode)))
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { unless(w, api.NotReady(r.Context())) })
 	mux.Handle("GET /metrics", metrics)
 	mux.Handle("/", ingest)

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"headwater/internal/runs"
 )
 
 // api answers what a test gives it.
@@ -52,6 +54,10 @@ func TestDay(t *testing.T) {
 	if _, err := c.Day(t.Context(), DayRequest{Source: "a&b=c"}); !errors.As(err, &f) || f.Message != "boom" {
 		t.Error(err)
 	}
+}
+
+func (a api) Runs(_ context.Context, r RunsRequest) (RunsResult, error) {
+	return RunsResult{Runs: []runs.Run{{ID: r.ID, State: runs.Waiting}}, Log: r.Do}, nil
 }
 
 func (a api) Tables(_ context.Context, r TablesRequest) (TablesResult, error) {

@@ -237,6 +237,9 @@ func (w *world) sql(t *testing.T, query string) map[int]int {
 func TestEveryPoint(t *testing.T) {
 	bin := binary.Build(t)
 	for _, point := range crash.Points {
+		if strings.HasPrefix(point, "runs.") {
+			continue // TestScheduleKilled dies there
+		}
 		for _, pass := range []string{"", ":2"} {
 			t.Run(point+pass, func(t *testing.T) {
 				t.Parallel()
