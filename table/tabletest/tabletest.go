@@ -153,8 +153,14 @@ func complete(t *testing.T, c table.Catalog) {
 		schema        schema.Type
 		through, want table.Day
 	}{
-		{id, table.Day{}, table.Day{}}, {id, day(5), day(5)}, {id, day(5), day(5)}, {id, table.Day{}, day(5)}, {id, day(4), day(5)},
-		{wide, table.Day{}, day(5)}, {id, day(31), day(31)}, {wide, day(6), day(31)},
+		{id, table.Day{}, table.Day{}},
+		{id, day(5), day(5)},
+		{id, day(5), day(5)},
+		{id, table.Day{}, day(5)},
+		{id, day(4), day(5)},
+		{wide, table.Day{}, day(5)},
+		{id, day(31), day(31)},
+		{wide, day(6), day(31)},
 	} {
 		if err := c.Ensure(t.Context(), table.Table{Name: orders, Schema: step.schema, CompleteThrough: step.through}); err != nil {
 			t.Fatal(err)
