@@ -17,7 +17,9 @@ func (l *look) logs(ctx context.Context) error {
 		logs[k] = append(logs[k], o)
 	}
 	for k := range l.landed {
-		logs[k] = logs[k] // a log may have nothing else
+		if _, found := logs[k]; !found {
+			logs[k] = nil // a log may have nothing else
+		}
 	}
 	for p := range l.offsets.end {
 		if k := (logKey{p, 1}); len(logs) == 0 || !slices.ContainsFunc(sortedLogs(logs), func(have logKey) bool { return have.partition == p }) {

@@ -289,7 +289,7 @@ listen: {http: %q, kafka: "127.0.0.1:0"}
 	metastore.Kill(t)
 	s.fires(t, "the metastore is down", "MetastoreFailing", "JobFailing orders", "DayLate orders: The tables of orders are ")
 	s.healthy(t, "without its metastore")
-	metastore = catalog.Start(t, nil, "run")
+	catalog.Start(t, nil, "run")
 	s.resolves(t, "JobFailing", "DayLate")
 	s3.Kill()
 	s.fires(t, "the store is down", "StoreFailing raw", "LandLagging orders_raw: What came into orders_raw has not landed for ")
