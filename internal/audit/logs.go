@@ -99,19 +99,19 @@ func (l *look) extent(k logKey, told []*object, p *Partition) (e extent) {
 		}
 		e.to = max(e.to, o.tail.First+1)
 		if p.Next == nil || *p.Next < o.tail.Next {
-			p.Next = ptr(o.tail.Next)
+			p.Next = new(o.tail.Next)
 		}
 	}
 	if len(told) > 0 {
-		p.First = ptr(e.from)
+		p.First = new(e.from)
 	}
 	end, exists := l.offsets.end[k.partition]
 	e.current = l.offsets.asked && exists && l.isCurrent(k, told)
 	if e.current {
 		e.kept = l.offsets.start[k.partition]
-		p.Start, p.End = ptr(e.kept), ptr(end)
+		p.Start, p.End = new(e.kept), new(end)
 		if at, found := l.offsets.committed[k.partition]; found && at <= end {
-			p.Committed = ptr(at)
+			p.Committed = new(at)
 			if len(told) == 0 {
 				e.from = e.kept
 			}

@@ -174,5 +174,3 @@ func (s *Source) both(again *Source) {
 		return !slices.ContainsFunc(again.Differences, f.same)
 	})
 }
-
-func ptr[T any](v T) *T { return &v }

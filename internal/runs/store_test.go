@@ -393,12 +393,12 @@ func testOrder(t *testing.T, in place) {
 	must(t, err)
 	ready, _, err := s.Ready(ctx)
 	must(t, err)
-	text := ""
+	var text strings.Builder
 	for _, r := range ready {
-		text += days(r) + " "
+		text.WriteString(days(r) + " ")
 	}
-	if text != "o20 o08 o09 o01 t01 " {
-		t.Error(text)
+	if text.String() != "o20 o08 o09 o01 t01 " {
+		t.Error(text.String())
 	}
 }
 
