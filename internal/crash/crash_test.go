@@ -99,7 +99,7 @@ func TestBadCount(t *testing.T) {
 }
 
 func TestPoints(t *testing.T) {
-	form := regexp.MustCompile(`^(collect|kafka|lake|land|serialize|table)\.[a-z]+(-[a-z]+)*$`)
+	form := regexp.MustCompile(`^(collect|kafka|lake|land|runs|serialize|table)\.[a-z]+(-[a-z]+)*$`)
 	for i, name := range Points {
 		if !form.MatchString(name) || slices.Contains(Points[:i], name) {
 			t.Errorf("point %q has not the form stage.when or is there twice", name)

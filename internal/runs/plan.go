@@ -7,6 +7,7 @@ import (
 
 	"headwater/internal/crash"
 	"headwater/internal/retry"
+	"headwater/internal/schedule"
 	"headwater/table"
 )
 
@@ -16,6 +17,8 @@ const clock = 30 * time.Second
 // planned is how far a source was planned by this process.
 type planned struct {
 	from  time.Time // the slots until then are done
+	of    schedule.Schedule
+	slot  time.Time // the next one of it, zero if there is none
 	wait  retry.Backoff
 	after time.Time // a failure is tried again then
 }
@@ -38,7 +41,7 @@ func (s *Scheduler) plan(ctx context.Context) {
 				at[source.Name] = &planned{wait: retry.Backoff{Min: time.Minute, Max: 15 * time.Minute}}
 			}
 			coming := s.planSource(ctx, now, source, at[source.Name])
-			due = sooner(due, source.Schedule.Next(now))
+			due = sooner(due, at[source.Name].slot)
 			next = sooner(next, coming)
 		}
 		if err == nil {
@@ -51,12 +54,12 @@ func (s *Scheduler) plan(ctx context.Context) {
 
 // planSource plans a source if its time has come, and says when it comes again.
 func (s *Scheduler) planSource(ctx context.Context, now time.Time, source Source, p *planned) time.Time {
-	slot := source.Schedule.Next(p.from)
-	if p.from.IsZero() {
+	if p.of != source.Schedule {
+		p.of, p.slot = source.Schedule, source.Schedule.Next(later(p.from, now))
+	}
+	slot := p.slot
+	if p.from.IsZero() && !slot.IsZero() {
 		slot = time.Time{} // whatever was missed
-		if source.Schedule.Next(now).IsZero() {
-			return time.Time{} // it has no times
-		}
 	} else if slot.IsZero() || slot.After(now) {
 		return slot
 	}
@@ -70,9 +73,17 @@ func (s *Scheduler) planSource(ctx context.Context, now time.Time, source Source
 		}
 		return p.after
 	}
-	p.from, p.after = now, time.Time{}
+	p.from, p.after, p.slot = now, time.Time{}, p.of.Next(now)
 	p.wait.Reset()
-	return source.Schedule.Next(now)
+	return p.slot
+}
+
+// later is from, or now if that is zero.
+func later(from, now time.Time) time.Time {
+	if from.IsZero() {
+		return now
+	}
+	return from
 }
 
 func (s *Scheduler) planSlot(ctx context.Context, now time.Time, source string, slot time.Time) error {
@@ -80,7 +91,7 @@ func (s *Scheduler) planSlot(ctx context.Context, now time.Time, source string, 
 	if err != nil {
 		return err
 	}
-	over := table.DayOf(now.AddDate(0, 0, -1))
+	over := table.DayOf(now).Add(-1)
 	pending, err := s.Pending(ctx, source, over)
 	if err != nil {
 		return err

@@ -170,7 +170,7 @@ func TestDays(t *testing.T) {
 			}
 			tomorrow := noon.AddDate(0, 0, 1)
 			hour := r.IntN(2)
-			if r.IntN(12) == 0 {
+			if r.IntN(40) == 0 {
 				hour = r.IntN(12)
 			}
 			time.Sleep(time.Until(time.Date(tomorrow.Year(), tomorrow.Month(), tomorrow.Day(), hour, r.IntN(60), 0, 0, loc)))

@@ -110,6 +110,7 @@ sources: {}
 land: {rotate.schedule.interval.ms: 200}
 listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0"}
 serialize: {schedule: "10 0 * * *"}
+close: {after: 0s}
 `)
 	proc := p.Start(t, nil, "run")
 	binary.Eventually(t, "a broker", func() bool { return statusOf(t, p).Listen.Kafka != "" })
