@@ -1,6 +1,7 @@
 package hive
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -255,6 +256,38 @@ func keepPartitions(t *hms.Table, all, there []*hms.Partition) {
 		}
 		p.Sd = &next
 	}
+}
+
+// inOrder is next with the fields that before has in their order there, in structs too, and the others after them.
+func inOrder(before, next schema.Type) schema.Type {
+	switch {
+	case before.Kind != next.Kind:
+		return next
+	case next.Kind == schema.List || next.Kind == schema.Map:
+		elem := inOrder(*before.Elem, *next.Elem)
+		next.Elem = &elem
+		return next
+	case next.Kind != schema.Struct:
+		return next
+	}
+	at := map[string]int{}
+	for i, f := range before.Fields {
+		at[f.Name] = i
+	}
+	next.Fields = slices.Clone(next.Fields)
+	place := func(f schema.Field) int {
+		if i, found := at[f.Name]; found {
+			return i
+		}
+		return len(before.Fields)
+	}
+	slices.SortStableFunc(next.Fields, func(a, b schema.Field) int { return cmp.Compare(place(a), place(b)) })
+	for i, f := range next.Fields {
+		if was, found := at[f.Name]; found {
+			next.Fields[i].Type = inOrder(before.Fields[was].Type, f.Type)
+		}
+	}
+	return next
 }
 
 // same says whether two locations are one.

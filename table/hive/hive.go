@@ -306,7 +306,8 @@ func (c *Catalog) widen(ctx context.Context, m *client, now *hms.Table, t table.
 	}
 	want := table.Table{Name: t.Name, Schema: schema.Merge(has.Schema, t.Schema), CompleteThrough: table.Latest(has.CompleteThrough, t.CompleteThrough)}
 	if _, adopted := c.layout(t.Name); adopted {
-		// It lies where the one who made it wants it.
+		// It lies where the one who made it wants it, and has its columns in his order.
+		want.Schema = inOrder(has.Schema, want.Schema)
 	} else if location := c.location(t.Name); now.Sd.Location != location && !sameFile(now.Sd.Location, location) {
 		if !c.Own {
 			return false, retry.Stop(fmt.Errorf("table %s is registered at %s, and this pipeline's is at %s: two pipelines have the same names, or the files were moved: then drop the table in the metastore",
