@@ -55,7 +55,7 @@ func newTold1(t *testing.T, f hivefault.Fault) *told1 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.catalog = &catalog{Catalog: files, hive: h, told: map[table.Name]*told{}}
+	c.catalog = &catalog{Catalog: files, hive: h, calls: h, told: map[table.Name]*told{}}
 	t.Cleanup(func() { _ = c.close() })
 	return c
 }
