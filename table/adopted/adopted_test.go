@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -27,16 +28,18 @@ import (
 var errDead = errors.New("the process was killed")
 
 // life ends after a number of writes; less than 0 is never.
-type life struct{ left int }
+type life struct{ left atomic.Int64 }
 
 func (l *life) write() error {
-	if l.left == 0 {
-		return errDead
+	for {
+		left := l.left.Load()
+		switch {
+		case left == 0:
+			return errDead
+		case left < 0, l.left.CompareAndSwap(left, left-1):
+			return nil
+		}
 	}
-	if l.left > 0 {
-		l.left--
-	}
-	return nil
 }
 
 // mortal is a store and a metastore as a process has them that may be killed.
@@ -57,7 +60,7 @@ func (m mortal) Put(ctx context.Context, key string, body io.ReadSeeker, cond la
 }
 
 func (m mortal) Get(ctx context.Context, key string, offset, n int64) (io.ReadCloser, lake.Object, error) {
-	if m.left == 0 {
+	if m.left.Load() == 0 {
 		return nil, lake.Object{}, errDead
 	}
 	return m.Store.Get(ctx, key, offset, n)
@@ -171,12 +174,13 @@ func (w *world) open(t *testing.T, addr string) *hive.Catalog {
 // process is one that may be killed after some writes.
 func (w *world) process(t *testing.T, writes int) Options {
 	t.Helper()
-	m := mortal{w.mem, w.hive, &life{-1}}
+	m := mortal{w.mem, w.hive, &life{}}
+	m.left.Store(-1)
 	r, err := Open(t.Context(), m)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.left = writes
+	m.left.Store(int64(writes))
 	return Options{Store: r, Metastore: m, Temp: t.TempDir()}
 }
 

@@ -17,7 +17,9 @@ func TestInOrder(t *testing.T) {
 		}
 		return s
 	}
-	field := func(name, typ string) string { return `{"name":"` + name + `","type":` + typ + `,"nullable":true,"metadata":{}}` }
+	field := func(name, typ string) string {
+		return `{"name":"` + name + `","type":` + typ + `,"nullable":true,"metadata":{}}`
+	}
 	before := parse(`{"type":"struct","fields":[` + field("z", `"long"`) + "," + field("b", `{"type":"array","containsNull":true,"elementType":{"type":"struct","fields":[`+
 		field("y", `"long"`)+","+field("x", `"long"`)+`]}}`) + `]}`)
 	file := parse(`{"type":"struct","fields":[` + field("a", `"string"`) + "," + field("b", `{"type":"array","containsNull":true,"elementType":{"type":"struct","fields":[`+

@@ -54,6 +54,7 @@ listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0", hive: "127.0.0.1:0"}
 	}
 	p.Write(t, "in/a.ndjson", []byte("{\"n\":1}\n{\"n\":2}\n"))
 	proc := p.Start(t, nil, "run")
+	binary.Eventually(t, "answering", func() bool { return statusOf(t, p).Running }) // who asks before has the data folder, which it needs
 	var d web.DayResult
 	binary.EventuallyOr(t, "a day that waits for its landing", func() bool {
 		d = dayOf(t, p, nil, "orders", date)
@@ -171,6 +172,10 @@ func TestDaysOfReplicas(t *testing.T) {
 	n.arrive(t, 50)
 	date := time.Now().UTC().AddDate(0, 0, -1).Format(time.DateOnly)
 	running := []*binary.Process{p.Start(t, own("serve"), "serve")}
+	binary.Eventually(t, "answering", func() bool {
+		var s status
+		return json.Unmarshal([]byte(p.Run(t, own("serve"), "status", "--json").Must(t)), &s) == nil && s.Running
+	})
 	both := func(what string, is func(web.DayResult) bool) {
 		t.Helper()
 		var d web.DayResult
