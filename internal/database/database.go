@@ -165,7 +165,7 @@ func (t *Tx) upgrade(name string, versions []string) error {
 		return err
 	}
 	if done > len(versions) {
-		return fmt.Errorf("its %s are of version %d and this headwater knows %d: use a newer one", name, done, len(versions))
+		return fmt.Errorf("its tables of %s are of version %d and this headwater knows %d: use a newer one", name, done, len(versions))
 	}
 	for _, v := range versions[done:] {
 		if _, err := t.tx.ExecContext(t.ctx, t.spell(v)); err != nil {
@@ -181,7 +181,8 @@ func (t *Tx) spell(statement string) string {
 	if !t.dollar {
 		return statement
 	}
-	return strings.NewReplacer("INTEGER PRIMARY KEY AUTOINCREMENT", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY", "TEXT", `TEXT COLLATE "C"`, "INTEGER", "BIGINT").Replace(statement)
+	return strings.NewReplacer("INTEGER PRIMARY KEY AUTOINCREMENT", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY", "TEXT", `TEXT COLLATE "C"`, "INTEGER", "BIGINT",
+		"BLOB", "BYTEA", " STRICT", "").Replace(statement)
 }
 
 // bind spells the parameters of a query, in which no text has a question mark.

@@ -20,13 +20,13 @@ type lock struct {
 
 // locks are those that have not expired, in the order in which they were asked for.
 func (t transaction) locks() (out []lock, now int64, err error) {
-	if now, err = t.number(t.clock); err != nil {
+	if now, err = t.seconds(); err != nil {
 		return nil, 0, err
 	}
-	err = t.each(`SELECT id, object, acquired, heartbeat FROM hive_locks WHERE heartbeat > ? ORDER BY id`, []any{now - lockTimeout}, func(rows *sql.Rows) error {
+	err = t.each(`SELECT id, object, acquired, heartbeat FROM hive_locks WHERE heartbeat > ? ORDER BY id`, []any{now - lockTimeout}, func(scan scanner) error {
 		l := lock{request: hms.NewLockRequest()}
 		var data sql.RawBytes
-		if err := rows.Scan(&l.id, &data, &l.acquired, &l.heartbeat); err != nil {
+		if err := scan(&l.id, &data, &l.acquired, &l.heartbeat); err != nil {
 			return meta("%v", err)
 		}
 		err := t.decode(l.request, data)
@@ -121,7 +121,7 @@ func (s *service) Lock(ctx context.Context, r *hms.LockRequest) (out *hms.LockRe
 		return nil, meta("a lock needs a component")
 	}
 	err = s.objects.do(ctx, func(tx transaction) error {
-		now, err := tx.number(tx.clock)
+		now, err := tx.seconds()
 		if err != nil {
 			return err
 		}

@@ -52,10 +52,10 @@ func (t transaction) join(tbl *hms.Table, data []byte, digest string) (*hms.Part
 
 // learn reads the columns that partitions of the table have.
 func (t transaction) learn(tbl *hms.Table) error {
-	return t.each(`SELECT digest, object FROM hive_columns WHERE database = ? AND "table" = ?`, []any{tbl.DbName, tbl.TableName}, func(rows *sql.Rows) error {
+	return t.each(`SELECT digest, object FROM hive_columns WHERE database = ? AND "table" = ?`, []any{tbl.DbName, tbl.TableName}, func(scan scanner) error {
 		var digest string
 		var data sql.RawBytes
-		if err := rows.Scan(&digest, &data); err != nil {
+		if err := scan(&digest, &data); err != nil {
 			return meta("%v", err)
 		}
 		s := hms.NewSchema()
@@ -126,10 +126,10 @@ func (t transaction) partitions(tbl *hms.Table, names []string) ([]*hms.Partitio
 		return nil, err
 	}
 	size := 0
-	add := func(rows *sql.Rows) error {
+	add := func(scan scanner) error {
 		var digest string
 		var data sql.RawBytes
-		if err := rows.Scan(&data, &digest); err != nil {
+		if err := scan(&data, &digest); err != nil {
 			return meta("%v", err)
 		}
 		if size += len(data); size > maxAnswer {

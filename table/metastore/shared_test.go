@@ -2,7 +2,6 @@ package metastore
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"io"
 	"slices"
@@ -148,7 +147,7 @@ func TestOldFile(t *testing.T) {
 	must(t, m.objects.do(ctx, func(tx transaction) error {
 		data, err := tx.encode(p)
 		must(t, err)
-		for _, statement := range []string{`DROP TABLE hive_columns`, `DROP TABLE hive_locks`, `ALTER TABLE hive_partitions DROP COLUMN columns`} {
+		for _, statement := range []string{`DROP TABLE hive_columns`, `DROP TABLE hive_locks`, `ALTER TABLE hive_partitions DROP COLUMN columns`, `DELETE FROM headwater_versions`} {
 			if _, err := tx.exec(statement); err != nil {
 				return err
 			}
@@ -457,6 +456,6 @@ func TestSnapshot(t *testing.T) {
 	want[*hms.NoSuchObjectException](t, "it is deleted", err)
 	must(t, m.objects.look(ctx, func(tx transaction) error {
 		var n int
-		return tx.each(`SELECT 1`, nil, func(rows *sql.Rows) error { return rows.Scan(&n) })
+		return tx.each(`SELECT 1`, nil, func(scan scanner) error { return scan(&n) })
 	}))
 }

@@ -16,10 +16,10 @@ import (
 func (t transaction) statistics(tbl *hms.Table, partition string, columns []string) ([]*hms.ColumnStatisticsObj, error) {
 	out := []*hms.ColumnStatisticsObj{}
 	err := t.each(`SELECT name, object FROM hive_statistics WHERE database = ? AND "table" = ? AND partition = ? ORDER BY name`,
-		[]any{tbl.DbName, tbl.TableName, partition}, func(rows *sql.Rows) error {
+		[]any{tbl.DbName, tbl.TableName, partition}, func(scan scanner) error {
 			var name string
 			var data sql.RawBytes
-			if err := rows.Scan(&name, &data); err != nil {
+			if err := scan(&name, &data); err != nil {
 				return meta("%v", err)
 			}
 			if len(columns) > 0 && !slices.ContainsFunc(columns, func(c string) bool { return strings.EqualFold(c, name) }) {

@@ -5,17 +5,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
-	"strconv"
-	"strings"
-	"syscall"
 
 	"github.com/apache/thrift/lib/go/thrift"
 	hms "github.com/beltran/gohive/hive_metastore"
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
+
+	"headwater/internal/database"
 )
 
 // tables hold each object as the bytes of its thrift struct, beside what it is looked up by. Partitions that have the same columns, as
@@ -32,76 +26,24 @@ CREATE TABLE IF NOT EXISTS hive_statistics (
 	database TEXT NOT NULL, "table" TEXT NOT NULL, partition TEXT NOT NULL, name TEXT NOT NULL, object BLOB NOT NULL,
 	PRIMARY KEY (database, "table", partition, name)) STRICT;
 CREATE TABLE IF NOT EXISTS hive_locks (
-	id INTEGER PRIMARY KEY AUTOINCREMENT, object BLOB NOT NULL, acquired BIGINT NOT NULL, heartbeat BIGINT NOT NULL);
+	id INTEGER PRIMARY KEY AUTOINCREMENT, object BLOB NOT NULL, acquired INTEGER NOT NULL, heartbeat INTEGER NOT NULL);
 `
 
 // parts are the tables whose rows belong to a table, by the names of its database and itself.
 var parts = []string{"hive_partitions", "hive_columns", "hive_statistics"}
 
-// dialect is where SQLite and PostgreSQL differ.
-type dialect struct {
-	tables string
-	begin  string // the first statement of a transaction that writes
-	clock  string // the second that it is
-	dollar bool   // parameters are $1, $2 and not ?
-	read   *sql.TxOptions
-}
-
-// A transaction of SQLite that writes is alone from its begin on.
-var inSQLite = dialect{
-	tables: strings.ReplaceAll(tables, "BIGINT NOT NULL", "INTEGER NOT NULL"),
-	clock:  `SELECT unixepoch()`,
-	read:   &sql.TxOptions{ReadOnly: true},
-}
-
-// In PostgreSQL, of all the processes that share a database, one at a time writes: calls are short, and what a call has read is true
-// when it writes. A process that stands still meanwhile loses its transaction, and with it the lock.
-var inPostgreSQL = dialect{
-	tables: strings.NewReplacer(" STRICT", "", "BLOB", "BYTEA", "TEXT", `TEXT COLLATE "C"`,
-		"INTEGER PRIMARY KEY AUTOINCREMENT", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY").Replace(tables),
-	begin: `SET LOCAL idle_in_transaction_session_timeout = '30s'; SET LOCAL lock_timeout = '1min'; SELECT pg_advisory_xact_lock(7816392501)`,
-	clock: `SELECT extract(epoch FROM clock_timestamp())::bigint`,
-	// A snapshot: what a call reads second belongs to what it read first.
-	read:   &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true},
-	dollar: true,
-}
-
-// bind spells the parameters of a query, in which no text has a question mark.
-func (d dialect) bind(query string) string {
-	if !d.dollar {
-		return query
-	}
-	var b strings.Builder
-	for i, part := range strings.Split(query, "?") {
-		if i > 0 {
-			b.WriteString("$" + strconv.Itoa(i))
-		}
-		b.WriteString(part)
-	}
-	return b.String()
-}
-
 // objects are what the database has.
-type objects struct {
-	dialect
-	write *sql.DB // of one connection: that calls of this process wait for each other needs no connections of the database
-	read  *sql.DB
-}
-
-// readers are how many calls read at a time: each holds an answer in memory.
-const readers = 4
+type objects struct{ db *database.DB }
 
 // openObjects opens the database, makes what it lacks, and the database default, which clients take for granted.
 func openObjects(ctx context.Context, cfg Config) (*objects, error) {
-	o, err := connect(cfg)
+	db, err := database.Open(ctx, database.Config{Path: cfg.Path, PostgreSQL: cfg.PostgreSQL}, "hive", []string{tables})
 	if err != nil {
 		return nil, err
 	}
-	o.write.SetMaxOpenConns(1)
-	o.read.SetMaxOpenConns(readers)
-	o.read.SetMaxIdleConns(readers)
+	o := &objects{db}
 	err = o.do(ctx, func(tx transaction) error {
-		if err := tx.makeTables(); err != nil {
+		if err := tx.addColumns(db.Shared); err != nil {
 			return err
 		}
 		err := tx.createDatabase(&hms.Database{Name: "default", Description: "Default Hive database", LocationUri: cfg.Warehouse, Parameters: map[string]string{}})
@@ -116,85 +58,46 @@ func openObjects(ctx context.Context, cfg Config) (*objects, error) {
 	return o, nil
 }
 
-func connect(cfg Config) (*objects, error) {
-	if cfg.PostgreSQL != "" {
-		c, err := pgx.ParseConfig(cfg.PostgreSQL)
-		if err != nil {
-			return nil, err
-		}
-		return &objects{inPostgreSQL, stdlib.OpenDB(*c), stdlib.OpenDB(*c)}, nil
-	}
-	// Synchronous: what was answered survives a power cut.
-	name := (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: cfg.Path}).EscapedPath()}).String() +
-		"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=busy_timeout(10000)&_txlock=immediate"
-	write, err := sql.Open("sqlite", name)
-	if err != nil {
-		return nil, err
-	}
-	read, err := sql.Open("sqlite", name)
-	return &objects{inSQLite, write, read}, err
-}
-
-// makeTables makes what a new file, or one of an older version, lacks.
-func (t transaction) makeTables() error {
-	if _, err := t.tx.ExecContext(t.ctx, t.dialect.tables); err != nil {
-		return full(err)
-	}
-	if t.dollar {
+// addColumns makes what a file of an older version lacks.
+func (t transaction) addColumns(shared bool) error {
+	if shared {
 		return nil
 	}
-	shared, err := t.names(`SELECT name FROM pragma_table_info('hive_partitions') WHERE name = 'columns'`)
-	if err == nil && len(shared) == 0 {
+	has, err := t.names(`SELECT name FROM pragma_table_info('hive_partitions') WHERE name = 'columns'`)
+	if err == nil && len(has) == 0 {
 		_, err = t.exec(`ALTER TABLE hive_partitions ADD COLUMN columns TEXT NOT NULL DEFAULT ''`)
 	}
 	return err
 }
 
-// full says of a disk that is full what every other stage says.
-func full(err error) error {
-	if s, is := errors.AsType[*sqlite.Error](err); is && s.Code() == sqlite3.SQLITE_FULL {
-		return fmt.Errorf("%w (%w)", syscall.ENOSPC, err)
-	}
-	return err
-}
-
-func (o *objects) close() error { return errors.Join(o.write.Close(), o.read.Close()) }
+func (o *objects) close() error { return o.db.Close() }
 
 // do runs f in a transaction, which is undone if f fails; no other writes meanwhile. A failure of the database's own is a MetaException: that is
 // what clients retry.
 func (o *objects) do(ctx context.Context, f func(transaction) error) error {
-	return o.run(ctx, o.write, nil, f)
+	return in(ctx, o.db.Write, f)
 }
 
 // look runs f, which changes nothing, in a transaction that sees one state of the database.
 func (o *objects) look(ctx context.Context, f func(transaction) error) error {
-	return o.run(ctx, o.read, o.dialect.read, f)
+	return in(ctx, o.db.Read, f)
 }
 
-func (o *objects) run(ctx context.Context, db *sql.DB, opts *sql.TxOptions, f func(transaction) error) error {
-	tx, err := db.BeginTx(ctx, opts)
-	if err != nil {
-		return meta("beginning a transaction: %v", full(err))
+func in(ctx context.Context, transact func(context.Context, func(*database.Tx) error) error, f func(transaction) error) error {
+	var answer error
+	err := transact(ctx, func(tx *database.Tx) error {
+		answer = f(transaction{tx, ctx, map[string][]*hms.FieldSchema{}})
+		return answer
+	})
+	if err != nil && answer == nil {
+		return meta("%v", err)
 	}
-	defer func() { _ = tx.Rollback() }() // of what was not committed
-	if opts == nil && o.begin != "" {
-		if _, err := tx.ExecContext(ctx, o.begin); err != nil {
-			return meta("waiting for other processes that write: %v", err)
-		}
-	}
-	if err := f(transaction{o.dialect, ctx, tx, map[string][]*hms.FieldSchema{}}); err != nil {
-		return err
-	}
-	if err := tx.Commit(); err != nil {
-		return meta("committing: %v", full(err))
-	}
-	return nil
+	return err
 }
 
 type transaction struct {
-	dialect
+	tx      *database.Tx
 	ctx     context.Context
-	tx      *sql.Tx
 	columns map[string][]*hms.FieldSchema // those of partitions that it has come upon, by what keyOf says
 }
 
@@ -220,31 +123,44 @@ func refused(format string, args ...any) error {
 
 // exec runs a statement and returns how many rows it changed.
 func (t transaction) exec(query string, args ...any) (int64, error) {
-	r, err := t.tx.ExecContext(t.ctx, t.bind(query), args...)
-	if err != nil {
-		return 0, meta("%v", full(err))
-	}
-	n, err := r.RowsAffected()
+	n, err := t.tx.Exec(query, args...)
 	if err != nil {
 		return 0, meta("%v", err)
 	}
 	return n, nil
 }
 
-// number runs a query of one number.
-func (t transaction) number(query string, args ...any) (n int64, err error) {
-	if err := t.tx.QueryRowContext(t.ctx, t.bind(query), args...).Scan(&n); err != nil {
+// seconds since 1970, by the clock of all that share the database.
+func (t transaction) seconds() (int64, error) {
+	now, err := t.tx.Now()
+	if err != nil {
 		return 0, meta("%v", err)
 	}
-	return n, nil
+	return now.Unix(), nil
+}
+
+// number runs a query of one number.
+func (t transaction) number(query string, args ...any) (n int64, err error) {
+	found := false
+	err = t.each(query, args, func(scan scanner) error {
+		found = true
+		if err := scan(&n); err != nil {
+			return meta("%v", err)
+		}
+		return nil
+	})
+	if err == nil && !found {
+		err = meta("%v", sql.ErrNoRows)
+	}
+	return n, err
 }
 
 // names runs a query whose one column is text.
 func (t transaction) names(query string, args ...any) ([]string, error) {
 	out := []string{}
-	err := t.each(query, args, func(rows *sql.Rows) error {
+	err := t.each(query, args, func(scan scanner) error {
 		var name string
-		if err := rows.Scan(&name); err != nil {
+		if err := scan(&name); err != nil {
 			return meta("%v", err)
 		}
 		out = append(out, name)
@@ -253,29 +169,27 @@ func (t transaction) names(query string, args ...any) ([]string, error) {
 	return out, err
 }
 
-func (t transaction) each(query string, args []any, row func(*sql.Rows) error) error {
-	rows, err := t.tx.QueryContext(t.ctx, t.bind(query), args...)
-	if err != nil {
+// scanner takes the columns of a row.
+type scanner = func(...any) error
+
+func (t transaction) each(query string, args []any, row func(scanner) error) error {
+	var answer error
+	err := t.tx.Each(query, args, func(scan func(...any) error) error {
+		answer = row(scan)
+		return answer
+	})
+	if err != nil && answer == nil {
 		return meta("%v", err)
 	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := row(rows); err != nil {
-			return err
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return meta("%v", err)
-	}
-	return nil
+	return err
 }
 
 // object reads one object into o and reports whether it is there.
 func (t transaction) object(o thrift.TStruct, query string, args ...any) (bool, error) {
 	found := false
-	err := t.each(query, args, func(rows *sql.Rows) error {
+	err := t.each(query, args, func(scan scanner) error {
 		var data sql.RawBytes
-		if err := rows.Scan(&data); err != nil {
+		if err := scan(&data); err != nil {
 			return meta("%v", err)
 		}
 		found = true
