@@ -111,14 +111,19 @@ func printRunList(w io.Writer, all []runs.Run) error {
 	return t.Flush()
 }
 
+// ofRun has something done about the run that a command line names.
+func ofRun(ctx context.Context, fs *flag.FlagSet, args []string, do string) (web.RunsResult, error) {
+	cfg, id, err := parseRun(fs, args)
+	if err != nil {
+		return web.RunsResult{}, err
+	}
+	return runsThere(ctx, cfg, web.RunsRequest{Do: do, ID: id})
+}
+
 // runRunsShow shows all of a run but its log.
 func runRunsShow(ctx context.Context, fs *flag.FlagSet, args []string, s streams) error {
 	asJSON := fs.Bool("json", false, "print it as JSON")
-	cfg, id, err := parseRun(fs, args)
-	if err != nil {
-		return err
-	}
-	result, err := runsThere(ctx, cfg, web.RunsRequest{Do: "show", ID: id})
+	result, err := ofRun(ctx, fs, args, "show")
 	if err != nil {
 		return err
 	}
@@ -165,11 +170,7 @@ func moment(t time.Time) string {
 // runRunsLogs prints what a run has said.
 func runRunsLogs(ctx context.Context, fs *flag.FlagSet, args []string, s streams) error {
 	asJSON := fs.Bool("json", false, "print it as JSON, with the run")
-	cfg, id, err := parseRun(fs, args)
-	if err != nil {
-		return err
-	}
-	result, err := runsThere(ctx, cfg, web.RunsRequest{Do: "show", ID: id})
+	result, err := ofRun(ctx, fs, args, "show")
 	if err != nil {
 		return err
 	}
@@ -186,11 +187,7 @@ func runRunsLogs(ctx context.Context, fs *flag.FlagSet, args []string, s streams
 // runRunsCancel cancels a run.
 func runRunsCancel(ctx context.Context, fs *flag.FlagSet, args []string, s streams) error {
 	asJSON := fs.Bool("json", false, "print the run as JSON")
-	cfg, id, err := parseRun(fs, args)
-	if err != nil {
-		return err
-	}
-	result, err := runsThere(ctx, cfg, web.RunsRequest{Do: "cancel", ID: id})
+	result, err := ofRun(ctx, fs, args, "cancel")
 	if err != nil {
 		return err
 	}

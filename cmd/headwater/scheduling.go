@@ -207,8 +207,7 @@ func (p *pipeline) pending(ctx context.Context, source string, over table.Day) (
 			}
 		}
 	}
-	end := time.Date(over.Year, time.Month(over.Month), over.Day+1, 0, 0, 0, 0, p.cfg.Location)
-	until := scope{before: end}.until(p.watch.landedUntil(topic), !p.collects(topic))
+	until := scope{before: over.Add(1).Begins(p.cfg.Location)}.until(p.watch.landedUntil(topic), !p.collects(topic))
 	var out []table.Day
 	err = p.eachDay(ctx, p.jobOf(topic, table.Day{}), func(d table.Day, stale bool, err error) error {
 		switch {

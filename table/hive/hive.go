@@ -203,18 +203,15 @@ func (c *Catalog) Table(ctx context.Context, n table.Name) (t table.Table, err e
 
 // get reads a table of ours.
 func get(ctx context.Context, m *client, n table.Name) (*hms.Table, error) {
-	r, err := m.GetTableReq(ctx, &hms.GetTableRequest{DbName: n.Database, TblName: n.Table})
-	if _, none := errors.AsType[*hms.NoSuchObjectException](err); none {
-		return nil, fmt.Errorf("table %s: %w", n, table.ErrNotExist)
-	}
+	t, err := whose(ctx, m, n)
 	if err != nil {
-		return nil, fmt.Errorf("reading table %s from the metastore: %w", n, err)
+		return nil, err
 	}
-	if !ours(r.Table) {
+	if !ours(t) {
 		return nil, retry.Stop(fmt.Errorf("table %s: %w (%s of %s at %s): have headwater tables adopt take it over, drop it there, or give the source's tables other names (sources.NAME.tables)",
-			n, ErrForeign, r.Table.TableType, r.Table.Owner, r.Table.GetSd().GetLocation()))
+			n, ErrForeign, t.TableType, t.Owner, t.GetSd().GetLocation()))
 	}
-	return r.Table, nil
+	return t, nil
 }
 
 // Partitions lists a table's partitions by day: those that Headwater registered.

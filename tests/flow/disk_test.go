@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"headwater/tests/binary"
+	"headwater/tests/interop/fixture"
 )
 
 const onSmallDisks = `
@@ -42,22 +43,6 @@ func (l *lines) padded(n, length int) []byte {
 		l.next++
 	}
 	return b.Bytes()
-}
-
-// smallDisk mounts a file system of so many bytes at a folder until the test ends.
-func smallDisk(t *testing.T, path string, size int) {
-	t.Helper()
-	if err := os.Mkdir(path, 0o750); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Mount("tmpfs", path, "tmpfs", 0, fmt.Sprintf("size=%d", size)); err != nil {
-		t.Fatalf("mounting a small disk: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(path, syscall.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
 }
 
 // endsWithin waits for a process that should end by itself; one that does not is killed, and the test has failed but goes on.
@@ -111,7 +96,7 @@ func TestFullDisk(t *testing.T) {
 			disks := map[string]int{"data": test.data, "raw": test.raw, "tables": test.tables}
 			for name, size := range disks {
 				if size > 0 {
-					smallDisk(t, filepath.Join(l.Dir, name), size)
+					fixture.SmallDisk(t, filepath.Join(l.Dir, name), size)
 				}
 			}
 			l.Write(t, "in/a.ndjson", l.padded(test.count, test.length))
@@ -175,7 +160,7 @@ sources:
 listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0"}
 `)}
 	disk := filepath.Join(l.Dir, "data")
-	smallDisk(t, disk, 64<<20)
+	fixture.SmallDisk(t, disk, 64<<20)
 	if err := os.Mkdir(filepath.Join(l.Dir, "in"), 0o750); err != nil {
 		t.Fatal(err)
 	}

@@ -241,7 +241,7 @@ listen: {http: %q, kafka: "127.0.0.1:0"}
 	if err := os.MkdirAll(filepath.Join(s.Dir, "in"), 0o750); err != nil {
 		t.Fatal(err)
 	}
-	smallDisk(t, disk, 256<<20)
+	fixture.SmallDisk(t, disk, 256<<20)
 	binary.Eventually(t, "a metastore", func() bool { code, _ := get(t, "http://"+others+"/readyz"); return code == http.StatusOK })
 	s.load(t)
 	s.Start(t, fixture.S3Env, "run")
@@ -309,20 +309,4 @@ func fill(t *testing.T, disk, ballast string, left int64) {
 	if err := os.WriteFile(ballast, make([]byte, int64(fs.Bavail)*fs.Bsize-left), 0o600); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// smallDisk mounts a file system of so many bytes at a folder until the test ends.
-func smallDisk(t *testing.T, path string, size int) {
-	t.Helper()
-	if err := os.Mkdir(path, 0o750); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Mount("tmpfs", path, "tmpfs", 0, fmt.Sprintf("size=%d", size)); err != nil {
-		t.Fatalf("mounting a small disk: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(path, syscall.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
 }
