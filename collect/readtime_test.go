@@ -47,6 +47,14 @@ func until(t *testing.T, f *fixture, s collect.Source, hours time.Duration) (tim
 	return at, n
 }
 
+// pause is a source's, which is told to stop meanwhile.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
 func (f *fixture) runnerOf(s collect.Source) *collect.Runner {
 	return collect.New(collect.Options{
 		Name: "numbers", Source: s, Open: f.log.Open, Quarantine: f.quarantine, Config: f.config, DayEnd: midnight,
@@ -86,7 +94,7 @@ func TestBusyDay(t *testing.T) {
 						release()
 					})
 				}
-				time.Sleep(time.Minute)
+				pause(ctx, time.Minute)
 			}
 			return ctx.Err()
 		}), 26)
@@ -109,7 +117,7 @@ func TestSourcesThatCannotTell(t *testing.T) {
 		at, _ := until(t, fresh(), polling{source(func(ctx context.Context, out collect.Out, _ bool) error {
 			for i := range 1000 {
 				if look := time.Now(); i != 4 { // the fifth, at 24:00, fails
-					time.Sleep(time.Minute)
+					pause(ctx, time.Minute)
 					collect.Polled(out, look)
 				}
 				select {
@@ -133,8 +141,8 @@ func TestSourcesThatCannotTell(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		if at, _ := until(t, fresh(), source(func(context.Context, collect.Out, bool) error {
-			time.Sleep(50 * time.Second) // it takes so long to find out
+		if at, _ := until(t, fresh(), source(func(ctx context.Context, _ collect.Out, _ bool) error {
+			pause(ctx, 50*time.Second) // it takes so long to find out
 			return errors.New("no connection")
 		}), 30); at.After(began) {
 			t.Errorf("it has always failed, and has read until %s", at)

@@ -60,7 +60,7 @@ kafka: {brokers: [%q]}
 lake: {raw: headwater-data/raw, tables: headwater-data/tables}
 sources: {}
 %s`, kafkaOf(t, w.Pipeline), zombieLand))
-	proc := second.Start(t, []string{"HEADWATER_STOP=lake.after-temp"}, "run")
+	proc := second.Start(t, []string{"HEADWATER_STOP=lake.after-temp"}, "land") // which puts nothing else than objects
 	binary.Eventually(t, "an object that the second process is putting", func() bool {
 		w.arrive(t, 4)
 		return stopped(t, proc)
