@@ -227,12 +227,12 @@ func TestLeaseIsLost(t *testing.T) {
 	bin := binary.Build(t)
 	p := binary.New(t, bin, days3+"serialize: {schedule: \"\"}\n")
 	records := fill(t, p, "a", 1, 5)
-	shared := days3 + "state: \"" + url + "\"\nserialize: {schedule: \"\", lease: 2s}\nlake: {raw: " + p.Dir + "/headwater-data/raw, tables: " + p.Dir + "/headwater-data/tables}\n"
+	shared := days3 + "state: \"" + url + "\"\nserialize: {schedule: \"\", lease: 20s}\nlake: {raw: " + p.Dir + "/headwater-data/raw, tables: " + p.Dir + "/headwater-data/tables}\n"
 	yesterday := time.Now().UTC().AddDate(0, 0, -1).Format(time.DateOnly)
 	first := binary.New(t, bin, shared)
 	stopped := first.Start(t, []string{"HEADWATER_STOP=table.before-put"}, "backfill", "--from", yesterday, "--to", yesterday)
 	second := binary.New(t, bin, shared)
-	binary.Eventually(t, "the run to be taken", func() bool { return len(runsOf(t, second, "--state", "running")) == 1 })
+	binary.EventuallyOr(t, "the run to be taken", func() bool { return len(runsOf(t, second, "--state", "running")) == 1 }, stopped.Stderr)
 	other := second.Start(t, nil, "run")
 	binary.EventuallyOr(t, "the other one to make the day", func() bool {
 		return len(runsOf(t, second, "--state", "done")) == 1
