@@ -308,6 +308,14 @@ func (c *Config) timed() bool {
 // ByClock says that a record's folder is of the time at which it is landed, and no fact of the record.
 func (c *Config) ByClock() bool { return simpleName(c.TimestampExtractor) == "Wallclock" && c.timed() }
 
+// TimeField is the field of a record by whose time its folder is chosen; empty if it is by something else.
+func (c *Config) TimeField() string {
+	if simpleName(c.TimestampExtractor) != "RecordField" || !c.timed() {
+		return ""
+	}
+	return c.TimestampField
+}
+
 // Folders says what the folders of a topic are made of: a path.format, or the name of a partitioner that is not by time.
 func (c *Config) Folders() string {
 	switch class := simpleName(c.PartitionerClass); class {

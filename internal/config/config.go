@@ -25,6 +25,7 @@ import (
 	_ "time/tzdata" // so that timezone means the same on machines without a zone database
 
 	"headwater/collect"
+	"headwater/envelope"
 	"headwater/internal/dayclose"
 	"headwater/internal/setting"
 	"headwater/kafka"
@@ -298,7 +299,7 @@ func (f *file) validateStages() setting.Faults {
 	}
 	f.validateDays(&faults, f.Land, "land")
 	for i, conf := range f.Land.Overridden() {
-		if conf.Folders() == f.Land.Folders() && conf.ByClock() == f.Land.ByClock() {
+		if conf.Folders() == f.Land.Folders() && conf.ByClock() == f.Land.ByClock() && conf.TimeField() == f.Land.TimeField() {
 			continue // it is said of land itself
 		}
 		f.validateDays(&faults, conf, "land", "overrides", strconv.Itoa(i))
@@ -328,6 +329,9 @@ func (f *file) validateDays(faults *setting.Faults, conf land.Config, path ...st
 	}
 	if conf.ByClock() {
 		faults.Add(under(path, "timestamp.extractor"), "must be RecordField or Record, because a table has a record on the day of its own time, and Wallclock's folders are of the time it is read; with serialize: {engine: none} no tables are made, and folders are as you like")
+	}
+	if field := conf.TimeField(); field != "" && field != envelope.KeyTimestamp {
+		faults.Add(under(path, "timestamp.field"), "must be %s, because a table has a record on the day of that time, got %s, which would put records into folders of other days; a source of records that have their time elsewhere says so with external: {envelope: none, timestamp_field: %[2]s}; with serialize: {engine: none} no tables are made, and folders are as you like", envelope.KeyTimestamp, field)
 	}
 	if format := conf.Folders(); format != daysFirst && !strings.HasPrefix(format, daysFirst+"/") {
 		key := "path.format"

@@ -170,7 +170,7 @@ func TestExternal(t *testing.T) {
 		want(t, r.Closer, external, day, "")
 		r2 := newRig(t, time.UTC, external)
 		delete(r2.log.ends, external.Topic)
-		want(t, r2.Closer, external, day, "topic legacy.raw does not exist yet")
+		want(t, r2.Closer, external, day, "topic legacy.raw does not exist")
 	})
 }
 
@@ -270,6 +270,27 @@ func TestDownTime(t *testing.T) {
 			want(t, c, own, day.Add(3), "")
 			want(t, c, own, day.Add(4), "it ends at")
 		}
+	})
+}
+
+// TestMadeAnew: what has landed of another log, or of none, is not the day's; the next day closes it.
+func TestMadeAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, time.UTC, own)
+		r.log.until["orders"] = time.Now()
+		r.log.landed["orders_raw"][0] = 9
+		want(t, r.Closer, own, day, "offset 9 of 10")
+		ends := r.log.ends["orders_raw"]
+		delete(r.log.ends, "orders_raw")
+		r.log.landed["orders_raw"][0] = 0
+		want(t, r.Closer, own, day, "topic orders_raw does not exist")
+		r.log.ends["orders_raw"] = End{"log-2", ends.Offsets}
+		r.log.landed["orders_raw"][0] = 10
+		want(t, r.Closer, own, day, "topic orders_raw was deleted and made anew since the day ended")
+		time.Sleep(24 * time.Hour)
+		r.log.until["orders"] = time.Now()
+		want(t, r.Closer, own, day, "")
+		want(t, r.Closer, own, day.Add(1), "")
 	})
 }
 

@@ -280,7 +280,12 @@ func (v *view) close(ctx context.Context, due []Source) error {
 		return nil
 	}
 	slices.Sort(topics)
-	landed, err := v.c.o.Log.Landed(ctx, slices.Compact(topics))
+	topics = slices.Compact(topics)
+	landed, err := v.c.o.Log.Landed(ctx, topics)
+	if err != nil {
+		return err
+	}
+	logs, err := v.c.o.Log.Ends(ctx, topics) // afterwards: what has landed is then of no later log than this
 	if err != nil {
 		return err
 	}
@@ -289,7 +294,7 @@ func (v *view) close(ctx context.Context, due []Source) error {
 		st := v.state[s.Name]
 		for i := len(st.pending) - 1; i >= 0; i-- { // a closed day closes those before it
 			d := st.pending[i]
-			if waits := missing(d, landed[d.Topic]); len(waits) > 0 {
+			if waits := missing(d, logs[d.Topic].Log, landed[d.Topic]); len(waits) > 0 {
 				for _, w := range waits {
 					st.wait(dayOf(d), w)
 				}
@@ -302,8 +307,15 @@ func (v *view) close(ctx context.Context, due []Source) error {
 	return errors.Join(errs...)
 }
 
-// missing is what has not landed of a day.
-func missing(d lake.DayEnd, landed map[int32]int64) (waits []Wait) {
+// missing is what has not landed of a day, of a topic whose log is log by now.
+func missing(d lake.DayEnd, log string, landed map[int32]int64) (waits []Wait) {
+	switch log {
+	case d.Log:
+	case "":
+		return []Wait{{What: WaitTopic, Topic: d.Topic}}
+	default: // the offsets that have landed are not those of the day's end
+		return []Wait{{What: WaitLog, Topic: d.Topic}}
+	}
 	for _, p := range slices.Sorted(maps.Keys(d.Offsets)) {
 		if landed[p] < d.Offsets[p] {
 			waits = append(waits, Wait{What: WaitLand, Topic: d.Topic, Partition: p, Landed: landed[p], Needs: d.Offsets[p]})

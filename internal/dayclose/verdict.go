@@ -25,12 +25,13 @@ const (
 	WaitCollector = "collector"
 	WaitTopic     = "topic"
 	WaitLand      = "land"
+	WaitLog       = "log"
 )
 
 // Wait is one thing that a day waits for.
 type Wait struct {
 	// What is WaitClock, until the broker's shows Until; WaitCollector, which has read until Since, zero if it has not said so, to read until Until; WaitTopic, to be
-	// there; or WaitLand, which has committed Landed of a Kafka partition and needs Needs.
+	// there; WaitLand, which has committed Landed of a Kafka partition and needs Needs; or WaitLog, a topic that was made anew since the day ended.
 	What      string    `json:"what"`
 	Topic     string    `json:"topic,omitempty"`
 	Partition int32     `json:"partition"`
@@ -50,7 +51,9 @@ func (w Wait) String() string {
 		}
 		return fmt.Sprintf("its collector has read until %s, and must read past %s: see headwater status for why it does not", clock(w.Since), clock(w.Until))
 	case WaitTopic:
-		return fmt.Sprintf("topic %s does not exist yet", w.Topic)
+		return fmt.Sprintf("topic %s does not exist", w.Topic)
+	case WaitLog:
+		return fmt.Sprintf("topic %s was deleted and made anew since the day ended: it closes with the next day that does", w.Topic)
 	}
 	return fmt.Sprintf("topic %s partition %d has landed to offset %d of %d", w.Topic, w.Partition, w.Landed, w.Needs)
 }

@@ -28,7 +28,7 @@ type DayResult struct {
 
 // DayWait is one thing that a day waits for.
 type DayWait struct {
-	// What is clock, collector, topic or land.
+	// What is clock, collector, topic, land or log.
 	What string `json:"what"`
 	// Topic and Partition are those that have landed to offset Landed, and need Needs.
 	Topic     string `json:"topic,omitempty"`
