@@ -63,8 +63,11 @@ func (p *pipeline) counts() counts {
 		c.lag += t.Lag()
 		c.amiss += t.Quarantined
 	}
-	if job := p.job.Load(); job != nil {
-		c.job = fmt.Sprintf("%s of %s", job.Day, job.Source)
+	switch jobs := p.working(); {
+	case len(jobs) > 1:
+		c.job = fmt.Sprintf("%s of %s and %d more", jobs[0].Day, jobs[0].Source, len(jobs)-1)
+	case len(jobs) == 1:
+		c.job = fmt.Sprintf("%s of %s", jobs[0].Day, jobs[0].Source)
 	}
 	return c
 }

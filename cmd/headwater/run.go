@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -63,7 +64,7 @@ type pipeline struct {
 	runs       *runs.Store // nil if it makes no tables
 	scheduler  *runs.Scheduler
 	scheduling scheduling
-	job        atomic.Pointer[serialize.Job] // the one that is under way
+	jobs       sync.Map // *serialize.Job of those that are under way
 	ledger     ledger
 	watch      watch
 	closer     *dayclose.Closer
@@ -445,6 +446,16 @@ func (p *pipeline) turn(ctx context.Context) (end func(), err error) {
 
 var errNoTables = usagef("this process makes no tables: ask one that was started with run or serve")
 
+// working are the jobs that are under way, by source: there is one of each at a time.
+func (p *pipeline) working() (jobs []serialize.Job) {
+	p.jobs.Range(func(job, _ any) bool {
+		jobs = append(jobs, *job.(*serialize.Job))
+		return true
+	})
+	slices.SortFunc(jobs, func(a, b serialize.Job) int { return strings.Compare(a.Source, b.Source) })
+	return jobs
+}
+
 func (p *pipeline) serialize(ctx context.Context, job serialize.Job) (serialize.Result, error) {
 	end, err := p.turns.with(ctx, job.Source)
 	if err != nil {
@@ -454,8 +465,8 @@ func (p *pipeline) serialize(ctx context.Context, job serialize.Job) (serialize.
 	if p.serializer == nil {
 		return serialize.Result{}, errNoTables
 	}
-	p.job.Store(&job)
-	defer p.job.Store(nil)
+	p.jobs.Store(&job, nil)
+	defer p.jobs.Delete(&job)
 	began := time.Now()
 	got, err := p.serializer.Run(ctx, job)
 	p.noteRun(ctx, job, began, got, err)

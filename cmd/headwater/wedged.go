@@ -84,8 +84,10 @@ func (p *pipeline) signs() []progress.Sign {
 			})
 		}
 	}
-	if job := p.job.Load(); job != nil && job.Engine != serialize.EngineSpark && p.cfg.Serialize.Engine == serialize.EngineNative {
-		// What Spark does is Spark's to tell, and takes hours.
+	for _, job := range p.working() {
+		if job.Engine == serialize.EngineSpark || p.cfg.Serialize.Engine != serialize.EngineNative {
+			continue // what Spark does is Spark's to tell, and takes hours
+		}
 		all = append(all, progress.Sign{Stage: "serialize", What: fmt.Sprintf("source %s, %s", job.Source, job.Day), Mark: fmt.Sprint(p.observer.moved.Load())})
 	}
 	p.loops.Range(func(name, turn any) bool {
