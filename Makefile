@@ -56,7 +56,7 @@ fuzz:
 
 # The tests that draw at random or take what is large, with their full counts. It takes an hour or two; docs/soak.md has a result.
 soak:
-	HEADWATER_KILLS=$(KILLS) go test -count=1 -timeout 0 -v -run 'TestRandomKills|TestEveryPoint|TestZombie|Killed|OnS3|OnHive' ./tests/crash
+	HEADWATER_KILLS=$(KILLS) HEADWATER_POINTS=all go test -count=1 -timeout 0 -v -run 'TestSwapped|TestRandomKills|TestEveryPoint|TestZombie|Killed|OnS3|OnHive' ./tests/crash
 	HEADWATER_HISTORIES=50 go test -count=1 -timeout 0 -v -run TestAuditSilent ./tests/crash
 	HEADWATER_MUTANTS=all go test -count=1 -timeout 0 -v ./tests/mutants
 	HEADWATER_SETTINGS=$(SETTINGS) HEADWATER_ROUNDS=$(SETTINGS) HEADWATER_DAMAGES=1000 go test -count=1 -timeout 0 -v -run 'TestMetamorphic|TestManyProcesses|TestTornFiles' ./tests/flow

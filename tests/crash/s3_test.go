@@ -37,17 +37,12 @@ func TestEveryPointOnS3(t *testing.T) {
 	bin, server := binary.Build(t), fixture.NewS3(t)
 	t.Run("points", func(t *testing.T) { // together, so that the server outlives them
 		for i, point := range crash.Points {
+			// There are no schedules, no folders, and no Wallclock.
+			if strings.HasPrefix(point, "runs.") || strings.HasPrefix(point, "lake.") || strings.HasSuffix(point, "-intent") || !turn(i) {
+				continue
+			}
 			t.Run(point, func(t *testing.T) {
 				t.Parallel()
-				if strings.HasPrefix(point, "runs.") {
-					t.Skip("it is a point of schedules")
-				}
-				if strings.HasPrefix(point, "lake.") {
-					t.Skip("it is a point of folders")
-				}
-				if strings.HasSuffix(point, "-intent") {
-					t.Skip("it is a point of Wallclock")
-				}
 				onS3(t, bin, pipelineFor(point), server, server.Endpoint, fmt.Sprintf("point-%d", i)).dieAt(t, point)
 			})
 		}
