@@ -268,15 +268,19 @@ func TestFlights(t *testing.T) {
 	must(t, err)
 	for name, server := range map[string]*fixture.FTP{"explicit": fixture.NewVsftpd(t, tlsExplicit), "plain": fixture.NewFTP(t, "", 0)} {
 		b := newBench(t, server, "/*")
-		b.write(t, "flights.csv", string(data))
+		files := 1
 		b.write(t, "flights.csv.gz", gzipped(t, string(data)))
-		b.write(t, "flights.zip", zipped(t, "flights.csv", string(data)))
+		if name == "plain" { // what encrypts is slow
+			files = 3
+			b.write(t, "flights.csv", string(data))
+			b.write(t, "flights.zip", zipped(t, "flights.csv", string(data)))
+		}
 		began := time.Now()
 		out := &nowhere{}
 		must(t, b.source().Run(t.Context(), out, true))
 		t.Logf("%s: %d rows in %v", name, out.items.Load(), time.Since(began))
-		if got := out.items.Load(); got != 3*fixture.Flights {
-			t.Errorf("%s: %d rows, want %d", name, got, 3*fixture.Flights)
+		if got := out.items.Load(); got != int64(files*fixture.Flights) {
+			t.Errorf("%s: %d rows, want %d", name, got, files*fixture.Flights)
 		}
 	}
 }

@@ -66,7 +66,7 @@ func watch(t *testing.T, p binary.Pipeline, command string, args ...string) *met
 			if u.rss > tooMuch {
 				_ = m.proc.Cmd.Process.Kill()
 			}
-			time.Sleep(5 * time.Millisecond)
+			time.Sleep(20 * time.Millisecond)
 		}
 		u.wall = time.Since(began)
 		m.done <- u
