@@ -334,7 +334,7 @@ func TestSparkDialect(t *testing.T) {
 	}
 	days, limit := math.MaxInt, 20*time.Second
 	if os.Getenv("CI") != "" {
-		limit = 150 * time.Second
+		limit = time.Minute
 	}
 	if n, err := strconv.Atoi(os.Getenv("HEADWATER_SPARK_DAYS")); err == nil {
 		days, limit = n, math.MaxInt64
