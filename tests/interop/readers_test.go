@@ -24,36 +24,14 @@ import (
 // come late, and such that become long, double and text from day to day.
 func TestRows(t *testing.T) {
 	fixture.Python(t)
-	p := newPipeline(t, "serialize: {row_group_bytes: 1MiB, every: 0s, schedule: \"\"}\nsources: {cases: {file: {path: \"in/*.ndjson\"}}}\n")
-	days := casesByDay()
-	for _, day := range slices.Sorted(maps.Keys(days)) { // those after the first have its columns too
-		objects := days[day]
-		at := day * 1_000_000
-		for _, docs := range objects {
-			writeCases(t, p, day, at, docs)
-			at += len(docs)
-		}
-		p.headwater(t, "serialize", "--source", "cases", "--date", fmt.Sprintf("2026-07-%02d", day))
-	}
-	for day := range days { // makes those anew whose columns have got other types
-		p.headwater(t, "serialize", "--source", "cases", "--date", fmt.Sprintf("2026-07-%02d", day))
-	}
+	p := newPipeline(t, casesYAML)
+	flatRows, rawRows := makeCases(t, p)
 	flat, raw := filepath.Join(p.Dir, "headwater-data/tables/air/cases"), filepath.Join(p.Dir, "headwater-data/tables/air/cases_raw")
-	for day := range days {
+	for day := range casesByDay() {
 		for _, table := range []string{flat, raw} {
 			if _, err := os.Stat(filepath.Join(table, fmt.Sprintf("year=2026/month=7/day=%d/part-00000.snappy.parquet", day))); err != nil {
 				t.Error(err)
 			}
-		}
-	}
-	var flatRows, rawRows []any
-	for day, objects := range days {
-		for _, doc := range slices.Concat(objects...) {
-			if doc == noItem {
-				continue
-			}
-			f, r := expectedRows(t, day, doc)
-			flatRows, rawRows = append(flatRows, f), append(rawRows, r)
 		}
 	}
 	for reader, variants := range map[string][]string{
@@ -87,6 +65,69 @@ func TestRows(t *testing.T) {
 		}
 		proc.Wait(t, limit)
 	})
+}
+
+const casesYAML = "serialize: {row_group_bytes: 1MiB, every: 0s, schedule: \"\"}\nsources: {cases: {file: {path: \"in/*.ndjson\"}}}\n"
+
+// makeCases makes the tables of casesByDay, and says which rows they are to have.
+func makeCases(t *testing.T, p pipeline) (flatRows, rawRows []any) {
+	t.Helper()
+	days := casesByDay()
+	for _, day := range slices.Sorted(maps.Keys(days)) { // those after the first have its columns too
+		objects := days[day]
+		at := day * 1_000_000
+		for _, docs := range objects {
+			writeCases(t, p, day, at, docs)
+			at += len(docs)
+		}
+		p.headwater(t, "serialize", "--source", "cases", "--date", fmt.Sprintf("2026-07-%02d", day))
+	}
+	for day := range days { // makes those anew whose columns have got other types
+		p.headwater(t, "serialize", "--source", "cases", "--date", fmt.Sprintf("2026-07-%02d", day))
+	}
+	for day, objects := range days {
+		for _, doc := range slices.Concat(objects...) {
+			if doc == noItem {
+				continue
+			}
+			f, r := expectedRows(t, day, doc)
+			flatRows, rawRows = append(flatRows, f), append(rawRows, r)
+		}
+	}
+	return flatRows, rawRows
+}
+
+// TestRowsInABucket is TestRows of tables in a bucket, by the readers' own clients of S3.
+func TestRowsInABucket(t *testing.T) {
+	t.Parallel()
+	fixture.Python(t)
+	server := fixture.NewS3(t)
+	p := newPipeline(t, casesYAML+fmt.Sprintf("lake: {tables: %q}\n", server.Bucket(t, "open")))
+	p.env = fixture.S3Env
+	flatRows, rawRows := makeCases(t, p)
+	proc := p.Start(t, p.env, "run")
+	binary.Eventually(t, "a metastore", func() bool { return p.running(t).Hive != "" })
+	settings, err := json.Marshal(map[string]any{
+		"endpoint": server.Endpoint, "access_key": "root", "secret_key": "rootsecret123",
+		"hadoop": server.S3A(), "jars": fixture.S3A(t), "metastore": "thrift://" + p.running(t).Hive,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for reader, at := range map[string]string{"pyarrow": "open/air/", "polars": "open/air/", "spark": "air."} {
+		t.Run(reader, func(t *testing.T) {
+			out := t.TempDir()
+			var nothing struct{}
+			python(t, &nothing, "rows.py", reader, at+"cases", at+"cases_raw", out, string(settings))
+			for table, rows := range map[string][]any{"flat": flatRows, "raw": rawRows} {
+				compareReader(t, reader, table, rows, filepath.Join(out, reader+"-"+table))
+			}
+		})
+	}
+	if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	proc.Wait(t, limit).Must(t)
 }
 
 // trinoRows has Trino write every row of a table of the database air as a line of JSON.

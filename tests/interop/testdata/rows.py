@@ -1,5 +1,6 @@
 """Reads two tables by their paths and writes every row of each as a line of JSON, without what is null in objects: rows.py READER FLAT RAW OUT writes
-OUT/<reader>-flat and OUT/<reader>-raw."""
+OUT/<reader>-flat and OUT/<reader>-raw. With STORE, JSON that says how an S3 server is reached, a path is BUCKET/KEY there, and Spark reads FLAT and RAW as
+tables of a metastore."""
 
 import datetime
 import decimal
@@ -8,6 +9,7 @@ import json
 import os
 import sys
 
+STORE = json.loads(sys.argv[5]) if len(sys.argv) > 5 else None
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
 
@@ -33,8 +35,25 @@ def mapping(value):
 
 def files(path):
     """The files of a table, each with its day."""
-    for file in sorted(glob.glob(path + "/*/*/*/*.parquet")):
+    if STORE:
+        from pyarrow.fs import FileSelector
+
+        found = [f.path for f in filesystem().get_file_info(FileSelector(path, recursive=True)) if f.path.endswith(".parquet")]
+    else:
+        found = glob.glob(path + "/*/*/*/*.parquet")
+    for file in sorted(found):
         yield file, int(os.path.basename(os.path.dirname(file)).removeprefix("day="))
+
+
+def filesystem():
+    """What pyarrow reads files from: None is this machine."""
+    if not STORE:
+        return None
+    from pyarrow.fs import S3FileSystem
+
+    return S3FileSystem(
+        endpoint_override=STORE["endpoint"], region="us-east-1", access_key=STORE["access_key"], secret_key=STORE["secret_key"], allow_bucket_creation=False
+    )
 
 
 def pyarrow_rows(path):
@@ -42,10 +61,10 @@ def pyarrow_rows(path):
     import pyarrow.dataset as ds
     import pyarrow.parquet as pq
 
-    schemas = [pq.read_schema(file) for file, _ in files(path)]
+    schemas = [pq.read_schema(file, filesystem=filesystem()) for file, _ in files(path)]
     days = pa.schema([(name, pa.int32()) for name in ("year", "month", "day")])
     schema = pa.unify_schemas([*schemas, days])
-    return ds.dataset(path, format="parquet", partitioning="hive", schema=schema).to_table().to_pylist()
+    return ds.dataset(path, format="parquet", partitioning="hive", schema=schema, filesystem=filesystem()).to_table().to_pylist()
 
 
 def duckdb_rows(path):
@@ -61,8 +80,13 @@ def duckdb_rows(path):
 def polars_rows(path):
     import polars as pl
 
+    at, options = "", None
+    if STORE:
+        at = "s3://"
+        options = {"aws_endpoint_url": STORE["endpoint"], "aws_region": "us-east-1", "aws_allow_http": "true"}
+        options |= {"aws_access_key_id": STORE["access_key"], "aws_secret_access_key": STORE["secret_key"]}
     for file, _ in files(path):
-        yield from pl.read_parquet(file, hive_partitioning=True).to_dicts()
+        yield from pl.read_parquet(at + file, hive_partitioning=True, storage_options=options).to_dicts()
 
 
 def clickhouse_rows(path):
@@ -127,10 +151,37 @@ def spark(tables, out):
     spark.stop()
 
 
-def main(reader, flat, raw, out):
+def spark_tables(tables, out):
+    """Spark's reader, of tables that a metastore says are at s3a://."""
+    from pyspark.sql import SparkSession
+    from pyspark.sql import functions as F
+
+    builder = SparkSession.builder.master("local[2]").enableHiveSupport()
+    for name, value in STORE["hadoop"].items():
+        builder = builder.config("spark.hadoop." + name, value)
+    spark = (
+        builder.config("spark.jars", ",".join(sorted(glob.glob(STORE["jars"] + "/*.jar"))))
+        .config("spark.hadoop.hive.metastore.uris", STORE["metastore"])
+        .config("spark.sql.warehouse.dir", out + "/warehouse")
+        .config("spark.sql.session.timeZone", "UTC")
+        .config("spark.ui.enabled", "false")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.driver.host", "127.0.0.1")
+        .config("spark.log.level", "ERROR")
+        .getOrCreate()
+    )
+    for name, table in tables.items():
+        frame = spark.table(table)
+        if "_ingested_at" in frame.columns:
+            frame = frame.withColumn("_ingested_at", F.unix_micros("_ingested_at"))
+        write(out, f"spark-{name}", (r.asDict(recursive=True) for r in frame.collect()))
+    spark.stop()
+
+
+def main(reader, flat, raw, out, *_):
     tables = {"flat": flat, "raw": raw}
     if reader == "spark":
-        spark(tables, out)
+        (spark_tables if STORE else spark)(tables, out)
     else:
         for name, path in tables.items():
             write(out, f"{reader}-{name}", globals()[reader + "_rows"](path))
