@@ -144,7 +144,7 @@ type Result struct {
 func (p Pipeline) Run(t testing.TB, env []string, command string, args ...string) Result {
 	t.Helper()
 	proc := p.Start(t, env, command, args...)
-	return proc.Wait(t, 2*time.Minute)
+	return proc.Wait(t, 3*time.Minute)
 }
 
 // Process is a command that is running.

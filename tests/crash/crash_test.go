@@ -419,7 +419,7 @@ func TestDrain(t *testing.T) {
 	if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	proc.Wait(t, time.Minute).Must(t)
+	proc.Wait(t, 3*time.Minute).Must(t)
 	if got := len(w.objects(t).numbers); got == 0 {
 		t.Error("nothing has landed")
 	}

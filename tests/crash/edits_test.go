@@ -40,7 +40,7 @@ func TestEditsKilled(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		proc.Kill(t)
-		taken += strings.Count(proc.Wait(t, time.Minute).Stderr, "are others now")
+		taken += strings.Count(proc.Wait(t, 3*time.Minute).Stderr, "are others now")
 	}
 	w.Write(t, "pipeline.yaml", []byte(whole))
 	w.Run(t, w.env, "run", "--once").Must(t)

@@ -227,7 +227,7 @@ func dieAtCall(t *testing.T, bin, call string, f hivefault.Fault) {
 		w.landed(t, "odd", time.Date(2026, 7, 1+i/2, 12, 0, 0, 0, time.UTC)) // the first day twice
 		proc := w.Start(t, nil, "run", "--once")
 		running.Store(proc)
-		if r := proc.Wait(t, 2*time.Minute); r.Signal == syscall.SIGKILL {
+		if r := proc.Wait(t, 3*time.Minute); r.Signal == syscall.SIGKILL {
 			died++
 		} else {
 			r.Must(t)
@@ -271,7 +271,7 @@ func TestRandomKillsOnHive(t *testing.T) {
 	rows, logged, told := 0, 0, 0
 	w.meanwhile = func(proc *binary.Process) {
 		if proc.Ended() {
-			t.Errorf("it has ended by itself: %s", proc.Wait(t, time.Minute).Stderr)
+			t.Errorf("it has ended by itself: %s", proc.Wait(t, 3*time.Minute).Stderr)
 		}
 		if tables, _ := filepath.Glob(filepath.Join(w.Dir, "headwater-data/tables/db/odd/*/*/*/*.parquet")); len(tables) > 0 {
 			n := len(w.sql(t, "select n from db.odd union all select raw_data.n from db.odd_raw"))
@@ -282,7 +282,7 @@ func TestRandomKillsOnHive(t *testing.T) {
 		}
 		told += strings.Count(statusText(t, w), "metastore "+proxy.Addr())
 		proc.Kill(t)
-		logged += strings.Count(proc.Wait(t, time.Minute).Stderr, "metastore "+proxy.Addr())
+		logged += strings.Count(proc.Wait(t, 3*time.Minute).Stderr, "metastore "+proxy.Addr())
 		for _, source := range []string{"odd", "even"} {
 			w.landed(t, source, time.Date(2026, 7, 1+days.IntN(3), 12, 0, 0, 0, time.UTC))
 		}

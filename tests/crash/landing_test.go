@@ -65,7 +65,7 @@ func TestSameInstance(t *testing.T) {
 	w.start(t, "a")
 	binary.Eventually(t, "the first process landing", func() bool { at, _ := w.landed(t); return len(at) > 0 })
 	w.start(t, "b")
-	if r := w.procs["a"].Wait(t, time.Minute); r.Code == 0 || !strings.Contains(r.Stderr, "another process has come with the same kafka.instance_id") {
+	if r := w.procs["a"].Wait(t, 3*time.Minute); r.Code == 0 || !strings.Contains(r.Stderr, "another process has come with the same kafka.instance_id") {
 		t.Errorf("the first process ended with %d: %s", r.Code, r.Stderr)
 	}
 	delete(w.procs, "a")
@@ -251,7 +251,7 @@ func (w *landing) verify(t *testing.T) {
 		if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		if r := proc.Wait(t, time.Minute); r.Code != 0 {
+		if r := proc.Wait(t, 3*time.Minute); r.Code != 0 {
 			t.Errorf("%s ended with %d: %s", name, r.Code, r.Stderr)
 		}
 	}

@@ -56,7 +56,7 @@ func (w *world) dieOpenAt(t *testing.T, point string) {
 	if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	proc.Wait(t, time.Minute).Must(t)
+	proc.Wait(t, 3*time.Minute).Must(t)
 	w.verify(t)
 	if w.env == nil {
 		w.wantOpen(t)

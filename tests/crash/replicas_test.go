@@ -103,7 +103,7 @@ func TestZombieCollects(t *testing.T) {
 		if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		if r := proc.Wait(t, time.Minute); r.Code != 0 {
+		if r := proc.Wait(t, 3*time.Minute); r.Code != 0 {
 			t.Errorf("%s ended with %d: %s", name, r.Code, r.Stderr)
 		}
 	}

@@ -72,7 +72,7 @@ sources: {}
 	t.Cleanup(func() {
 		if t.Failed() {
 			first.Kill(t)
-			t.Logf("%d of %d lines had landed; the first process said\n%s", landed, w.next, first.Wait(t, time.Minute).Stderr)
+			t.Logf("%d of %d lines had landed; the first process said\n%s", landed, w.next, first.Wait(t, 3*time.Minute).Stderr)
 		}
 	})
 	binary.Eventually(t, "the first process landing everything", func() bool {

@@ -94,7 +94,7 @@ listen: {http: "127.0.0.1:0"}
 		t.Errorf("beside a process that lands it ended with %d: %s", got.Code, got.Stderr)
 	}
 	signal(syscall.SIGTERM)
-	proc.Wait(t, time.Minute)
+	proc.Wait(t, 3*time.Minute)
 	fails := func(says string) {
 		t.Helper()
 		if got := p.Run(t, nil, "run", "--once"); got.Code != 1 || !strings.Contains(got.Stderr, says) {

@@ -105,7 +105,7 @@ func TestBackfill(t *testing.T) {
 	if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	proc.Wait(t, time.Minute).Must(t)
+	proc.Wait(t, 3*time.Minute).Must(t)
 	for _, c := range [][]string{
 		{"--source", "api", "--from", "1", "needs all of"},
 		{"--source", "apo", "--from", "1", "--to", "2", "it has api, push"},
@@ -135,7 +135,7 @@ func TestBackfillWhileRunning(t *testing.T) {
 	if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if r := proc.Wait(t, time.Minute); r.Code != 0 || strings.Contains(r.Stderr, "source failed") {
+	if r := proc.Wait(t, 3*time.Minute); r.Code != 0 || strings.Contains(r.Stderr, "source failed") {
 		t.Errorf("the process ends with %d: %s", r.Code, r.Stderr)
 	}
 }

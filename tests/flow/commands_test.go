@@ -83,7 +83,7 @@ func TestLivingPipeline(t *testing.T) {
 	if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	proc.Wait(t, time.Minute).Must(t)
+	proc.Wait(t, 3*time.Minute).Must(t)
 	if s := statusOf(t, p); s.Running || len(s.Tables) != 2 || s.Tables[0].Rows != 2 {
 		t.Errorf("after the drain status is %+v", s)
 	}
@@ -106,7 +106,7 @@ func TestSecondSignalKills(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	r := proc.Wait(t, time.Minute)
+	r := proc.Wait(t, 3*time.Minute)
 	if r.Signal != syscall.SIGTERM && r.Code != 0 {
 		t.Errorf("it ended with code %d, signal %v", r.Code, r.Signal)
 	}

@@ -56,7 +56,7 @@ func TestCursor(t *testing.T) {
 			if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
-			proc.Wait(t, time.Minute).Must(t)
+			proc.Wait(t, 3*time.Minute).Must(t)
 		}
 	}
 	if r := p.Run(t, nil, "cursor", "ordes"); r.Code != 2 || !strings.Contains(r.Stderr, "it has orders") {
@@ -125,7 +125,7 @@ func TestCursorSet(t *testing.T) {
 	if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	proc.Wait(t, time.Minute).Must(t)
+	proc.Wait(t, 3*time.Minute).Must(t)
 }
 
 // TestCursorSetWhileRunning does so on a Kafka of others, where the process that collects the source goes on from there with its next record.
@@ -160,5 +160,5 @@ func TestCursorSetWhileRunning(t *testing.T) {
 	if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	proc.Wait(t, time.Minute).Must(t)
+	proc.Wait(t, 3*time.Minute).Must(t)
 }

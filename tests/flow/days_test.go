@@ -70,7 +70,7 @@ listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0", hive: "127.0.0.1:0"}
 		t.Errorf("serialize --closed ended with %d: %s", r.Code, r.Stderr)
 	}
 	must(t, proc.Cmd.Process.Signal(syscall.SIGTERM))
-	if r := proc.Wait(t, 2*time.Minute); r.Code != 0 {
+	if r := proc.Wait(t, 3*time.Minute); r.Code != 0 {
 		t.Fatalf("run ended with %d: %s", r.Code, r.Stderr)
 	}
 	if d := dayOf(t, p, nil, "orders", date); !d.Closed { // what was open has landed
@@ -154,7 +154,7 @@ listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0", hive: "127.0.0.1:0"}
 		t.Error("a record dated 9998 has closed the days before it")
 	}
 	must(t, proc.Cmd.Process.Signal(syscall.SIGTERM))
-	if r := proc.Wait(t, 2*time.Minute); r.Code != 0 {
+	if r := proc.Wait(t, 3*time.Minute); r.Code != 0 {
 		t.Fatalf("run ended with %d: %s", r.Code, r.Stderr)
 	}
 	p.Write(t, "pipeline.yaml", fmt.Appendf(nil, pipeline, "reopen"))
@@ -211,7 +211,7 @@ func TestDaysOfReplicas(t *testing.T) {
 		must(t, proc.Cmd.Process.Signal(syscall.SIGTERM))
 	}
 	for _, proc := range running {
-		r := proc.Wait(t, 2*time.Minute)
+		r := proc.Wait(t, 3*time.Minute)
 		if r.Code != 0 || strings.Contains(r.Stderr, "by the clock of this machine") {
 			t.Errorf("it ended with %d: %s", r.Code, r.Stderr)
 		}

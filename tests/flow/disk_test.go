@@ -50,12 +50,12 @@ func endsWithin(t *testing.T, proc *binary.Process, limit time.Duration) binary.
 	t.Helper()
 	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if errors.Is(proc.Cmd.Process.Signal(syscall.Signal(0)), os.ErrProcessDone) {
-			return proc.Wait(t, time.Minute)
+			return proc.Wait(t, 3*time.Minute)
 		}
 	}
 	proc.Kill(t)
 	t.Errorf("%v did not end within %v", proc.Cmd.Args[1:], limit)
-	return proc.Wait(t, time.Minute)
+	return proc.Wait(t, 3*time.Minute)
 }
 
 // TestFullDisk has each stage in turn meet the end of a disk: the run says so and ends with 4. With room again the next run brings
@@ -205,7 +205,7 @@ listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0"}
 	if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	proc.Wait(t, time.Minute).Must(t)
+	proc.Wait(t, 3*time.Minute).Must(t)
 	l.Run(t, nil, "run", "--once").Must(t)
 	l.verify(t)
 }

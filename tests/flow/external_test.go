@@ -186,7 +186,7 @@ func TestExternalCorrected(t *testing.T) {
 	if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	proc.Wait(t, time.Minute).Must(t)
+	proc.Wait(t, 3*time.Minute).Must(t)
 	p.Run(t, nil, "run", "--once").Must(t)
 	if got := ask(t, p, "select value from db.legacy"); got != `"{""n"":1}"` {
 		t.Errorf("as it is: %s", got)
@@ -216,7 +216,7 @@ func TestForeignNames(t *testing.T) {
 	if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	proc.Wait(t, time.Minute).Must(t)
+	proc.Wait(t, 3*time.Minute).Must(t)
 	r := p.Run(t, nil, "run", "--once")
 	for _, want := range []string{"topic prod_trades_raw: its tables", "those of topic Prod.Trades-raw", "topic orders-raw: its tables", "name it under sources as external"} {
 		if !strings.Contains(r.Stderr, want) {

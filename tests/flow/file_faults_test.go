@@ -231,7 +231,7 @@ func TestFilesUnderTheReader(t *testing.T) {
 			r.others++
 			r.read(t, r.next+r.again)
 			must(t, r.proc.Cmd.Process.Signal(syscall.SIGTERM))
-			ended := r.proc.Wait(t, time.Minute)
+			ended := r.proc.Wait(t, 3*time.Minute)
 			ended.Must(t)
 			if n := strings.Count(ended.Stderr, "\n"); n > 60 {
 				t.Errorf("%d lines were logged, as if something went round and round:\n%.3000s", n, ended.Stderr)

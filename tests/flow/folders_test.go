@@ -48,7 +48,7 @@ listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0"}
 	if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if got := proc.Wait(t, time.Minute); got.Code != 0 {
+	if got := proc.Wait(t, 3*time.Minute); got.Code != 0 {
 		t.Errorf("run ended with %d: %s", got.Code, got.Stderr)
 	}
 	if check := p.Run(t, nil, "check").Must(t); !strings.Contains(check, "tables  none are made") {

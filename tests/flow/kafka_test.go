@@ -137,7 +137,7 @@ func TestReplicas(t *testing.T) {
 		}
 	}
 	for name, proc := range running {
-		if r := proc.Wait(t, time.Minute); r.Code != 0 {
+		if r := proc.Wait(t, 3*time.Minute); r.Code != 0 {
 			t.Errorf("%s ended with %d: %s", name, r.Code, r.Stderr)
 		}
 	}

@@ -346,7 +346,7 @@ func randomRun(t *testing.T, r *rand.Rand, p binary.Pipeline) string {
 		if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		if r := proc.Wait(t, time.Minute); r.Code != 0 && r.Code != 128+int(syscall.SIGTERM) && r.Signal != syscall.SIGTERM {
+		if r := proc.Wait(t, 3*time.Minute); r.Code != 0 && r.Code != 128+int(syscall.SIGTERM) && r.Signal != syscall.SIGTERM {
 			t.Errorf("after SIGTERM: code %d, signal %v\n%s", r.Code, r.Signal, r.Stderr)
 		}
 		return fmt.Sprintf("SIGTERM after %v", life)

@@ -142,7 +142,7 @@ hive: {uris: ["thrift://%s"], timeout: %s}
 		if err := proc.Cmd.Process.Signal(os.Interrupt); err != nil {
 			t.Fatal(err)
 		}
-		proc.Wait(t, time.Minute)
+		proc.Wait(t, 3*time.Minute)
 		return
 	}
 	binary.Eventually(t, "rows of all sources", func() bool {
@@ -162,7 +162,7 @@ hive: {uris: ["thrift://%s"], timeout: %s}
 	if err := proc.Cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	r := proc.Wait(t, time.Minute)
+	r := proc.Wait(t, 3*time.Minute)
 	if !strings.Contains(r.Stderr, "metastore "+proxy.Addr()) || r.Code != 130 && r.Code != 0 {
 		t.Errorf("it ended with %d and said\n%s", r.Code, r.Stderr)
 	}

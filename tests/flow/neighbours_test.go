@@ -88,7 +88,7 @@ listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0"}
 	if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	proc.Wait(t, time.Minute).Must(t)
+	proc.Wait(t, 3*time.Minute).Must(t)
 	for _, source := range []string{"hooks", "lines"} {
 		out := p.Run(t, nil, "serialize", "--source", source, "--date", day()).Must(t)
 		if want := fmt.Sprintf(" %d rows", rounds); !strings.Contains(out, want) {

@@ -154,7 +154,7 @@ listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0"}
 	if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	proc.Wait(t, time.Minute).Must(t)
+	proc.Wait(t, 3*time.Minute).Must(t)
 	e.Run(t, nil, "run", "--once").Must(t)
 	for table, want := range map[string]int{"orders": 2, "hooks": 2, "stock": 3, "theirs": 1, "late": 1} {
 		e.rows(t, "db."+table, want)
@@ -212,7 +212,7 @@ func TestReplicasFollow(t *testing.T) {
 		}
 	}
 	for name, proc := range running {
-		if r := proc.Wait(t, time.Minute); r.Code != 0 {
+		if r := proc.Wait(t, 3*time.Minute); r.Code != 0 {
 			t.Errorf("%s ended with %d: %s", name, r.Code, r.Stderr)
 		}
 	}
@@ -297,5 +297,5 @@ listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0"}
 	if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	proc.Wait(t, time.Minute).Must(t)
+	proc.Wait(t, 3*time.Minute).Must(t)
 }

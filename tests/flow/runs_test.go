@@ -59,7 +59,7 @@ func fill(t *testing.T, p binary.Pipeline, topics string, days, each int) (recor
 	if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	proc.Wait(t, time.Minute).Must(t)
+	proc.Wait(t, 3*time.Minute).Must(t)
 	return len(values)
 }
 
@@ -109,7 +109,7 @@ func TestBackfillDays(t *testing.T) {
 	if err := proc.Cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
-	if r := proc.Wait(t, time.Minute); r.Code != 130 || !strings.Contains(r.Stderr, "the same command goes on with it") {
+	if r := proc.Wait(t, 3*time.Minute); r.Code != 130 || !strings.Contains(r.Stderr, "the same command goes on with it") {
 		t.Errorf("code %d\n%s", r.Code, r.Stderr)
 	}
 	done := len(runsOf(t, p, "--state", "done"))
@@ -171,7 +171,7 @@ func TestScheduleKilled(t *testing.T) {
 	for n := range kills {
 		if n < len(points) {
 			proc := p.Start(t, []string{"HEADWATER_CRASH=" + points[n]}, "run")
-			if r := proc.Wait(t, 2*time.Minute); r.Signal != syscall.SIGKILL {
+			if r := proc.Wait(t, 3*time.Minute); r.Signal != syscall.SIGKILL {
 				t.Fatalf("%s: %d\n%s", points[n], r.Code, r.Stderr)
 			}
 			continue
@@ -240,7 +240,7 @@ func TestLeaseIsLost(t *testing.T) {
 	if err := stopped.Cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	r := stopped.Wait(t, time.Minute)
+	r := stopped.Wait(t, 3*time.Minute)
 	if !strings.Contains(r.Stderr, "another process's now") {
 		t.Errorf("code %d\n%s", r.Code, r.Stderr)
 	}

@@ -96,7 +96,7 @@ func TestMetricsAddUp(t *testing.T) {
 	if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	proc.Wait(t, time.Minute).Must(t)
+	proc.Wait(t, 3*time.Minute).Must(t)
 	l.verify(t)
 }
 
@@ -129,7 +129,7 @@ close: {after: 0s}
 	if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	proc.Wait(t, time.Minute).Must(t)
+	proc.Wait(t, 3*time.Minute).Must(t)
 	proc = p.Start(t, nil, "run")
 	binary.Eventually(t, "the tables of the days before today", func() bool {
 		s := statusOf(t, p)

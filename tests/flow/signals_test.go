@@ -43,7 +43,7 @@ func TestSignalWhileKafkaIsSilent(t *testing.T) {
 		if err := proc.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		if r := proc.Wait(t, 30*time.Second); r.Code != 143 || !strings.Contains(r.Stderr, "interrupted") {
+		if r := proc.Wait(t, 3*time.Minute); r.Code != 143 || !strings.Contains(r.Stderr, "interrupted") {
 			t.Errorf("run %v ended with %d: %s", args, r.Code, r.Stderr)
 		}
 	}

@@ -99,7 +99,7 @@ func TestManyProcesses(t *testing.T) {
 		}
 		done := 0
 		for _, proc := range runs {
-			r := proc.Wait(t, time.Minute)
+			r := proc.Wait(t, 3*time.Minute)
 			switch {
 			case r.Code == 0:
 				done++
@@ -108,14 +108,14 @@ func TestManyProcesses(t *testing.T) {
 			}
 		}
 		for _, proc := range jobs {
-			if r := proc.Wait(t, time.Minute); r.Code != 0 && r.Code != 7 {
+			if r := proc.Wait(t, 3*time.Minute); r.Code != 0 && r.Code != 7 {
 				t.Errorf("round %d: serialize ended with %d, signal %v\n%s", round, r.Code, r.Signal, r.Stderr)
 			} else if r.Code == 0 && !strings.Contains(r.Stdout, "rows") {
 				t.Errorf("round %d: serialize said %q", round, r.Stdout)
 			}
 		}
 		for _, proc := range queries {
-			saw := counts(t, proc.Wait(t, time.Minute).Must(t))
+			saw := counts(t, proc.Wait(t, 3*time.Minute).Must(t))
 			after := before
 			if len(saw) > before {
 				after = l.next
@@ -159,7 +159,7 @@ func TestStoppedProcess(t *testing.T) {
 				if err := proc.Cmd.Process.Signal(end); err != nil {
 					t.Fatal(err)
 				}
-				if r := proc.Wait(t, time.Minute); end == syscall.SIGCONT {
+				if r := proc.Wait(t, 3*time.Minute); end == syscall.SIGCONT {
 					r.Must(t)
 				}
 				l.Run(t, nil, "run", "--once").Must(t)

@@ -79,7 +79,7 @@ func TestManySources(t *testing.T) {
 	if err := m.proc.Cmd.Process.Signal(syscall.SIGQUIT); err != nil {
 		t.Fatal(err)
 	}
-	goroutines := len(regexp.MustCompile(`(?m)^goroutine \d+ `).FindAllString(m.proc.Wait(t, time.Minute).Stderr, -1))
+	goroutines := len(regexp.MustCompile(`(?m)^goroutine \d+ `).FindAllString(m.proc.Wait(t, 3*time.Minute).Stderr, -1))
 	t.Logf("%d sources: %d goroutines", n, goroutines)
 	if goroutines < n {
 		t.Errorf("found only %d goroutines, which cannot be all", goroutines)
