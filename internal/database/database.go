@@ -155,8 +155,16 @@ type Tx struct {
 	dollar bool // parameters are $1, $2 and not ?
 }
 
+// alone is what upgrades of all names wait for: PostgreSQL refuses one of two transactions that make the same table, whatever IF NOT EXISTS says.
+const alone = `SELECT pg_advisory_xact_lock(hashtextextended('headwater versions', 0))`
+
 // upgrade does the versions that are not done yet.
 func (t *Tx) upgrade(name string, versions []string) error {
+	if t.dollar {
+		if _, err := t.tx.ExecContext(t.ctx, alone); err != nil {
+			return fmt.Errorf("waiting for others that make their tables: %w", err)
+		}
+	}
 	if _, err := t.Exec(t.spell(`CREATE TABLE IF NOT EXISTS headwater_versions (name TEXT NOT NULL PRIMARY KEY, version INTEGER NOT NULL)`)); err != nil {
 		return err
 	}
