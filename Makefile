@@ -61,7 +61,7 @@ soak:
 	HEADWATER_MUTANTS=all go test -count=1 -timeout 0 -v ./tests/mutants
 	HEADWATER_SETTINGS=$(SETTINGS) HEADWATER_ROUNDS=$(SETTINGS) HEADWATER_DAMAGES=1000 go test -count=1 -timeout 0 -v -run 'TestMetamorphic|TestManyProcesses|TestTornFiles' ./tests/flow
 	HEADWATER_SPARK_DAYS=$(DAYS) go test -count=1 -timeout 0 -v -run TestSparkDialect ./serialize
-	HEADWATER_REPUBLISHES=200 go test -count=1 -timeout 0 -v -run TestRepublished ./tests/interop
+	HEADWATER_REPUBLISHES=200 HEADWATER_METASTORES=all go test -count=1 -timeout 0 -v -run 'TestRepublished|TestHiveMetastore' ./tests/interop
 	HEADWATER_BIG=5GB HEADWATER_FILES=100000 HEADWATER_BOMB=10GB go test -count=1 -timeout 0 -v ./tests/limits
 
 # The stages beside what a user would pick instead. SCALE is small, medium or full; see docs/bench.md.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -23,9 +24,15 @@ import (
 	"headwater/tests/interop/fixture"
 )
 
-// TestHiveMetastore runs the suite of catalogs on Hive's own metastores.
+// TestHiveMetastore runs the suite of catalogs on one of Hive's own metastores, another one with another HEADWATER_SEED, or with HEADWATER_METASTORES=all on all of them.
 func TestHiveMetastore(t *testing.T) {
-	for _, version := range fixture.Metastores {
+	versions := fixture.Metastores
+	if os.Getenv("HEADWATER_METASTORES") != "all" {
+		seed, _ := strconv.Atoi(os.Getenv("HEADWATER_SEED"))
+		i := seed % len(versions)
+		versions = versions[i : i+1]
+	}
+	for _, version := range versions {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			testHiveMetastore(t, fixture.Metastore(t, fixture.Hive{Version: version}))

@@ -16,12 +16,12 @@ import (
 	"headwater/tests/interop/fixture"
 )
 
-// republishes is how often the day is published anew: HEADWATER_REPUBLISHES, or 40 times.
+// republishes is how often the day is published anew: HEADWATER_REPUBLISHES, or 20 times.
 var republishes = sync.OnceValue(func() int {
 	if n, err := strconv.Atoi(os.Getenv("HEADWATER_REPUBLISHES")); err == nil {
 		return n
 	}
-	return 40
+	return 20
 })
 
 // TestRepublished has readers ask for a day again and again while it is published anew, each time with another number in all rows and with another number of them. Each answer is

@@ -3,7 +3,8 @@
 // (docs/limits.md has the numbers), and fails where memory, files or disk leave their budget or a record is lost or doubled.
 // How long something takes is printed and not judged.
 //
-// The defaults take seconds each. For more: HEADWATER_BIG=5GB (the big file), HEADWATER_FILES=100000, HEADWATER_BOMB=10GB.
+// The defaults take seconds each, and draw one of the bombs and of the big files. For all, and more: HEADWATER_BIG=5GB (the big file), HEADWATER_FILES=100000,
+// HEADWATER_BOMB=10GB.
 package limits
 
 import (
@@ -172,6 +173,13 @@ func chance(t *testing.T) *rand.Rand {
 	}
 	t.Logf("HEADWATER_SEED=%d", seed)
 	return rand.New(rand.NewPCG(seed, 0))
+}
+
+// drawOne is one of several, where one after the other takes long: the seed says which.
+func drawOne[T any](t *testing.T, all []T) []T {
+	t.Helper()
+	i := chance(t).IntN(len(all))
+	return all[i : i+1]
 }
 
 // answer is the one row that a query answers.
