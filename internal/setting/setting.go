@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/big"
+	"math/bits"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -60,10 +61,13 @@ func (b Bytes) Rounded() string {
 	return fmt.Sprintf("%.1f %ciB", n, " KMGTP"[unit])
 }
 
-var units = []struct {
+// unit is what a number may be followed by.
+type unit struct {
 	suffix string
 	factor int64
-}{
+}
+
+var units = []unit{
 	{"KiB", 1 << 10},
 	{"MiB", 1 << 20},
 	{"GiB", 1 << 30},
@@ -79,7 +83,17 @@ var units = []struct {
 
 // UnmarshalText reads a size.
 func (b *Bytes) UnmarshalText(text []byte) error {
-	s := strings.TrimSpace(string(text))
+	n, ok := scaled(string(text), units)
+	if !ok {
+		return fmt.Errorf("%q is not a size as 64MiB, 20MB or 1000", strings.TrimSpace(string(text)))
+	}
+	*b = Bytes(n)
+	return nil
+}
+
+// scaled reads a number, which is not negative, with one of the suffixes. It is false for what is none, or no whole number of ones.
+func scaled(text string, units []unit) (int64, bool) {
+	s := strings.TrimSpace(text)
 	for _, u := range units {
 		number, found := strings.CutSuffix(s, u.suffix)
 		if !found {
@@ -87,20 +101,16 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 		}
 		number = strings.TrimSpace(number)
 		if strings.Trim(number, "0123456789.") != "" {
-			break
+			return 0, false
 		}
 		n, ok := new(big.Rat).SetString(number)
 		if !ok {
-			break
+			return 0, false
 		}
-		size := n.Mul(n, new(big.Rat).SetInt64(u.factor))
-		if !size.IsInt() || !size.Num().IsInt64() {
-			break
-		}
-		*b = Bytes(size.Num().Int64())
-		return nil
+		n.Mul(n, new(big.Rat).SetInt64(u.factor))
+		return n.Num().Int64(), n.IsInt() && n.Num().IsInt64()
 	}
-	return fmt.Errorf("%q is not a size as 64MiB, 20MB or 1000", s)
+	return 0, false
 }
 
 // MarshalText writes the size in the largest binary unit that divides it.
@@ -113,6 +123,65 @@ func (b Bytes) String() string {
 		}
 	}
 	return strconv.FormatInt(int64(b), 10)
+}
+
+// Count is a number of things, written as 50M, 1.5k or a bare number.
+type Count int64
+
+var counts = []unit{{"k", 1e3}, {"M", 1e6}, {"G", 1e9}, {"", 1}}
+
+// UnmarshalText reads a number of things.
+func (c *Count) UnmarshalText(text []byte) error {
+	n, ok := scaled(string(text), counts)
+	if !ok {
+		return fmt.Errorf("%q is not a number of things as 50M, 1.5k or 1000", strings.TrimSpace(string(text)))
+	}
+	*c = Count(n)
+	return nil
+}
+
+// MarshalText writes the number with the largest suffix that divides it.
+func (c Count) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+func (c Count) String() string {
+	for _, u := range []unit{counts[2], counts[1], counts[0]} {
+		if c != 0 && int64(c)%u.factor == 0 {
+			return strconv.FormatInt(int64(c)/u.factor, 10) + u.suffix
+		}
+	}
+	return strconv.FormatInt(int64(c), 10)
+}
+
+// Percent is a part of a whole, written as 0.1%. It is kept in millionths of a percent.
+type Percent int64
+
+// Whole is 100%.
+const Whole = 100 * percent
+
+const percent Percent = 1e6
+
+// UnmarshalText reads a percentage.
+func (p *Percent) UnmarshalText(text []byte) error {
+	n, ok := scaled(string(text), []unit{{"%", int64(percent)}})
+	if !ok || Percent(n) > Whole {
+		return fmt.Errorf("%q is not a part of a whole as 0.1%% or 25%%, up to 100%%", strings.TrimSpace(string(text)))
+	}
+	*p = Percent(n)
+	return nil
+}
+
+// MarshalText writes the percentage.
+func (p Percent) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+func (p Percent) String() string {
+	return strconv.FormatFloat(float64(p)/float64(percent), 'f', -1, 64) + "%"
+}
+
+// Exceeded says whether part is more than that of whole. Neither is negative.
+func (p Percent) Exceeded(part, whole int64) bool {
+	high, low := bits.Mul64(uint64(part), uint64(Whole))
+	limitHigh, limit := bits.Mul64(uint64(p), uint64(whole))
+	return high > limitHigh || high == limitHigh && low > limit
 }
 
 // Secret is a value that never prints: every way of formatting or marshalling it gives ***.

@@ -56,6 +56,60 @@ func TestBytesString(t *testing.T) {
 	}
 }
 
+func TestCount(t *testing.T) {
+	for text, want := range map[string]Count{"0": 0, "1000": 1000, "1.5k": 1500, "50M": 50e6, " 2 G ": 2e9, "9223372036854775807": 1<<63 - 1} {
+		var got Count
+		if err := got.UnmarshalText([]byte(text)); err != nil || got != want {
+			t.Errorf("%q is %d (%v), want %d", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "k", "-1", "1K", "50MiB", "1.0001k", "9999999999G", "1,000", "1e3", "10%"} {
+		c := Count(7)
+		if err := c.UnmarshalText([]byte(text)); err == nil || c != 7 {
+			t.Errorf("%q is taken for %d", text, c)
+		}
+	}
+	for c, want := range map[Count]string{0: "0", 1: "1", 1000: "1k", 1500: "1500", 50e6: "50M", 3e9: "3G"} {
+		if got := c.String(); got != want {
+			t.Errorf("%d prints as %s, want %s", int64(c), got, want)
+		}
+	}
+}
+
+func TestPercent(t *testing.T) {
+	for text, want := range map[string]string{"0%": "0%", "0.1%": "0.1%", " 25 %": "25%", "100%": "100%", "0.000001%": "0.000001%"} {
+		var got Percent
+		if err := got.UnmarshalText([]byte(text)); err != nil || got.String() != want {
+			t.Errorf("%q is %s (%v), want %s", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "%", "0.1", "-1%", "100.1%", "0.0000001%", "1e1%", "10%%", "99999999999999999999%"} {
+		p := Percent(7)
+		if err := p.UnmarshalText([]byte(text)); err == nil || p != 7 {
+			t.Errorf("%q is taken for %s", text, p)
+		}
+	}
+	tenth := percent / 10 // 0.1%
+	for _, c := range []struct {
+		p           Percent
+		part, whole int64
+		want        bool
+	}{
+		{tenth, 1, 1000, false},
+		{tenth, 2, 1000, true},
+		{tenth, 1, 999, true},
+		{0, 0, 0, false},
+		{0, 1, 1e18, true},
+		{tenth, 4e15, 4e18, false}, // whose products are no int64
+		{tenth, 4e15 + 1, 4e18, true},
+		{Whole, 5, 5, false},
+	} {
+		if got := c.p.Exceeded(c.part, c.whole); got != c.want {
+			t.Errorf("%d of %d is more than %s: %v", c.part, c.whole, c.p, got)
+		}
+	}
+}
+
 func FuzzBytes(f *testing.F) {
 	for _, n := range []int64{0, 1, 1023, 1024, 64 << 20, 1<<62 - 1} {
 		f.Add(n)
