@@ -106,23 +106,40 @@ func (s *Store) Waits(ctx context.Context, id int64, what string) error {
 
 // change changes a run that this process has: ErrLost, ErrCancelled if it has not. Only a cancelled run that runs is still its holder's.
 func (s *Store) change(ctx context.Context, r Run, set string, args ...any) error {
-	return s.db.Write(ctx, func(tx *database.Tx) error {
-		n, err := tx.Exec(`UPDATE headwater_runs SET `+set+` WHERE pipeline = ? AND id = ? AND epoch = ? AND state = 'running'`, append(args, s.pipeline, r.ID, r.Epoch)...)
-		if err != nil || n == 1 {
-			return err
-		}
-		return s.whose(tx, r)
-	})
+	return s.db.Write(ctx, func(tx *database.Tx) error { return s.set(tx, r, set, args...) })
+}
+
+func (s *Store) set(tx *database.Tx, r Run, set string, args ...any) error {
+	n, err := tx.Exec(`UPDATE headwater_runs SET `+set+` WHERE pipeline = ? AND id = ? AND epoch = ? AND state = 'running'`, append(args, s.pipeline, r.ID, r.Epoch)...)
+	if err != nil || n == 1 {
+		return err
+	}
+	return s.whose(tx, r)
 }
 
 // Finish says what became of a run that this process has, with its State, Rows, Quarantined, Unchanged, Class, Error and, if it waits, Due.
 func (s *Store) Finish(ctx context.Context, r Run, log string) error {
-	now, err := s.Now(ctx)
-	if err != nil {
-		return err
+	return s.db.Write(ctx, func(tx *database.Tx) (err error) {
+		if r.Ended, err = tx.Now(); err != nil {
+			return err
+		}
+		if err := s.set(tx, r, `state = ?, attempt = ?, ended = ?, due = ?, "rows" = ?, quarantined = ?, unchanged = ?, class = ?, error = ?, log = ?`,
+			r.State, r.Attempt, r.Ended.UnixMilli(), millis(r.Due), r.Rows, r.Quarantined, number(r.Unchanged), r.Class, r.Error, log); err != nil {
+			return err
+		}
+		return s.tell(tx, r)
+	})
+}
+
+// tell tells of a run that has ended.
+func (s *Store) tell(tx *database.Tx, r Run) error {
+	if s.Ended == nil || r.State != Done && r.State != Failed {
+		return nil
 	}
-	return s.change(ctx, r, `state = ?, attempt = ?, ended = ?, due = ?, "rows" = ?, quarantined = ?, unchanged = ?, class = ?, error = ?, log = ?`,
-		r.State, r.Attempt, now.UnixMilli(), millis(r.Due), r.Rows, r.Quarantined, number(r.Unchanged), r.Class, r.Error, log)
+	if err := s.Ended(tx, r); err != nil {
+		return fmt.Errorf("telling what became of run %d: %w", r.ID, err)
+	}
+	return nil
 }
 
 // Abandoned has runs done again that were running in processes that have ended: whose lease is over, or, with mine, that are of this holder or, where
@@ -139,16 +156,31 @@ func (s *Store) Abandoned(ctx context.Context, mine bool, most int) (n int64, er
 		if err != nil {
 			return err
 		}
-		args := []any{most, most, most, now.UnixMilli(), now.UnixMilli(), s.pipeline, now.UnixMilli()}
+		of := []any{now.UnixMilli()}
 		if mine {
-			args = append(args, s.holder)
+			of = append(of, s.holder)
+		}
+		failed, err := s.query(tx, `state = 'running' AND cancel = 0 AND attempt > ? AND `+whose, append([]any{most}, of...)...)
+		if err != nil {
+			return err
 		}
 		n, err = tx.Exec(`UPDATE headwater_runs SET
 			state = CASE WHEN cancel = 1 THEN 'cancelled' WHEN attempt > ? THEN 'failed' ELSE 'waiting' END,
 			class = CASE WHEN attempt > ? THEN 'ours' ELSE 'transient' END,
 			error = CASE WHEN attempt > ? THEN 'the process that made it has ended each time that it was tried' ELSE 'the process that made it has ended' END,
-			ended = ?, due = ? WHERE pipeline = ? AND state = 'running' AND `+whose, args...)
-		return err
+			ended = ?, due = ? WHERE pipeline = ? AND state = 'running' AND `+whose, append([]any{most, most, most, now.UnixMilli(), now.UnixMilli(), s.pipeline}, of...)...)
+		if err != nil {
+			return err
+		}
+		for _, r := range failed {
+			if r, err = s.one(tx, r.ID); err == nil {
+				err = s.tell(tx, r)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	return n, err
 }

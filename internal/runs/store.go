@@ -33,6 +33,9 @@ const kept = 400 * 24 * time.Hour
 
 // Store has the runs of a pipeline.
 type Store struct {
+	// Ended, if not nil, is told of each run that is Done or Failed, in the transaction that says so and that fails with it. Set it before the store is used.
+	Ended func(tx *database.Tx, r Run) error
+
 	db       *database.DB
 	pipeline string
 	holder   string

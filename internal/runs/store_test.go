@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -24,7 +25,7 @@ func inFile(t testing.TB) database.Config {
 // suite is what holds in both databases.
 var suite = map[string]func(*testing.T, place){
 	"plan": testPlan, "claim": testClaim, "finish": testFinish, "ask": testAsk, "cancel": testCancel, "abandoned": testAbandoned, "pause": testPause,
-	"order": testOrder, "pipelines": testPipelines, "newer": testNewer,
+	"ended": testEnded, "order": testOrder, "pipelines": testPipelines, "newer": testNewer,
 }
 
 func TestSQLite(t *testing.T) {
@@ -266,6 +267,45 @@ func testCancel(t *testing.T, in place) {
 }
 
 // testAbandoned: what a dead process had is done again, unless it was cancelled or has been tried too often.
+// testEnded: what keeps what became of runs is told of each end that is written down, and of no other, and an end that it cannot take is none.
+func testEnded(t *testing.T, in place) {
+	s := open(t, in(t), "a")
+	var ends []string
+	broken := errors.New("broken")
+	var fault error
+	s.Ended = func(_ *database.Tx, r Run) error {
+		ends = append(ends, fmt.Sprintf("%s %s %s, ended %t", r.Day, r.State, r.Class, !r.Ended.IsZero()))
+		return fault
+	}
+	plan(t, s, 1, "04", "01", "02", "03")
+	finish(t, s, Done)
+	finish(t, s, Cancelled)
+	finish(t, s, Waiting) // the 3rd, which is tried again
+	fault = broken
+	r := claim(t, s)
+	r.State = Failed
+	if err := s.Finish(t.Context(), r, ""); !errors.Is(err, broken) {
+		t.Error(err)
+	}
+	if got, err := s.Run(t.Context(), r.ID); err != nil || got.State != Running {
+		t.Errorf("%+v, %v", got, err)
+	}
+	fault, ends = nil, ends[:1]
+	must(t, s.Finish(t.Context(), r, ""))
+	r = claim(t, s)
+	if _, err := s.Abandoned(t.Context(), true, 9); err != nil {
+		t.Error(err)
+	}
+	claim(t, s)
+	if _, err := s.Abandoned(t.Context(), true, 0); err != nil {
+		t.Error(err)
+	}
+	want := []string{"2026-07-01 done , ended true", "2026-07-03 failed , ended true", "2026-07-04 failed ours, ended true"}
+	if !slices.Equal(ends, want) {
+		t.Errorf("told of %q, want %q", ends, want)
+	}
+}
+
 func testAbandoned(t *testing.T, in place) {
 	cfg := in(t)
 	s, ctx := open(t, cfg, "a"), t.Context()
