@@ -53,6 +53,7 @@ func commands() []command {
 		{"runs cancel", "FILE RUN", "have it stop, or not begin", runRunsCancel},
 		{"runs pause", "FILE SOURCE", "have a source's schedule rest", runRunsPause},
 		{"runs resume", "FILE SOURCE", "have it go on, with what it missed", runRunsResume},
+		{"notify test", "FILE", "send an example to each webhook of notify, and say what came back", runNotifyTest},
 		{"query", "FILE SQL", "answer SQL from the tables", runQuery},
 		{"preview", "FILE SOURCE", "read the first items of a source and show what becomes of them; keeps nothing", runPreview},
 		{"check", "FILE", "report every fault of a pipeline file", runCheck},

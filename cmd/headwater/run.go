@@ -21,6 +21,7 @@ import (
 	"headwater/internal/config"
 	"headwater/internal/dayclose"
 	"headwater/internal/metrics"
+	"headwater/internal/notify"
 	"headwater/internal/progress"
 	"headwater/internal/retry"
 	"headwater/internal/runs"
@@ -61,7 +62,9 @@ type pipeline struct {
 	ingest     web.Ingest
 	me         state.Running
 	turns      *turns
-	runs       *runs.Store // nil if it makes no tables
+	runs       *runs.Store   // nil if it makes no tables
+	notices    *notify.Store // likewise
+	promises   promises
 	scheduler  *runs.Scheduler
 	scheduling scheduling
 	jobs       sync.Map // *serialize.Job of those that are under way
@@ -210,6 +213,9 @@ func (p *pipeline) close() error {
 	if p.runs != nil {
 		errs = append(errs, p.runs.Close())
 	}
+	if p.notices != nil {
+		errs = append(errs, p.notices.Close())
+	}
 	if p.broker != nil {
 		errs = append(errs, p.broker.close())
 	}
@@ -275,6 +281,9 @@ func (p *pipeline) once(ctx context.Context) error {
 	failed = errors.Join(failed, p.serializeStale(ctx, topics, everyDay))
 	if err := errors.Join(p.closer.Look(ctx), p.complete(ctx)); err != nil && ctx.Err() == nil {
 		p.log.Warn("which days are over is not known", "error", err)
+	}
+	if err := errors.Join(p.judge(ctx), p.sender().Once(ctx)); err != nil && ctx.Err() == nil {
+		p.log.Warn("what is wrong may not have been told", "error", err)
 	}
 	return failed
 }
@@ -485,6 +494,7 @@ func (p *pipeline) serialize(ctx context.Context, job serialize.Job) (serialize.
 	if err != nil || got.NoOp {
 		return got, err
 	}
+	p.promises.published(job.Source)
 	log := cmp.Or(job.Logger, p.log)
 	log.Info("serialized", "source", job.Source, "day", job.Day, "objects", got.Objects, "rows", got.Rows)
 	if got.NewQuarantined > 0 {
@@ -524,6 +534,8 @@ func (p *pipeline) run(ctx context.Context) error {
 	}
 	if p.parts.serialize {
 		work.start(ctx, drain, "schedule", p.scheduler.Run)
+		work.start(ctx, drain, "slo", func(ctx context.Context) error { return p.every(ctx, judgeEvery, "judging objectives", p.judge) })
+		work.start(ctx, drain, "notify", p.sender().Run)
 	}
 
 	work.start(ctx, drain, "follow", p.follow)

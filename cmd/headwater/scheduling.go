@@ -15,6 +15,7 @@ import (
 
 	"headwater/internal/config"
 	"headwater/internal/database"
+	"headwater/internal/notify"
 	"headwater/internal/runs"
 	"headwater/internal/schedule"
 	"headwater/internal/state"
@@ -65,6 +66,10 @@ func (p *pipeline) openRuns(ctx context.Context) error {
 	if p.runs, err = runs.Open(ctx, stateDatabase(p.cfg, p.home), p.cfg.Database, name, p.cfg.Serialize.Lease); err != nil {
 		return err
 	}
+	if p.notices, err = notify.Open(ctx, stateDatabase(p.cfg, p.home), p.cfg.Database, name, p.cfg.Notify, p.log); err != nil {
+		return err
+	}
+	p.runs.Ended = p.runEnded
 	p.scheduler = p.newScheduler()
 	return nil
 }

@@ -46,6 +46,9 @@ func runSerialize(ctx context.Context, fs *flag.FlagSet, args []string, s stream
 		return json.NewEncoder(s.out).Encode(result)
 	}
 	fmt.Fprintln(s.out, describe(result))
+	for _, b := range result.Breaches {
+		fmt.Fprintf(s.out, "slo %s is breached: %s\n", b.Objective, oneLine(b.Reason))
+	}
 	return nil
 }
 
@@ -129,12 +132,12 @@ func (p *pipeline) Serialize(ctx context.Context, r web.SerializeRequest) (web.S
 	}
 	got, err := p.serialize(ctx, job)
 	if errors.Is(err, serialize.ErrNoInput) {
-		return web.SerializeResult{Source: r.Source, Date: r.Date, Unchanged: true}, nil // a day without records is no fault
+		return web.SerializeResult{Source: r.Source, Date: r.Date, Unchanged: true, Breaches: p.breaches(ctx, job)}, nil // a day without records is no fault
 	}
 	if err != nil {
 		return web.SerializeResult{}, err
 	}
 	return web.SerializeResult{
-		Source: r.Source, Date: r.Date, Objects: got.Objects, Rows: got.Rows, Quarantined: got.Quarantined, Unchanged: got.NoOp,
+		Source: r.Source, Date: r.Date, Objects: got.Objects, Rows: got.Rows, Quarantined: got.Quarantined, Unchanged: got.NoOp, Breaches: p.breaches(ctx, job),
 	}, nil
 }

@@ -104,6 +104,12 @@ func (p *pipeline) Status(ctx context.Context) (web.Status, error) {
 		if status.Runs, err = p.runsStatus(ctx); err != nil {
 			return status, err
 		}
+		if status.SLO, err = p.objectives(ctx); err != nil {
+			return status, err
+		}
+		if status.Notify, err = p.webhooks(ctx); err != nil {
+			return status, err
+		}
 	}
 	if p.layers.catalog == nil {
 		status.Tables = []web.Table{} // this process knows nothing of them
@@ -220,6 +226,8 @@ func printCounts(w io.Writer, s web.Status) error {
 			x.Malformed, x.Quarantined, x.Streams, ago(x.LastItem), oneLine(x.LastError))
 	}
 	printDays(t, s.Days)
+	printObjectives(t, s.SLO)
+	printWebhooks(t, s.Notify)
 	if len(s.Topics) > 0 {
 		fmt.Fprintln(t, "\nTOPIC\tPARTITION\tIN KAFKA\tCOMMITTED\tLAG\tOPEN\tOBJECTS\tLANDED\tALL UNTIL\tQUARANTINED\tLAST ERROR")
 	}

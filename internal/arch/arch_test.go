@@ -37,6 +37,8 @@ var ours = map[string][]string{
 	"internal/database": {},
 	"internal/runs":     {"internal/crash", "internal/database", "internal/retry", "internal/schedule", "table"},
 	"internal/metrics":  {"internal/web"},
+	"internal/notify":   {"internal/database", "internal/retry", "internal/setting"},
+	"internal/slo":      {"internal/dayclose", "internal/runs", "internal/setting", "table"},
 
 	"lake":           {},
 	"lake/file":      {"internal/crash", "internal/retry", "lake"},
@@ -86,7 +88,7 @@ var ours = map[string][]string{
 	"query":           {"internal/setting", "schema", "table"},
 
 	"internal/dayclose":  {"internal/retry", "internal/setting", "kafka", "lake", "table"},
-	"internal/config":    {"collect", "envelope", "internal/dayclose", "internal/setting", "kafka", "land", "query", "serialize", "table", "table/hive"},
+	"internal/config":    {"collect", "envelope", "internal/dayclose", "internal/notify", "internal/setting", "internal/slo", "kafka", "land", "query", "serialize", "table", "table/hive"},
 	"internal/look":      {"collect", "collect/file", "collect/websocket", "envelope", "internal/config", "internal/setting", "schema", "serialize"},
 	"internal/connector": {"kafka", "lake/s3", "land"},
 	"internal/audit":     {"envelope", "internal/gunzip", "kafka", "lake", "serialize", "table"},

@@ -9,12 +9,12 @@ func (s Source) Same(other Source) bool {
 	return reflect.DeepEqual(s, other) && reflect.DeepEqual(mine, theirs)
 }
 
-// Differences names the keys of the file whose values differ, but for sources. A value that is left out is its default.
+// Differences names the keys of the file whose values differ, but for sources and slo, which the sources have. A value that is left out is its default.
 func (p *Pipeline) Differences(other *Pipeline) (keys []string) {
 	a, b := reflect.ValueOf(*p), reflect.ValueOf(*other)
 	for i := range a.NumField() {
 		key := a.Type().Field(i).Tag.Get("yaml")
-		if key != "-" && !reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {
+		if key != "-" && key != "slo" && !reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {
 			keys = append(keys, key)
 		}
 	}

@@ -27,7 +27,9 @@ import (
 	"headwater/collect"
 	"headwater/envelope"
 	"headwater/internal/dayclose"
+	"headwater/internal/notify"
 	"headwater/internal/setting"
+	"headwater/internal/slo"
 	"headwater/kafka"
 	"headwater/land"
 	"headwater/query"
@@ -69,6 +71,10 @@ type Pipeline struct {
 	Close dayclose.Config `yaml:"close"`
 	// Scheduler is who makes the tables of the sources' days; a source may have its own.
 	Scheduler string `yaml:"scheduler"`
+	// SLO has the objectives of the sources' tables; a source may have its own.
+	SLO slo.Config `yaml:"slo"`
+	// Notify has whom to tell when something is wrong.
+	Notify notify.Webhooks `yaml:"notify"`
 	// Sources are in the file's order.
 	Sources []Source `yaml:"-"`
 }
@@ -130,6 +136,7 @@ func defaultPipeline() Pipeline {
 		Query:      query.DefaultLimits(),
 		Close:      dayclose.DefaultConfig(),
 		Scheduler:  InternalScheduler,
+		SLO:        slo.DefaultConfig(),
 	}
 }
 
@@ -268,6 +275,8 @@ func (f *file) validateFolders() setting.Faults {
 // daysFirst is the path.format whose folders are days.
 const daysFirst = "'date'=YYYY-MM-dd"
 
+const sloWithoutTables = "is about tables, and serialize.engine is none: leave it out"
+
 // validateStages asks the stages, and checks what they have to agree on.
 func (f *file) validateStages() setting.Faults {
 	var faults setting.Faults
@@ -282,6 +291,11 @@ func (f *file) validateStages() setting.Faults {
 	faults.Under(f.Query.Validate(), "query")
 	faults.Under(f.Close.Validate(), "close")
 	validateScheduler(&faults, f.Scheduler)
+	faults.Under(f.SLO.Validate(), "slo")
+	if f.Serialize.Engine == serialize.NoEngine && len(f.SLO.Objectives()) > 0 {
+		faults.Add([]string{"slo"}, "%s", sloWithoutTables)
+	}
+	faults.Under(f.Notify.Validate(), "notify")
 	if !f.Embedded && len(f.Kafka.Brokers) == 0 {
 		faults.Add([]string{"kafka", "brokers"}, "is missing, and embedded is false: name the brokers as [\"kafka:9092\"], or write embedded: true")
 	}

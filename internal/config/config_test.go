@@ -17,6 +17,7 @@ import (
 
 	"headwater/collect"
 	"headwater/internal/setting"
+	"headwater/internal/slo"
 	"headwater/kafka"
 	"headwater/serialize"
 	"headwater/table"
@@ -222,13 +223,13 @@ serialize: {schema: {max_columns: 500}}
 	wantOrders := Source{
 		Name: "orders", Kind: "file", Topic: "orders_raw", Partitions: 6, Replication: 3, Configs: map[string]string{"retention.ms": "604800000"},
 		RawTable: table.Name{Database: "market", Table: "orders_raw"}, FlatTable: table.Name{Database: "market", Table: "orders"}, Legacy: serialize.LegacyConfig{Dedupe: "none"}, base: p.Dir,
-		Runs: serialize.DefaultRunsConfig(), Scheduler: "internal",
+		Runs: serialize.DefaultRunsConfig(), Scheduler: "internal", SLO: slo.DefaultConfig(),
 		Schema: serialize.SchemaConfig{MaxColumns: 500, Dialect: "headwater", Ledger: "on", Columns: "evolve", MaxRewrite: 31, Hints: map[string]string{}},
 	}
 	wantTrades := Source{
 		Name: "trades", Kind: "push", Topic: "prod.trades",
 		RawTable: table.Name{Database: "market", Table: "trades_all"}, FlatTable: table.Name{Database: "market", Table: "trades_flat"}, Legacy: serialize.LegacyConfig{Dedupe: "none"}, base: p.Dir,
-		Runs: serialize.DefaultRunsConfig(), Scheduler: "internal",
+		Runs: serialize.DefaultRunsConfig(), Scheduler: "internal", SLO: slo.DefaultConfig(),
 		Schema: serialize.SchemaConfig{MaxColumns: 7, Dialect: "headwater", Ledger: "on", Columns: "freeze", MaxRewrite: 31, Hints: map[string]string{"at": "timestamp(iso)"}},
 	}
 	if diff := cmp.Diff([]Source{wantOrders, wantTrades}, []Source{orders, trades}, cmp.AllowUnexported(Source{})); diff != "" {

@@ -190,6 +190,10 @@ func describe(v reflect.Value) string {
 		return "a duration as 500ms, 10s or 5m"
 	case v.Type() == reflect.TypeFor[setting.Bytes]():
 		return "a size as 64MiB, 20MB or 1000"
+	case v.Type() == reflect.TypeFor[setting.Count]():
+		return "a number as 50M, 1.5k or 1000"
+	case v.Type() == reflect.TypeFor[setting.Percent]():
+		return "a part of a whole as 0.1%"
 	case shapeOf(v) != scalar:
 		return shapeOf(v).String()
 	case isText(v):

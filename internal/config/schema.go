@@ -87,6 +87,10 @@ func scalarSchema(s object, v reflect.Value) {
 		pattern = `^-?[0-9.]+[a-zµ]`
 	case v.Type() == reflect.TypeFor[setting.Bytes]():
 		kind, pattern = "integer", `^[0-9.]+ *([KMGT]i?)?B?$`
+	case v.Type() == reflect.TypeFor[setting.Count]():
+		kind, pattern = "integer", `^[0-9.]+ *[kMG]?$`
+	case v.Type() == reflect.TypeFor[setting.Percent]():
+		pattern = `^[0-9.]+ *%$`
 	case isText(v):
 	case v.Kind() == reflect.Bool:
 		kind, pattern = "boolean", `^(true|false)$`

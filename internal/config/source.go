@@ -11,6 +11,7 @@ import (
 	"headwater/envelope"
 	"headwater/internal/dayclose"
 	"headwater/internal/setting"
+	"headwater/internal/slo"
 	"headwater/serialize"
 	"headwater/table"
 )
@@ -43,6 +44,8 @@ type Source struct {
 	// Runs are when and how its days are made: serialize with the source's own keys. Scheduler is who does so by himself.
 	Runs      serialize.RunsConfig
 	Scheduler string
+	// SLO has the objectives of its tables: slo with the source's own keys.
+	SLO slo.Config
 
 	base   string
 	config func() any // that of its kind; behind a function, because it has secrets
@@ -71,6 +74,8 @@ type common struct {
 	// Serialize and Scheduler are the pipeline's, with the source's own keys.
 	Serialize serialize.RunsConfig `yaml:"serialize"`
 	Scheduler string               `yaml:"scheduler"`
+	// SLO is the pipeline's likewise.
+	SLO slo.Config `yaml:"slo"`
 }
 
 // The values of Scheduler: who makes the tables of a source's days.
@@ -104,7 +109,7 @@ type tablesKeys struct {
 func defaultCommon(p *Pipeline) common {
 	return common{
 		Topic: topicKeys{Name: "{source}_raw"}, Tables: tablesKeys{Raw: "{source}_raw", Flat: "{source}"}, Schema: p.Serialize.Schema,
-		Legacy: serialize.LegacyConfig{Dedupe: serialize.DedupeNone}, Serialize: p.Serialize.RunsConfig, Scheduler: p.Scheduler,
+		Legacy: serialize.LegacyConfig{Dedupe: serialize.DedupeNone}, Serialize: p.Serialize.RunsConfig, Scheduler: p.Scheduler, SLO: p.SLO,
 	}
 }
 
@@ -141,6 +146,7 @@ func (c *common) validate() setting.Faults {
 	faults.Under(c.Legacy.Validate(), "legacy")
 	faults.Under(c.Serialize.Validate(), "serialize")
 	validateScheduler(&faults, c.Scheduler)
+	faults.Under(c.SLO.Validate(), "slo")
 	return faults
 }
 
@@ -207,6 +213,9 @@ func (f *file) readSource(name string, n *node, reg *Registry) (Source, setting.
 	if declared != nil {
 		s.Topic, s.Shape = declared.Topic, declared.shape()
 	}
+	if n.values["slo"] != nil && f.Serialize.Engine == serialize.NoEngine && len(s.SLO.Objectives()) > 0 {
+		faults.Add([]string{"slo"}, "%s", sloWithoutTables)
+	}
 	spark := f.Serialize.Engine == serialize.EngineSpark || f.Serialize.Engine == serialize.EngineAuto
 	if spark && s.Legacy.Dedupes() {
 		faults.Add([]string{"legacy", "dedupe"}, "is what the native engine does, and serialize.engine is %s: write native, or none here", f.Serialize.Engine)
@@ -240,6 +249,7 @@ func (s *Source) place(p *Pipeline, n *node) setting.Faults {
 	s.RawTable, s.FlatTable = table.Name{Database: p.Database, Table: c.Tables.Raw}, table.Name{Database: p.Database, Table: c.Tables.Flat}
 	s.Schema, s.CloseAfter, s.Legacy = c.Schema, c.Close.After, c.Legacy
 	s.Runs, s.Scheduler = c.Serialize, c.Scheduler
+	s.SLO = c.SLO
 	return faults
 }
 

@@ -102,6 +102,26 @@ func all() []metric {
 				}
 			}
 		}),
+		gauge("slo_breached", "1 if an objective of the source's tables is not kept, 0 if it is.", byObjective, func(s *web.Status, put func(float64, ...string)) {
+			for _, x := range s.SLO {
+				put(oneIf(x.Breached), x.Source, x.Objective)
+			}
+		}),
+		gauge("slo_breached_since_timestamp_seconds", "Since when it is not.", byObjective, func(s *web.Status, put func(float64, ...string)) {
+			for _, x := range s.SLO {
+				if x.Breached {
+					put(seconds(x.Since), x.Source, x.Objective)
+				}
+			}
+		}),
+		gauge("notify_waiting_messages", "Messages that the webhook has not taken yet; its label is its place in the list of the pipeline file, beginning with 1.", byWebhook, ofWebhooks(always(func(x web.Webhook) float64 { return float64(x.Waiting) }))),
+		gauge("notify_failing_since_timestamp_seconds", "Since when the webhook takes nothing, 0 if it does.", byWebhook, ofWebhooks(func(x web.Webhook) (float64, bool) {
+			if x.FailingSince.IsZero() {
+				return 0, true
+			}
+			return seconds(x.FailingSince), true
+		})),
+		counter("notify_given_up_messages_total", "Messages that the webhook has refused, or that were too many or too old, of all processes.", byWebhook, ofWebhooks(always(func(x web.Webhook) float64 { return float64(x.GivenUp) }))),
 		gauge("runs", "Runs that the state database has, by state.", []string{"state"}, func(s *web.Status, put func(float64, ...string)) {
 			for state, n := range ofRuns(s).States {
 				put(float64(n), state)

@@ -8,6 +8,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -48,6 +49,8 @@ var (
 	byLayer     = []string{"layer"}
 	byPart      = []string{"part"}
 	byStage     = []string{"stage"}
+	byObjective = []string{"source", "objective"}
+	byWebhook   = []string{"webhook"}
 )
 
 // external is the state of a source that nothing is collected of: it would look as if it stood still.
@@ -87,6 +90,16 @@ func ofTables(value func(web.Table) float64) func(*web.Status, func(float64, ...
 	return func(s *web.Status, put func(float64, ...string)) {
 		for _, x := range s.Tables {
 			put(value(x), x.Name)
+		}
+	}
+}
+
+func ofWebhooks(value func(web.Webhook) (float64, bool)) func(*web.Status, func(float64, ...string)) {
+	return func(s *web.Status, put func(float64, ...string)) {
+		for _, x := range s.Notify {
+			if v, known := value(x); known {
+				put(v, strconv.Itoa(x.Webhook))
+			}
 		}
 	}
 }

@@ -36,6 +36,8 @@ func full() web.Status {
 		Retention: []web.Retention{{Topic: "orders_raw", Kept: 3600, DeletedFrom: at}},
 		Topics:    []web.Topic{{Topic: "orders_raw", Partition: 1, Lag: 4, Errors: 2, OpenObjects: 1, Objects: 2, Records: 6, Bytes: 60, Quarantined: 1, Stopped: true, LostFrom: 2, LostTo: 5, LandedUntil: at, LogBytes: 70}},
 		Serialize: []web.Jobs{{Source: "orders", Runs: 2, Failures: 1, FailingDays: 2, Seconds: 1.5, Rows: 5, Quarantined: 1, LastSuccess: at, TablesUntil: at, LastErrorAt: at}},
+		SLO:       []web.Objective{{Source: "orders", Objective: "freshness", Breached: true, Since: at}, {Source: "orders", Objective: "max_rows"}},
+		Notify:    []web.Webhook{{Webhook: 1}, {Webhook: 2, Waiting: 3, GivenUp: 4, FailingSince: at}},
 		Tables:    []web.Table{{Name: "db.orders", Days: 1, Rows: 5, Bytes: 50, Columns: 4}},
 	}
 }

@@ -72,6 +72,9 @@ type Status struct {
 	NextSchedule time.Time `json:"next_schedule,omitzero"`
 	// Runs are those of the pipeline; nil if the process makes no tables.
 	Runs *Runs `json:"runs,omitempty"`
+	// SLO has the objectives of the sources, and Notify the webhooks that are told of those that are breached, and of failed runs.
+	SLO    []Objective `json:"slo,omitempty"`
+	Notify []Webhook   `json:"notify,omitempty"`
 }
 
 // Runs counts runs: those that the database has, and the tries of this process.
@@ -219,6 +222,8 @@ type SerializeResult struct {
 	Quarantined int64 `json:"quarantined"`
 	// Unchanged says that the tables were made from the same objects already and nothing was written.
 	Unchanged bool `json:"unchanged"`
+	// Breaches are the objectives that the day, or the tables, do not keep.
+	Breaches []Objective `json:"breaches,omitempty"`
 }
 
 // TablesRequest is the body of POST /api/v1/tables.

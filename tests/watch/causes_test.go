@@ -235,6 +235,7 @@ sources:
   feed: {rest: {url: %q, every: 300ms, records: ".[]"}}
 land: {rotate.schedule.interval.ms: 1000}
 serialize: {every: 1s}
+slo: {max_rows: 1G}
 listen: {http: %q, kafka: "127.0.0.1:0"}
 `, s3.Bucket(t, "lake"), hive, s.feed(t), s.http))
 	disk := filepath.Join(s.Dir, "data")
