@@ -2,353 +2,362 @@
 package airflow
 
 import (
-	"bytes"
-	"compress/gzip"
-	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"io/fs"
+	"log/slog"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kgo"
 
+	"headwater/internal/web"
+	"headwater/table/hivefault"
+	"headwater/table/metastore"
 	"headwater/tests/binary"
 	"headwater/tests/interop/fixture"
 )
 
-// limit is how long anything may take on a machine that has much else to do.
-const limit = 20 * time.Minute
-
-// site is a pipeline with one source, whose name is its own, and the DAG file for it.
-type site struct {
-	binary.Pipeline
-	source string
-}
-
-// program is what Airflow runs in the place of Headwater: the test's part first, then Headwater.
-const program = `#!/bin/sh
-dir=%q
-headwater=%q
-%s
-exec "$headwater" "$@"
+// market is a pipeline that runs while Airflow has its days made.
+const market = `
+database: market
+scheduler: airflow
+close: {after: 0s}
+land: {rotate.schedule.interval.ms: 200}
+serialize: {schedule: "", parallel: 4}
+listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0", hive: "127.0.0.1:0"}
+sources:
+  green: {external: {topic: green_raw}}
+  past: {external: {topic: past_raw}}
+  damaged: {external: {topic: damaged_raw}}
+  stopped: {external: {topic: stopped_raw}}
+  mine: {external: {topic: mine_raw}, scheduler: internal}
+  later: {external: {topic: later_raw}, close: {after: 480h}}
 `
 
-// newSite has the days' objects in its lake. First is the part of the program that comes first.
-func newSite(t *testing.T, home, source, settings, first string, days []string) (s site, env []string) {
+// distant is a pipeline that lands when it ends, and whose metastore is not always there.
+const distant = `
+database: distant
+scheduler: airflow
+close: {after: 0s}
+land: {rotate.interval.ms: 3600000, rotate.schedule.interval.ms: 3600000}
+hive: {uris: ["thrift://%s"]}
+listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0"}
+sources:
+  slow: {external: {topic: slow_raw}}
+`
+
+// own is a file of DAGs that somebody has written with the operators of the package.
+const own = `
+from airflow.sdk import DAG
+from headwater_airflow.operators import HeadwaterSerializeOperator
+
+for name in ("mine", "later"):
+    with DAG(dag_id=f"own_{name}", default_args={"retries": 3, "retry_delay": 1}) as dag:
+        HeadwaterSerializeOperator(task_id="serialize", pipeline=%q, source=name, day=%q, reschedule_after=15)
+    globals()[dag.dag_id] = dag
+`
+
+// quick are the settings that all DAG files have.
+const quick = "pipeline: pipeline.yaml\nretries: 100\nretry_delay: 1s\nmax_retry_delay: 5s\npoll: 1s\nwait_timeout: 1h\n"
+
+// each is how many records a day has.
+const each = 10
+
+// start runs a pipeline, and returns when it serves.
+func start(t *testing.T, yaml string) (p binary.Pipeline, running *binary.Process, at web.Listen) {
 	t.Helper()
-	s = site{binary.New(t, binary.Build(t), pipelineOf(source)), source}
-	s.Write(t, "dags.yaml", fmt.Appendf(nil, "pipeline: pipeline.yaml\nconn_id: %s\nretry_delay: 1s\nmax_retry_delay: 5s\npoll: 1s\nwait_timeout: 1h\n%s", source, settings))
-	s.Write(t, "program", fmt.Appendf(nil, program, s.Dir, s.Bin, first))
-	if err := os.Chmod(filepath.Join(s.Dir, "program"), 0o700); err != nil {
+	p = binary.New(t, binary.Build(t), yaml)
+	running = p.Start(t, nil, "run")
+	binary.EventuallyOr(t, "a broker", func() bool {
+		at = statusOf(t, p).Listen
+		return at.Kafka != ""
+	}, running.Stderr)
+	return p, running, at
+}
+
+func statusOf(t *testing.T, p binary.Pipeline) (s web.Status) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(p.Run(t, nil, "status", "--json").Must(t)), &s); err != nil {
 		t.Fatal(err)
 	}
+	return s
+}
+
+// produce has the topic of a source get the records of days.
+func produce(t *testing.T, broker, source string, days []string) {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.AllowAutoTopicCreation(), kgo.DisableClientMetrics())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	var records []*kgo.Record
 	for _, day := range days {
-		objects(t, s.Pipeline, source, day)
-	}
-	dag := fmt.Sprintf("from headwater_airflow.dags import make_dags\nfrom headwater_airflow.settings import load\n\nglobals().update(make_dags(load(%q)))\n", filepath.Join(s.Dir, "dags.yaml"))
-	if err := os.WriteFile(filepath.Join(home, "dags", source+".py"), []byte(dag), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	connection, err := json.Marshal(map[string]any{"conn_type": "headwater", "extra": map[string]any{"program": filepath.Join(s.Dir, "program")}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s, []string{"AIRFLOW_CONN_" + strings.ToUpper(source) + "=" + string(connection)}
-}
-
-func pipelineOf(source string) string {
-	return fmt.Sprintf("database: air\nlisten: {http: \"127.0.0.1:0\", kafka: \"127.0.0.1:0\", hive: \"127.0.0.1:0\"}\nsources:\n  %s: {scheduler: airflow, file: {path: \"in/*\"}}\n", source)
-}
-
-// objects writes the two objects of a day.
-func objects(t *testing.T, p binary.Pipeline, source, day string) {
-	t.Helper()
-	at, err := time.Parse(time.DateOnly, day)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for n := range 2 {
-		var data bytes.Buffer
-		z := gzip.NewWriter(&data)
-		for i := range 10 {
-			fmt.Fprintf(z, `{"raw_data":{"id":%d,"of":%q},"metadata":{"thread_id":0,"host_name":"h","process_start_time":""},"ingestion_timestamp":%d}`+"\n", 10*n+i, day, at.Add(time.Hour).UnixMilli())
-		}
-		if err := z.Close(); err != nil {
+		at, err := time.Parse(time.DateOnly, day)
+		if err != nil {
 			t.Fatal(err)
 		}
-		p.Write(t, fmt.Sprintf("headwater-data/raw/topics/%[1]s_raw/date=%[2]s/%[1]s_raw+0+%010[3]d.json.gz", source, day, 10*n+20*int(at.Unix()/86400)), data.Bytes())
+		for n := range each {
+			value := fmt.Appendf(nil, `{"raw_data":{"id":%d,"of":%q},"metadata":{},"ingestion_timestamp":%d}`, n, day, at.Add(time.Duration(n)*time.Second).UnixMilli())
+			records = append(records, &kgo.Record{Topic: source + "_raw", Value: value})
+		}
+	}
+	if err := cl.ProduceSync(t.Context(), records...).FirstErr(); err != nil {
+		t.Fatal(err)
 	}
 }
 
-// tables are the Parquet files of a pipeline, by path, with their hashes.
-func tables(t *testing.T, p binary.Pipeline) map[string]string {
+// lands waits until so many records have landed.
+func lands(t *testing.T, p binary.Pipeline, records int) {
 	t.Helper()
-	all, root := map[string]string{}, filepath.Join(p.Dir, "headwater-data/tables")
-	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(path, ".parquet") {
-			return err
+	binary.Eventually(t, "landing", func() bool {
+		var landed int64
+		for _, topic := range statusOf(t, p).Topics {
+			landed += topic.Records
 		}
-		data, err := os.ReadFile(path)
-		all[strings.TrimPrefix(path, root)] = fmt.Sprintf("%x", sha256.Sum256(data))
-		return err
+		return landed == int64(records)
 	})
-	if err != nil {
+}
+
+// hasDays checks that both tables of a source have the records of these days, in their table partitions, and no others.
+func hasDays(t *testing.T, p binary.Pipeline, database, source string, days ...string) {
+	t.Helper()
+	var want strings.Builder
+	for _, day := range slices.Sorted(slices.Values(days)) {
+		fmt.Fprintf(&want, "%[1]s,%[1]s,%[2]d,%[2]d\n", day, each)
+	}
+	for table, data := range map[string]string{source: "", source + "_raw": "raw_data."} {
+		query := fmt.Sprintf("select make_date(year, month, day) d, %[1]sof o, count(*), count(distinct %[1]sid) from %[2]s.%[3]s group by all order by all", data, database, table)
+		_, got, _ := strings.Cut(p.Run(t, nil, "query", "--format", "csv", query).Must(t), "\n")
+		if diff := cmp.Diff(want.String(), got); diff != "" {
+			t.Errorf("%s.%s has other days (-want +got):\n%s", database, table, diff)
+		}
+	}
+}
+
+// dagFile has Airflow make the DAGs of a pipeline.
+func dagFile(t *testing.T, home string, p binary.Pipeline, name, settings string) {
+	t.Helper()
+	p.Write(t, name+".yaml", []byte(quick+settings))
+	write(t, filepath.Join(home, "dags", name+".py"), "from headwater_airflow.dags import make_dags\nfrom headwater_airflow.settings import load\n\nglobals().update(make_dags(load(%q)))\n", filepath.Join(p.Dir, name+".yaml"))
+}
+
+func write(t *testing.T, path, text string, args ...any) {
+	t.Helper()
+	if err := os.WriteFile(path, fmt.Appendf(nil, text, args...), 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// atWork are the processes of a command on a pipeline.
+func atWork(p binary.Pipeline, words ...string) (all []string) {
+	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, name := range lines {
+		line, err := os.ReadFile(name) // none: it has ended
+		if err == nil && strings.Contains(string(line), "\x00"+strings.Join(append([]string{words[0], p.File}, words[1:]...), "\x00")) {
+			all = append(all, name)
+		}
 	}
 	return all
 }
 
-// hasDays checks that the tables of the site have these days and no others, and are those that Headwater alone makes of the same objects.
-func (s site) hasDays(t *testing.T, days ...string) {
-	t.Helper()
-	alone := binary.New(t, s.Bin, pipelineOf(s.source))
-	for _, day := range days {
-		objects(t, alone, s.source, day)
-		alone.Run(t, nil, "serialize", "--source", s.source, "--date", day).Must(t)
-	}
-	want := tables(t, alone)
-	if len(want) != 2*len(days) {
-		t.Fatalf("Headwater alone makes %d files of %d days", len(want), len(days))
-	}
-	if diff := cmp.Diff(want, tables(t, s.Pipeline)); diff != "" {
-		t.Errorf("the tables under Airflow are others (-want +got):\n%s", diff)
-	}
-}
-
-type dagRun struct {
-	ID    string    `json:"dag_run_id"`
-	State string    `json:"state"`
-	Type  string    `json:"run_type"`
-	Start time.Time `json:"data_interval_start"`
-}
-
-func (r dagRun) day() string { return r.Start.UTC().Format(time.DateOnly) }
-
-type task struct {
-	ID      string `json:"task_id"`
-	State   string `json:"state"`
-	Try     int    `json:"try_number"`
-	Retries int    `json:"max_tries"`
-}
-
-// flow is Airflow, asked about.
-type flow struct{ *fixture.Airflow }
-
-// until waits until what Airflow says suits; an error of its API is asked about again.
-func until[T any](t *testing.T, what string, ask func() (T, error), suits func(T) bool) T {
-	t.Helper()
-	var got T
-	var err error
-	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(500 * time.Millisecond) {
-		if got, err = ask(); err == nil && suits(got) {
-			return got
-		}
-	}
-	t.Fatalf("%v have passed without %s: %+v, %v", limit, what, got, err)
-	return got
-}
-
-// runs are those of a source's DAG.
-func (f flow) runs(t *testing.T, source, kind string) func() ([]dagRun, error) {
-	return func() (of []dagRun, err error) {
-		var answer struct {
-			Runs []dagRun `json:"dag_runs"`
-		}
-		err = f.Ask(t.Context(), http.MethodGet, "dags/headwater_"+source+"/dagRuns?limit=100", nil, &answer)
-		for _, r := range answer.Runs {
-			if r.Type == kind {
-				of = append(of, r)
-			}
-		}
-		return of, err
-	}
-}
-
-// scheduled waits for the scheduled run of a source.
-func (f flow) scheduled(t *testing.T, source string, suits func(dagRun) bool) dagRun {
-	t.Helper()
-	return until(t, "a scheduled run of "+source, f.runs(t, source, "scheduled"), func(all []dagRun) bool { return len(all) > 0 && suits(all[0]) })[0]
-}
-
-// ends waits for the end of the scheduled run of a source.
-func (f flow) ends(t *testing.T, source, state string) dagRun {
-	t.Helper()
-	r := f.scheduled(t, source, func(r dagRun) bool { return r.State == "success" || r.State == "failed" })
-	if r.State != state {
-		t.Errorf("the run of %s is %s, want %s", source, r.State, state)
-		for _, task := range f.tasks(t, source, r) {
-			t.Logf("%+v\n%s", task, f.log(t, source, r, task.ID, task.Try))
-		}
-	}
-	return r
-}
-
-// tasks are those of a run by their ids.
-func (f flow) tasks(t *testing.T, source string, r dagRun) map[string]task {
-	t.Helper()
-	return until(t, "the tasks of "+source, func() (map[string]task, error) {
-		var answer struct {
-			Tasks []task `json:"task_instances"`
-		}
-		err := f.Ask(t.Context(), http.MethodGet, f.path(source, r)+"/taskInstances", nil, &answer)
-		all := map[string]task{}
-		for _, task := range answer.Tasks {
-			all[task.ID] = task
-		}
-		return all, err
-	}, func(map[string]task) bool { return true })
-}
-
-func (f flow) path(source string, r dagRun) string {
-	return "dags/headwater_" + source + "/dagRuns/" + url.PathEscape(r.ID)
-}
-
-// log is that of a try of a task.
-func (f flow) log(t *testing.T, source string, r dagRun, id string, try int) string {
-	t.Helper()
-	var text string
-	path := fmt.Sprintf("%s/taskInstances/%s/logs/%d?full_content=true", f.path(source, r), id, try)
-	if err := f.Ask(t.Context(), http.MethodGet, path, nil, &text); err != nil {
-		return err.Error()
-	}
-	return text
-}
-
-// standIn answers the commands that Headwater has not.
-const standIn = `case $1 in
-day) [ -e "$dir/closed" ] && exit 0; echo "$5 waits for a file"; exit 5 ;;
-audit) exit 0 ;;
-esac
-`
-
-// TestAirflow: a real Airflow runs days of sources each of which meets something else.
+// TestAirflow: a real Airflow has the days of sources made, each of which meets something else.
 func TestAirflow(t *testing.T) {
-	asked(t)
 	python := fixture.AirflowPython(t, 3)
 	home := t.TempDir()
 	if err := os.Mkdir(filepath.Join(home, "dags"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	now := time.Now().UTC()
-	dayBefore := func(n int) string { return now.AddDate(0, 0, -n).Format(time.DateOnly) }
-	recent, old := []string{dayBefore(0), dayBefore(1), dayBefore(2)}, []string{dayBefore(44), dayBefore(43), dayBefore(42), dayBefore(41), dayBefore(40)}
-	env := []string{"PYTHONPATH=" + wheel(t, python)}
-	add := func(source, settings, first string, days []string) site {
-		s, connection := newSite(t, home, source, settings, first+standIn, days)
-		env = append(env, connection...)
-		return s
+	before := func(days ...int) (all []string) {
+		for _, n := range days {
+			all = append(all, now.AddDate(0, 0, -n).Format(time.DateOnly))
+		}
+		return all
 	}
-	green := add("green", "", "", recent)
-	slow := add("slow", "audit: false\n", "", recent)
-	// Another process has the data folder when the first try comes.
-	locked := add("locked", "audit: false\n", `if [ "$1" = serialize ] && mkdir "$dir/tried" 2>/dev/null; then exec flock "$dir/headwater-data/lock" "$headwater" "$@"; fi`+"\n", recent)
-	damaged := add("damaged", "audit: false\n", "", nil)
+	// A scheduled run is of the day before, or of the one before that in the first ten minutes of a day; and midnight may come.
+	recent, old := before(2, 1, 0), before(44, 43, 42, 41, 40)
+
+	shop, _, at := start(t, market)
+	landed := 0
+	land := func(source string, days []string) {
+		produce(t, at.Kafka, source, days)
+		landed += each * len(days)
+	}
+	for _, source := range []string{"green", "damaged", "stopped", "mine", "later", "past"} {
+		land(source, recent)
+	}
+	land("past", old)
+	lands(t, shop, landed)
 	for _, day := range recent {
-		damaged.Write(t, fmt.Sprintf("headwater-data/raw/topics/damaged_raw/date=%s/damaged_raw+0+0000000000.json.gz", day), []byte("\x1f\x8b\x08"))
+		objects, _ := filepath.Glob(filepath.Join(shop.Dir, "headwater-data/raw/topics/damaged_raw/date="+day, "*.json.gz"))
+		if len(objects) == 0 {
+			t.Fatalf("%s has no object", day)
+		}
+		if err := os.Truncate(objects[0], 50); err != nil {
+			t.Fatal(err)
+		}
 	}
-	stopped := add("stopped", "audit: false\n", `if [ "$1" = serialize ]; then
-	trap 'echo "level=INFO msg=drained" >&2; mkdir "$dir/drained"; exit 143' TERM
-	echo "level=INFO msg=working" >&2
-	mkdir "$dir/working"
-	while :; do sleep 0.1; done
-fi
-`, recent)
-	past := add("past", "audit: false\nmarkers: [\"{source}_flat\"]\n", "", append(slices.Clone(recent), old...))
-	for _, s := range []site{green, locked, damaged, stopped, past} {
-		s.Write(t, "closed", nil)
+	for _, day := range recent {
+		shop.Run(t, nil, "serialize", "--source", "stopped", "--date", day).Must(t)
 	}
-	f := flow{fixture.NewAirflow(t, python, home, env)}
-	for _, s := range []site{green, slow, locked, damaged, stopped, past} {
-		until(t, "the DAG of "+s.source, func() (bool, error) {
-			err := f.Ask(t.Context(), http.MethodPatch, "dags/headwater_"+s.source, map[string]bool{"is_paused": false}, nil)
-			return err == nil, err
-		}, func(done bool) bool { return done })
+	land("stopped", recent) // the next try replaces what is there, for which it waits for the table's lock
+	lands(t, shop, landed)
+	held, err := os.Create(filepath.Join(shop.Dir, "headwater-data/tables/market/stopped_raw/_lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	if err := syscall.Flock(int(held.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
 	}
 
-	t.Run("green", func(t *testing.T) {
-		r := f.ends(t, "green", "success")
-		green.hasDays(t, r.day())
-		if log := f.log(t, "green", r, "serialize", 1); !strings.Contains(log, "msg=serialized source=green day="+r.day()) {
-			t.Errorf("the log has not what Headwater says:\n%s", log)
+	var away atomic.Bool
+	hive, err := metastore.Open(metastore.Config{Path: filepath.Join(t.TempDir(), "hive.db"), Addr: "127.0.0.1:0"}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hive.Close()
+	proxy, err := hivefault.New(hivefault.Options{Target: hive.Addr(), Fault: func(string) hivefault.Fault {
+		if away.Load() {
+			return hivefault.Lost
 		}
+		return hivefault.None
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proxy.Close()
+	far, landing, distantly := start(t, fmt.Sprintf(distant, proxy.Addr()))
+	produce(t, distantly.Kafka, "slow", recent)
+
+	dagFile(t, home, shop, "shop", "")
+	dagFile(t, home, shop, "older", "dag_id: daily_{source}\ntask_ids: {wait: \"{source}_closed\", serialize: \"{source}_load\"}\nmarkers: [\"{source}_flat\"]\naudit: false\n")
+	dagFile(t, home, far, "far", "")
+	write(t, filepath.Join(home, "dags", "own.py"), own, shop.File, recent[0])
+	connection, err := json.Marshal(map[string]any{"conn_type": "headwater", "extra": map[string]any{"program": shop.Bin}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := flow{fixture.NewAirflow(t, python, home, []string{"PYTHONPATH=" + wheel(t, python), "AIRFLOW_CONN_HEADWATER_DEFAULT=" + string(connection)})}
+	for _, dag := range []string{"headwater_slow", "headwater_stopped", "headwater_green", "headwater_damaged", "daily_past"} {
+		f.switchOn(t, dag)
+	}
+	later, mine := f.trigger(t, "own_later", nil), f.trigger(t, "own_mine", nil)
+
+	step := func(name string, do func(t *testing.T)) {
+		if !t.Failed() { // Airflow has ended
+			t.Run(name, do)
+		}
+	}
+	step("not closed", func(t *testing.T) {
+		r := f.scheduled(t, "headwater_slow", func(dagRun) bool { return true })
+		f.task(t, "headwater_slow", r, "wait", "a task that waits in the triggerer", func(w task) bool { return w.State == "deferred" })
+		f.says(t, "headwater_slow", r, "wait", 1, "slow_raw partition 0", "headwater_airflow.triggers")
+		if found, _ := filepath.Glob(filepath.Join(far.Dir, "headwater-data/tables/distant/*/year=*")); len(found) > 0 {
+			t.Errorf("before the day closes there is %v", found)
+		}
+		away.Store(true)
+		if err := landing.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+	})
+	step("stopped", func(t *testing.T) {
+		commands := func() ([]string, error) { return atWork(shop, "serialize", "--source", "stopped"), nil }
+		until(t, f, "headwater_stopped", "a command at work", commands, func(all []string) bool { return len(all) > 0 })
+		r := f.scheduled(t, "headwater_stopped", func(r dagRun) bool { return r.State == "running" })
+		if err := f.Ask(t.Context(), http.MethodPatch, f.path("headwater_stopped", r), map[string]string{"state": "failed"}, nil); err != nil {
+			t.Fatal(err)
+		}
+		until(t, f, "headwater_stopped", "the end of the command", commands, func(all []string) bool { return len(all) == 0 })
+	})
+	step("transient", func(t *testing.T) {
+		landing.Wait(t, limit).Must(t)
+		r := f.scheduled(t, "headwater_slow", func(dagRun) bool { return true })
+		f.says(t, "headwater_slow", r, "serialize", 1, "exit code 4, something that may pass by itself")
+		away.Store(false)
+		f.ends(t, "headwater_slow", "scheduled", "success")
+		if s := f.task(t, "headwater_slow", r, "serialize", "serialize", func(task) bool { return true }); s.Try < 2 {
+			t.Errorf("it was done in try %d, want a later one", s.Try)
+		}
+		hasDays(t, far, "distant", "slow", r.day())
+		if lacks := far.UnregisteredAt(t, hive.Addr()); lacks != "" {
+			t.Error(lacks)
+		}
+	})
+	step("by hand", func(t *testing.T) {
+		scheduled := f.ends(t, "headwater_slow", "scheduled", "success").day()
+		day := recent[slices.IndexFunc(recent, func(day string) bool { return day != scheduled })]
+		r := f.trigger(t, "headwater_slow", map[string]string{"day": day})
+		f.ends(t, "headwater_slow", "manual", "success")
+		f.says(t, "headwater_slow", r, "serialize", 1, "level=INFO msg=serialized source=slow day="+day)
+		hasDays(t, far, "distant", "slow", day, scheduled)
+	})
+	step("green", func(t *testing.T) {
+		r := f.ends(t, "headwater_green", "scheduled", "success")
+		hasDays(t, shop, "market", "green", r.day())
+		f.says(t, "headwater_green", r, "serialize", 1, "running "+shop.Bin+" serialize "+shop.File, `rows\":10`)
+		f.says(t, "headwater_green", r, "audit", 1, "0 differences, 0 unknown")
 		var events string
 		if err := f.Ask(t.Context(), http.MethodGet, "assets/events?source_dag_id=headwater_green", nil, &events); err != nil {
 			t.Fatal(err)
 		}
-		if !strings.Contains(events, "headwater://air/green_raw") || !strings.Contains(events, "headwater://air/green\"") || !strings.Contains(events, fmt.Sprintf(`"day":"%s"`, r.day())) {
-			t.Errorf("the events are %s", events)
+		for _, word := range []string{`"headwater://market/green_raw"`, `"headwater://market/green"`, fmt.Sprintf(`"day":%q`, r.day()), `"rows":10`, `"total_entries":2`} {
+			if !strings.Contains(events, word) {
+				t.Errorf("the events have no %s: %s", word, events)
+			}
 		}
-		var faults struct {
-			Total int `json:"total_entries"`
-		}
-		if err := f.Ask(t.Context(), http.MethodGet, "importErrors", nil, &faults); err != nil || faults.Total != 0 {
-			t.Errorf("%d DAG files cannot be imported, %v", faults.Total, err)
+		var faults string
+		if err := f.Ask(t.Context(), http.MethodGet, "importErrors", nil, &faults); err != nil || !strings.Contains(faults, `"total_entries":0`) {
+			t.Errorf("not all DAG files are imported: %s, %v", faults, err)
 		}
 	})
-	t.Run("backfill", func(t *testing.T) {
-		scheduled := f.ends(t, "past", "success")
-		f.Run("backfill", "create", "--dag-id", "headwater_past", "--from-date", old[0], "--to-date", old[4]+"T23:00:00", "--max-active-runs", "1")
-		made := until(t, "five runs of a backfill", f.runs(t, "past", "backfill"), func(all []dagRun) bool {
-			return len(all) == 5 && !slices.ContainsFunc(all, func(r dagRun) bool { return r.State != "success" && r.State != "failed" })
+	step("data error", func(t *testing.T) {
+		r := f.ends(t, "headwater_damaged", "scheduled", "failed")
+		s := f.task(t, "headwater_damaged", r, "serialize", "an end", func(s task) bool { return s.State == "failed" })
+		if s.Try != 1 || s.Retries == 0 {
+			t.Errorf("it is %+v, want failed in the first of several tries", s)
+		}
+		f.says(t, "headwater_damaged", r, "serialize", 1, "exit code 3, the data", "is damaged or cut short")
+	})
+	step("refused", func(t *testing.T) {
+		r := f.ends(t, "own_mine", "manual", "failed")
+		f.says(t, "own_mine", mine, "serialize", 1, "exit code 2", "source mine is not Airflow's to make: its scheduler is internal")
+		if s := f.task(t, "own_mine", r, "serialize", "an end", func(s task) bool { return s.State == "failed" }); s.Try != 1 {
+			t.Errorf("it is %+v, want failed in the first of several tries", s)
+		}
+	})
+	step("backfill", func(t *testing.T) {
+		scheduled := f.ends(t, "daily_past", "scheduled", "success")
+		f.Run("backfill", "create", "--dag-id", "daily_past", "--from-date", old[0], "--to-date", old[4]+"T23:00:00", "--max-active-runs", "3")
+		made := until(t, f, "daily_past", "five runs of a backfill", f.runs(t, "daily_past", "backfill"), func(all []dagRun) bool {
+			return len(all) == 5 && !slices.ContainsFunc(all, func(r dagRun) bool { return !r.over() })
 		})
 		for _, r := range made {
 			if r.State != "success" {
 				t.Errorf("the backfill of %s is %s", r.day(), r.State)
 			}
-			if task := f.tasks(t, "past", r)["past_flat"]; task.State != "success" {
-				t.Errorf("the marker of %s is %s", r.day(), task.State)
+			for _, id := range []string{"past_closed", "past_load", "past_flat"} {
+				if s := f.task(t, "daily_past", r, id, id, func(task) bool { return true }); s.State != "success" {
+					t.Errorf("%s of %s is %s", id, r.day(), s.State)
+				}
 			}
 		}
-		past.hasDays(t, append(old, scheduled.day())...)
+		hasDays(t, shop, "market", "past", append(old, scheduled.day())...)
 	})
-	t.Run("transient", func(t *testing.T) {
-		r := f.ends(t, "locked", "success")
-		if task := f.tasks(t, "locked", r)["serialize"]; task.Try < 2 {
-			t.Errorf("it was done in try %d, want a later one", task.Try)
-		}
-		if log := f.log(t, "locked", r, "serialize", 1); !strings.Contains(log, "exit code 7, another process has the data folder") {
-			t.Errorf("the first try says %s", log)
-		}
-		locked.hasDays(t, r.day())
-	})
-	t.Run("data error", func(t *testing.T) {
-		r := f.ends(t, "damaged", "failed")
-		if task := f.tasks(t, "damaged", r)["serialize"]; task.State != "failed" || task.Try != 1 || task.Retries == 0 {
-			t.Errorf("it is %+v, want failed in the first of several tries", task)
-		}
-		if log := f.log(t, "damaged", r, "serialize", 1); !strings.Contains(log, "exit code 3") || !strings.Contains(log, "is damaged or cut short") {
-			t.Errorf("the try says %s", log)
-		}
-	})
-	t.Run("stopped", func(t *testing.T) {
-		exists := func(name string) func() (bool, error) {
-			return func() (bool, error) { _, err := os.Stat(filepath.Join(stopped.Dir, name)); return err == nil, err }
-		}
-		until(t, "a command at work", exists("working"), func(is bool) bool { return is })
-		r := f.scheduled(t, "stopped", func(r dagRun) bool { return r.State == "running" })
-		until(t, "a line of what the command says", func() (string, error) { return f.log(t, "stopped", r, "serialize", 1), nil }, func(log string) bool {
-			return strings.Contains(log, "msg=working")
-		})
-		if err := f.Ask(t.Context(), http.MethodPatch, f.path("stopped", r), map[string]string{"state": "failed"}, nil); err != nil {
-			t.Fatal(err)
-		}
-		until(t, "the end of the command by SIGTERM", exists("drained"), func(is bool) bool { return is })
-	})
-	t.Run("not closed", func(t *testing.T) {
-		r := f.scheduled(t, "slow", func(dagRun) bool { return true })
-		until(t, "a task that waits in the triggerer", func() (task, error) { return f.tasks(t, "slow", r)["wait"], nil }, func(w task) bool { return w.State == "deferred" })
-		if made := tables(t, slow.Pipeline); len(made) != 0 {
-			t.Errorf("before the day closes there is %v", made)
-		}
-		slow.Write(t, "closed", nil)
-		f.ends(t, "slow", "success")
-		slow.hasDays(t, r.day())
+	step("rescheduled", func(t *testing.T) {
+		f.says(t, "own_later", later, "serialize", 1, "the day is not closed yet")
+		f.task(t, "own_later", later, "serialize", "a task that is rescheduled", func(s task) bool { return s.State == "up_for_reschedule" })
+		shop.Write(t, "pipeline.yaml", []byte(strings.ReplaceAll(market, "480h", "0s")))
+		f.ends(t, "own_later", "manual", "success")
+		hasDays(t, shop, "market", "later", recent[0])
 	})
 }

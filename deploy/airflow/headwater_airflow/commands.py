@@ -9,8 +9,8 @@ def day(pipeline: str, source: str, date: str) -> list[str]:
 
 
 def serialize(pipeline: str, source: str, date: str, engine: str = "") -> list[str]:
-    """Makes and publishes the raw and the flat table's day. It may be repeated: what is made already stays."""
-    return ["serialize", pipeline, "--source", source, "--date", date, "--json"] + (["--engine", engine] if engine else [])
+    """Makes and publishes the raw and the flat table's day, if it is closed and the source is Airflow's. It may be repeated: what is made already stays."""
+    return ["serialize", pipeline, "--source", source, "--date", date, "--by", "airflow", "--closed", "--json"] + (["--engine", engine] if engine else [])
 
 
 def audit(pipeline: str, source: str, date: str) -> list[str]:

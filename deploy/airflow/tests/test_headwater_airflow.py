@@ -127,7 +127,8 @@ class CommandsTest(unittest.TestCase):
     """The command lines."""
 
     def test_serialize(self) -> None:
-        self.assertEqual(commands.serialize("p", "s", "2026-07-05", "spark"), ["serialize", "p", "--source", "s", "--date", "2026-07-05", "--json", "--engine", "spark"])
+        made = commands.serialize("p", "s", "2026-07-05", "spark")
+        self.assertEqual(made, "serialize p --source s --date 2026-07-05 --by airflow --closed --json --engine spark".split())
 
 
 class ChildTest(unittest.TestCase):
