@@ -247,7 +247,8 @@ func TestAirflow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := flow{fixture.NewAirflow(t, python, home, []string{"PYTHONPATH=" + wheel(t, python), "AIRFLOW_CONN_HEADWATER_DEFAULT=" + string(connection)})}
+	installed := wheel(t, python)
+	f := flow{fixture.NewAirflow(t, python, home, []string{"PYTHONPATH=" + installed, "AIRFLOW_CONN_HEADWATER_DEFAULT=" + string(connection)})}
 	for _, dag := range []string{"headwater_slow", "headwater_stopped", "headwater_green", "headwater_damaged", "daily_past"} {
 		f.switchOn(t, dag)
 	}
@@ -274,9 +275,9 @@ func TestAirflow(t *testing.T) {
 		commands := func() ([]string, error) { return atWork(shop, "serialize", "--source", "stopped"), nil }
 		until(t, f, "headwater_stopped", "a command at work", commands, func(all []string) bool { return len(all) > 0 })
 		r := f.scheduled(t, "headwater_stopped", func(r dagRun) bool { return r.State == "running" })
-		if err := f.Ask(t.Context(), http.MethodPatch, f.path("headwater_stopped", r), map[string]string{"state": "failed"}, nil); err != nil {
-			t.Fatal(err)
-		}
+		f.does(t, "headwater_stopped", "a run that is stopped", func() error {
+			return f.Ask(t.Context(), http.MethodPatch, f.path("headwater_stopped", r), map[string]string{"state": "failed"}, nil)
+		})
 		until(t, f, "headwater_stopped", "the end of the command", commands, func(all []string) bool { return len(all) == 0 })
 	})
 	step("transient", func(t *testing.T) {
@@ -306,18 +307,29 @@ func TestAirflow(t *testing.T) {
 		hasDays(t, shop, "market", "green", r.day())
 		f.says(t, "headwater_green", r, "serialize", 1, "running "+shop.Bin+" serialize "+shop.File, `rows\":10`)
 		f.says(t, "headwater_green", r, "audit", 1, "0 differences, 0 unknown")
-		var events string
-		if err := f.Ask(t.Context(), http.MethodGet, "assets/events?source_dag_id=headwater_green", nil, &events); err != nil {
+		wants := []string{`"headwater://market/green_raw"`, `"headwater://market/green"`, fmt.Sprintf(`"day":%q`, r.day()), `"rows":10`, `"total_entries":2`}
+		until(t, f, "headwater_green", fmt.Sprintf("events with %q", wants), f.text(t, "assets/events?source_dag_id=headwater_green"), has(wants))
+		until(t, f, "headwater_green", "no DAG file that cannot be imported", f.text(t, "importErrors"), has([]string{`"total_entries":0`}))
+	})
+	step("connection", func(t *testing.T) {
+		var at struct{ HTTP, Token string }
+		text, err := os.ReadFile(filepath.Join(shop.Dir, "headwater-data/run.json"))
+		if err == nil {
+			err = json.Unmarshal(text, &at)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
-		for _, word := range []string{`"headwater://market/green_raw"`, `"headwater://market/green"`, fmt.Sprintf(`"day":%q`, r.day()), `"rows":10`, `"total_entries":2`} {
-			if !strings.Contains(events, word) {
-				t.Errorf("the events have no %s: %s", word, events)
-			}
+		host, port, _ := strings.Cut(at.HTTP, ":")
+		connection, err := json.Marshal(map[string]any{"conn_type": "headwater", "host": host, "port": port, "password": at.Token, "extra": map[string]any{"program": shop.Bin}})
+		if err != nil {
+			t.Fatal(err)
 		}
-		var faults string
-		if err := f.Ask(t.Context(), http.MethodGet, "importErrors", nil, &faults); err != nil || !strings.Contains(faults, `"total_entries":0`) {
-			t.Errorf("not all DAG files are imported: %s, %v", faults, err)
+		// The proxy is one that does not answer: what has the token asks directly.
+		env := append(fixture.AirflowEnv(python, t.TempDir()), "PYTHONPATH="+installed, "AIRFLOW_CONN_RUNNING="+string(connection), "http_proxy=http://127.0.0.1:1", "no_proxy=")
+		out := run(t, env, python, "-c", "from headwater_airflow.hook import HeadwaterHook\nprint(HeadwaterHook('running').test_connection())")
+		if !strings.Contains(out, "(True, ") || !strings.Contains(out, " is running") {
+			t.Errorf("the test of the connection says %s", out)
 		}
 	})
 	step("data error", func(t *testing.T) {
@@ -337,7 +349,13 @@ func TestAirflow(t *testing.T) {
 	})
 	step("backfill", func(t *testing.T) {
 		scheduled := f.ends(t, "daily_past", "scheduled", "success")
-		f.Run("backfill", "create", "--dag-id", "daily_past", "--from-date", old[0], "--to-date", old[4]+"T23:00:00", "--max-active-runs", "3")
+		f.does(t, "daily_past", "a backfill", func() error {
+			out, err := f.Run("backfill", "create", "--dag-id", "daily_past", "--from-date", old[0], "--to-date", old[4]+"T23:00:00", "--max-active-runs", "3")
+			if err != nil {
+				err = fmt.Errorf("%w\n%s", err, last(out))
+			}
+			return err
+		})
 		made := until(t, f, "daily_past", "five runs of a backfill", f.runs(t, "daily_past", "backfill"), func(all []dagRun) bool {
 			return len(all) == 5 && !slices.ContainsFunc(all, func(r dagRun) bool { return !r.over() })
 		})

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
+from typing import NoReturn
+
+from headwater_airflow.outcome import Outcome, outcome, reason
+
 try:
     from airflow.sdk import (
         DAG,
@@ -48,15 +53,21 @@ __all__ = [
     "PokeReturnValue",
     "TriggerEvent",
     "raise_for",
+    "raise_not_yet",
 ]
 
 
 def raise_for(code: int, last: str) -> None:
     """Raises what has Airflow do with the task what an exit code wants; not for 0 and 5, which are the caller's."""
-    from headwater_airflow.outcome import Outcome, outcome, reason
-
     text = f"exit code {code}, {reason(code)}" + (f": {last}" if last else "")
     if outcome(code) is Outcome.FAIL:
         raise AirflowFailException(text)
     if outcome(code) is Outcome.RETRY:
         raise AirflowException(text)
+
+
+def raise_not_yet(after: float, last: str) -> NoReturn:
+    """Raises what has Airflow run the task again after so many seconds, without using up a try. Airflow 2 holds only sensors back until then, so that there it does."""
+    if AIRFLOW_3:
+        raise AirflowRescheduleException(datetime.now(timezone.utc) + timedelta(seconds=after))
+    raise AirflowException(f"exit code 5, {reason(5)}: {last}")

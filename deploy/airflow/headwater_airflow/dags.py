@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -45,16 +46,28 @@ def make_dag(settings: Settings, pipeline: Pipeline, source: Source) -> DAG:
         max_active_runs=settings.max_active_runs,
         tags=list(settings.tags),
         params={"day": Param(None, type=["null", "string"], format="date", description="the day, instead of that of the run")},
+        user_defined_macros={"headwater_day": _day_of(ZoneInfo(pipeline.timezone))},
         default_args=_defaults(settings),
         **_deadline(settings),
     ) as dag:
-        tasks = _Tasks(settings, source, "{{ params.day or (data_interval_start.in_timezone('" + pipeline.timezone + "') | ds) }}")
+        tasks = _Tasks(settings, source, "{{ params.day or headwater_day(data_interval_start | default(none), dag_run) }}")
         published = tasks.wait() >> tasks.serialize()
         for marker in settings.markers:
             published >> EmptyOperator(task_id=marker.replace("{source}", source.name))
         if settings.audit:
             published >> tasks.audit()
     return dag
+
+
+def _day_of(zone: ZoneInfo) -> Callable[[datetime | None, Any], str]:
+    """What day a run is of, for templates: that in which its interval begins or, if Airflow 3 was asked for a run without a date, the day before."""
+
+    def day(begins: datetime | None, run: Any) -> str:
+        if begins is None:
+            return (run.run_after.astimezone(zone).date() - timedelta(days=1)).isoformat()
+        return begins.astimezone(zone).date().isoformat()
+
+    return day
 
 
 def _defaults(settings: Settings) -> dict[str, Any]:

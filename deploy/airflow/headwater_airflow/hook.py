@@ -16,6 +16,10 @@ from airflow.exceptions import AirflowNotFoundException
 from headwater_airflow.airflow_api import AirflowException, BaseHook
 
 
+# It never asks a proxy, which would get the token.
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
 @dataclass(frozen=True)
 class Program:
     """Headwater on this machine."""
@@ -80,7 +84,7 @@ class HeadwaterHook(BaseHook):
             raise AirflowException(f"the connection {self.headwater_conn_id} has no host: write the address of a running headwater, which its status names, and its token")
         request = urllib.request.Request(f"http://{connection.host}:{connection.port or 8080}/api/v1/status")
         request.add_header("Authorization", f"Bearer {connection.password or ''}")
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
+        with _direct.open(request, timeout=timeout) as answer:
             return json.load(answer)
 
     def test_connection(self) -> tuple[bool, str]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 
-from headwater_airflow.airflow_api import AIRFLOW_3, AirflowException, AirflowRescheduleException, raise_for
+from headwater_airflow.airflow_api import AirflowException, raise_for, raise_not_yet
 from headwater_airflow.outcome import Outcome, outcome
 
 
@@ -22,12 +21,12 @@ class HeadwaterPodOperator(KubernetesPodOperator):
         """Deletes the pod as settings say, and turns its failure into what the exit code wants. Without one, as after an eviction, it is tried again."""
         try:
             super().cleanup(pod, remote_pod, *args, **kwargs)
-        except AirflowException as failure:
+        except AirflowException:
             code = exit_code(remote_pod, self.base_container_name)
             if code is None:
                 raise
-            if outcome(code) is Outcome.NOT_YET and AIRFLOW_3:
-                raise AirflowRescheduleException(datetime.now(timezone.utc) + timedelta(seconds=self.reschedule_after)) from failure
+            if outcome(code) is Outcome.NOT_YET:
+                raise_not_yet(self.reschedule_after, "the pod's log says what it waits for")
             raise_for(code, "")
             raise
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from headwater_airflow import commands
-from headwater_airflow.airflow_api import AirflowFailException, AirflowRescheduleException, BaseOperator, raise_for
+from headwater_airflow.airflow_api import AirflowFailException, BaseOperator, raise_for, raise_not_yet
 from headwater_airflow.child import Child
 from headwater_airflow.hook import HeadwaterHook
 from headwater_airflow.outcome import Outcome, outcome
@@ -26,7 +25,7 @@ def say(log: Any) -> Callable[[str], None]:
 
 class HeadwaterOperator(BaseOperator):
     """Runs a command, tells its log while it runs, and ends as its exit code says: 3 and others that another try would not change fail at once,
-    4 and 7 are tried again, 5 is rescheduled. What it prints is the task's result, as an object if it is JSON.
+    4 and 7 are tried again, 5 is rescheduled (in Airflow 2 it is tried again, too). What it prints is the task's result, as an object if it is JSON.
     """
 
     template_fields: Sequence[str] = ("arguments",)
@@ -38,7 +37,7 @@ class HeadwaterOperator(BaseOperator):
         arguments: Sequence[str],
         headwater_conn_id: str = HeadwaterHook.default_conn_name,
         kill_timeout: float = 45,  # less than Airflow's killed_task_cleanup_time, 60 s
-        reschedule_after: float = 60,
+        reschedule_after: float = 60,  # after a few seconds, the scheduler may take the news of the end for that of the next beginning, which fails
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -62,7 +61,7 @@ class HeadwaterOperator(BaseOperator):
             self.log.info("%s", line)
         if outcome(ended.code) is Outcome.NOT_YET:
             self.log.info("the day is not closed yet")
-            raise AirflowRescheduleException(datetime.now(timezone.utc) + timedelta(seconds=self.reschedule_after))
+            raise_not_yet(self.reschedule_after, ended.last)
         raise_for(ended.code, ended.last or ended.out.strip())
         return result(ended.out)
 
