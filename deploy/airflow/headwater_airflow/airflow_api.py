@@ -8,6 +8,7 @@ from typing import NoReturn
 from headwater_airflow.outcome import Outcome, outcome, reason
 
 try:
+    from airflow.providers.standard.operators.empty import EmptyOperator
     from airflow.sdk import (
         DAG,
         Asset,
@@ -19,7 +20,6 @@ try:
         PokeReturnValue,
     )
     from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowRescheduleException
-    from airflow.providers.standard.operators.empty import EmptyOperator
 
     AIRFLOW_3 = True
 except ImportError:

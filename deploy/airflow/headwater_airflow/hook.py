@@ -15,7 +15,6 @@ from airflow.exceptions import AirflowNotFoundException
 
 from headwater_airflow.airflow_api import AirflowException, BaseHook
 
-
 # It never asks a proxy, which would get the token.
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 

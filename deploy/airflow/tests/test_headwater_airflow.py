@@ -128,7 +128,7 @@ class CommandsTest(unittest.TestCase):
 
     def test_serialize(self) -> None:
         made = commands.serialize("p", "s", "2026-07-05", "spark")
-        self.assertEqual(made, "serialize p --source s --date 2026-07-05 --by airflow --closed --json --engine spark".split())
+        self.assertEqual(made, ["serialize", "p", "--source", "s", "--date", "2026-07-05", "--by", "airflow", "--closed", "--json", "--engine", "spark"])
 
 
 class ChildTest(unittest.TestCase):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import tempfile
 import unittest
 from datetime import datetime
@@ -40,7 +39,7 @@ if find_spec("airflow"):
     from headwater_airflow.dags import make_dags
     from headwater_airflow.hook import Program
     from headwater_airflow.operators import HeadwaterOperator
-    from headwater_airflow.settings import Settings, parse
+    from headwater_airflow.settings import parse
     from headwater_airflow.triggers import HeadwaterDayTrigger, ask
 
 
