@@ -23,6 +23,7 @@ var ours = map[string][]string{
 	"envelope":          {},
 	"schema":            {},
 	"schema/ledger":     {"envelope", "internal/crash", "lake", "schema"},
+	"internal/access":   {"internal/setting"},
 	"internal/crash":    {},
 	"internal/gunzip":   {},
 	"internal/retry":    {},
@@ -88,7 +89,7 @@ var ours = map[string][]string{
 	"query":           {"internal/setting", "schema", "table"},
 
 	"internal/dayclose":  {"internal/retry", "internal/setting", "kafka", "lake", "table"},
-	"internal/config":    {"collect", "envelope", "internal/dayclose", "internal/notify", "internal/setting", "internal/slo", "kafka", "land", "query", "serialize", "table", "table/hive"},
+	"internal/config":    {"collect", "envelope", "internal/access", "internal/dayclose", "internal/notify", "internal/setting", "internal/slo", "kafka", "land", "query", "serialize", "table", "table/hive"},
 	"internal/look":      {"collect", "collect/file", "collect/websocket", "envelope", "internal/config", "internal/setting", "schema", "serialize"},
 	"internal/connector": {"kafka", "lake/s3", "land"},
 	"internal/audit":     {"envelope", "internal/gunzip", "kafka", "lake", "serialize", "table"},

@@ -26,6 +26,7 @@ import (
 
 	"headwater/collect"
 	"headwater/envelope"
+	"headwater/internal/access"
 	"headwater/internal/dayclose"
 	"headwater/internal/notify"
 	"headwater/internal/setting"
@@ -59,6 +60,8 @@ type Pipeline struct {
 	State  setting.Secret `yaml:"state"`
 	Lake   Lake           `yaml:"lake"`
 	Listen Listen         `yaml:"listen"`
+	// Access is who may what at the doors; nil lets in who reaches them, which then are on this machine alone.
+	Access *access.Config `yaml:"access"`
 	// Kafka without brokers means the embedded one.
 	Kafka kafka.Config `yaml:"kafka"`
 	// Hive without URIs means the embedded one.
@@ -117,6 +120,20 @@ func (a *Address) UnmarshalText(text []byte) error {
 	}
 	*a = Address{Addr: string(text), Written: true}
 	return nil
+}
+
+// local says whether only this machine reaches the address.
+func (a Address) local() bool {
+	host, _, _ := net.SplitHostPort(a.Addr)
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// unspecified says whether the address is all of the machine's.
+func (a Address) unspecified() bool {
+	host, _, _ := net.SplitHostPort(a.Addr)
+	ip := net.ParseIP(host)
+	return host == "" || ip != nil && ip.IsUnspecified()
 }
 
 func defaultPipeline() Pipeline {
@@ -227,6 +244,30 @@ func (f *file) validate() setting.Faults {
 	}
 	faults.Under(f.validateFolders())
 	faults.Under(f.validateStages())
+	faults.Under(f.validateDoors())
+	return faults
+}
+
+// validateDoors keeps doors that ask nobody who they are on this machine.
+func (f *file) validateDoors() setting.Faults {
+	var faults setting.Faults
+	if f.Access != nil {
+		faults.Under(f.Access.Validate(), "access")
+	}
+	for _, door := range []struct {
+		name string
+		Address
+	}{{"http", f.Listen.HTTP}, {"kafka", f.Listen.Kafka}, {"hive", f.Listen.Hive}} {
+		switch at := []string{"listen", door.name}; {
+		case door.local():
+		case door.name == "hive":
+			faults.Add(at, "is reached from other machines, and the embedded metastore asks nobody who they are: listen at 127.0.0.1, or name a metastore of your own under hive.uris, got %s", door.Addr)
+		case f.Access == nil:
+			faults.Add(at, "is reached from other machines, and without access: everybody there would be let in: say under access: who may what (docs/access.md), with access: {} nobody but for health, metrics and push sources, or listen at 127.0.0.1, got %s", door.Addr)
+		case door.name == "kafka" && door.unspecified():
+			faults.Add(at, "must have a host that clients can connect to, because the broker tells it to them, as kafka.example:9092, got %s", door.Addr)
+		}
+	}
 	taken := map[string]string{f.Listen.HTTP.Addr: "http"}
 	for _, door := range []struct{ name, addr string }{{"kafka", f.Listen.Kafka.Addr}, {"hive", f.Listen.Hive.Addr}} {
 		if other := taken[door.addr]; other != "" && !strings.HasSuffix(door.addr, ":0") {

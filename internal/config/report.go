@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -72,10 +73,22 @@ func (p *Pipeline) summary(w io.Writer) error {
 	if p.Serialize.Engine == serialize.NoEngine {
 		tables = "none are made"
 	}
-	fmt.Fprintf(t, "days\t%s\nkafka\t%s\nraw\t%s\ntables\t%s\n\n", p.Timezone, brokers, p.Lake.Raw, tables)
+	fmt.Fprintf(t, "days\t%s\nkafka\t%s\nraw\t%s\ntables\t%s\naccess\t%s\n\n", p.Timezone, brokers, p.Lake.Raw, tables, p.access())
 	fmt.Fprint(t, "SOURCE\tKIND\tTOPIC\tRAW TABLE\tFLAT TABLE\n")
 	for _, s := range p.Sources {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", s.Name, s.Kind, s.Topic, s.RawTable, s.FlatTable)
 	}
 	return t.Flush()
+}
+
+// access says who is let in at the doors.
+func (p *Pipeline) access() string {
+	if p.Access == nil {
+		return "everybody on this machine"
+	}
+	var may []string
+	for _, list := range p.Access.Lists() {
+		may = append(may, fmt.Sprintf("%s: %s", list.Scope, cmp.Or(strings.Join(list.Names, ", "), "nobody")))
+	}
+	return strings.Join(may, "; ")
 }

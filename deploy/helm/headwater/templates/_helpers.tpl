@@ -38,6 +38,9 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- $_ := set $p "data_dir" "/data" }}
 {{- $_ := set $p "embedded" .Values.run.enabled }}
 {{- $_ := set $p "listen" (set (deepCopy ($p.listen | default dict)) "http" "0.0.0.0:8080") }}
+{{- if not (hasKey $p "access") }}
+{{- $_ := set $p "access" dict }}{{/* nobody: the pod's address then has health, metrics and push sources */}}
+{{- end }}
 {{- if and (not .Values.run.enabled) (ne .Values.serialize.by "scheduler") }}
 {{- $_ := set $p "serialize" (set (deepCopy ($p.serialize | default dict)) "schedule" "") }}
 {{- end }}
