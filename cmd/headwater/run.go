@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"headwater/collect"
+	"headwater/internal/access"
 	"headwater/internal/config"
 	"headwater/internal/dayclose"
 	"headwater/internal/metrics"
@@ -26,6 +27,7 @@ import (
 	"headwater/internal/retry"
 	"headwater/internal/runs"
 	"headwater/internal/state"
+	"headwater/internal/tokens"
 	"headwater/internal/web"
 	"headwater/kafka"
 	"headwater/lake"
@@ -59,6 +61,8 @@ type pipeline struct {
 	wrap    func(collect.Source) collect.Source // not nil if sources are only looked at
 	file    follower
 
+	policy     *access.Policy // nil if the file has no access:, and so are the tokens
+	tokens     *tokens.Store
 	ingest     web.Ingest
 	me         state.Running
 	turns      *turns
@@ -158,6 +162,9 @@ func (p *pipeline) open(ctx context.Context) (err error) {
 	if err := p.openTables(ctx); err != nil {
 		return err
 	}
+	if err := p.openAccess(ctx); err != nil {
+		return err
+	}
 	return p.openStages(ctx)
 }
 
@@ -216,6 +223,9 @@ func (p *pipeline) close() error {
 	if p.notices != nil {
 		errs = append(errs, p.notices.Close())
 	}
+	if p.tokens != nil {
+		errs = append(errs, p.tokens.Close())
+	}
 	if p.broker != nil {
 		errs = append(errs, p.broker.close())
 	}
@@ -246,7 +256,7 @@ func (p *pipeline) serve(ctx context.Context, work func(context.Context) error) 
 	open, shut := context.WithCancel(context.WithoutCancel(ctx))
 	var g errgroup.Group
 	g.Go(func() error {
-		return web.New(door, p, metrics.Handler(p.Status, p.observer.Recorder, p.log), &p.ingest, p.me.Token, exitCode, p.log).Run(open)
+		return web.New(door, p, metrics.Handler(p.Status, p.observer.Recorder, p.log), &p.ingest, p.guard(), exitCode, p.log).Run(open)
 	})
 	err = work(ctx)
 	shut()

@@ -146,8 +146,8 @@ func (p *Policy) Identities() []Identity {
 
 // Grant is what somebody asks for who makes an Identity other than a user, as a token: scopes and patterns, by their spellings.
 type Grant struct {
-	Scopes []Scope
-	Only   []string
+	Scopes []Scope  `json:"scopes,omitempty"`
+	Only   []string `json:"only,omitempty"`
 }
 
 // Validate says what is wrong with a grant.
@@ -182,7 +182,6 @@ func Named(name string) error {
 // Reason is why a door has refused somebody; there are few, because metrics have them as a label.
 type Reason string
 
-// The reasons.
 const (
 	// Unnamed has not said who they are.
 	Unnamed Reason = "unnamed"
@@ -192,10 +191,25 @@ const (
 	Forbidden Reason = "forbidden"
 )
 
+// Reasons are all of them.
+var Reasons = []Reason{Unnamed, Unproved, Forbidden}
+
+// Door is a protocol that a process is asked by.
+type Door string
+
+const (
+	// HTTP is the API's door.
+	HTTP Door = "http"
+	// Kafka is the embedded broker's.
+	Kafka Door = "kafka"
+)
+
+// Doors are all that ask who somebody is.
+var Doors = []Door{HTTP, Kafka}
+
 // Refusal is one that a door has made.
 type Refusal struct {
-	// Door is http, kafka or hive.
-	Door   string
+	Door   Door
 	Reason Reason
 	// Who is the name that was claimed, empty if none was. It is whatever somebody sent, cut to a bearable length.
 	Who string

@@ -34,10 +34,11 @@ var ours = map[string][]string{
 	"internal/stall":    {},
 	"internal/progress": {},
 	"internal/state":    {},
-	"internal/web":      {"internal/runs"},
+	"internal/tokens":   {"internal/access", "internal/database"},
+	"internal/web":      {"internal/access", "internal/runs", "internal/tokens"},
 	"internal/database": {},
 	"internal/runs":     {"internal/crash", "internal/database", "internal/retry", "internal/schedule", "table"},
-	"internal/metrics":  {"internal/web"},
+	"internal/metrics":  {"internal/access", "internal/web"},
 	"internal/notify":   {"internal/database", "internal/retry", "internal/setting"},
 	"internal/slo":      {"internal/dayclose", "internal/runs", "internal/setting", "table"},
 

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"headwater/internal/access"
 )
 
 // Recorder has what cannot be read from a status: how long things took, how large they were, and what failed. NewRecorder makes one; its methods may
@@ -13,7 +15,7 @@ import (
 type Recorder struct {
 	produce, record, lake, object, metastore, run, publish *prometheus.HistogramVec
 
-	lakeErrors, metastoreErrors, quarantined *prometheus.CounterVec
+	lakeErrors, metastoreErrors, quarantined, refused *prometheus.CounterVec
 
 	mu      sync.Mutex
 	reasons map[[2]string]map[string]bool // by stage and source
@@ -51,7 +53,13 @@ func NewRecorder() *Recorder {
 		lakeErrors:      count("lake_errors_total", "Operations of a store that failed; that an object is there, or is not, or was changed is an answer and no failure.", "layer", "operation"),
 		metastoreErrors: count("metastore_errors_total", "Calls of the Hive Metastore that failed.", "operation"),
 		quarantined:     count("quarantined_records_total", "Records that went to quarantine, by the beginning of the reason; the 21st reason of a stage and source is other.", "stage", "source", "reason"),
+		refused:         count("access_refused_total", "Requests that a door refused: of somebody who did not say who they are (unnamed), could not prove it (unproved), or may not do that (forbidden).", "door", "reason"),
 		reasons:         map[[2]string]map[string]bool{},
+	}
+	for _, door := range access.Doors {
+		for _, reason := range access.Reasons {
+			r.refused.WithLabelValues(string(door), string(reason))
+		}
 	}
 	for _, layer := range lakeLayers {
 		for _, operation := range lakeOperations {
@@ -66,7 +74,7 @@ func NewRecorder() *Recorder {
 
 // all are the metrics in the order of docs/metrics.md.
 func (r *Recorder) all() []prometheus.Collector {
-	return []prometheus.Collector{r.produce, r.record, r.lake, r.object, r.lakeErrors, r.metastore, r.metastoreErrors, r.run, r.publish, r.quarantined}
+	return []prometheus.Collector{r.produce, r.record, r.lake, r.object, r.lakeErrors, r.metastore, r.metastoreErrors, r.run, r.publish, r.quarantined, r.refused}
 }
 
 // Produced gives what records, of a source, that Kafka has acknowledged a record of so many bytes.
@@ -125,4 +133,9 @@ func (r *Recorder) Quarantined(stage, source, reason string, n int64) {
 	}
 	r.mu.Unlock()
 	r.quarantined.WithLabelValues(stage, source, reason).Add(float64(n))
+}
+
+// Refused records somebody whom a door has refused.
+func (r *Recorder) Refused(door access.Door, reason access.Reason) {
+	r.refused.WithLabelValues(string(door), string(reason)).Inc()
 }

@@ -50,6 +50,12 @@ func (c Client) Runs(ctx context.Context, r RunsRequest) (RunsResult, error) {
 	return result, c.ask(ctx, http.MethodPost, "/api/v1/runs", r, &result)
 }
 
+// Tokens asks for POST /api/v1/tokens; an error of the other side is a Fault.
+func (c Client) Tokens(ctx context.Context, r TokensRequest) (TokensResult, error) {
+	var result TokensResult
+	return result, c.ask(ctx, http.MethodPost, "/api/v1/tokens", r, &result)
+}
+
 func (c Client) ask(ctx context.Context, method, path string, body, into any) error {
 	var data io.Reader
 	if body != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"time"
+
+	"headwater/internal/access"
 )
 
 // DayRequest is the query of GET /api/v1/day.
@@ -54,8 +56,8 @@ type Days struct {
 }
 
 // asking answers requests for a day with what do says of it.
-func asking(s *Server, do func(context.Context, DayRequest) (DayResult, error), exitCode func(error) int) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
+func asking(s *Server, do func(context.Context, DayRequest) (DayResult, error), exitCode func(error) int) handler {
+	return func(w http.ResponseWriter, r *http.Request, _ access.Identity) {
 		result, err := do(r.Context(), DayRequest{Source: r.FormValue("source"), Date: r.FormValue("date")})
 		if err != nil {
 			s.answer(w, http.StatusUnprocessableEntity, Fault{Message: err.Error(), Code: exitCode(err)})

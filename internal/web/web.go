@@ -1,22 +1,25 @@
 // Package web is the HTTP door of a running process: its API, asked by the other commands and by people's tools.
 //
-// Every path but /healthz, /readyz, /metrics and those of Ingest wants the process's token as a bearer token. The package declares what it needs as an
-// interface and knows none of the stages.
+// Every path but /healthz, /readyz, /metrics and those of Ingest is for those whom Guard knows and who have the scope it takes: status and days for those who read
+// tables or operate, what changes something for those who operate, and tokens for the process itself, whose token is in run.json. The package declares what it
+// needs as an interface and knows none of the stages.
 package web
 
 import (
 	"context"
-	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
+	"headwater/internal/access"
 	"headwater/internal/runs"
+	"headwater/internal/tokens"
 )
 
 // API is what the door shows and does.
@@ -31,6 +34,8 @@ type API interface {
 	Day(ctx context.Context, r DayRequest) (DayResult, error)
 	// Runs shows runs, asks for some or cancels them; what it asks for is done later. Several calls may come at once.
 	Runs(ctx context.Context, r RunsRequest) (RunsResult, error)
+	// Tokens makes, lists or revokes tokens.
+	Tokens(ctx context.Context, r TokensRequest) (TokensResult, error)
 	// NotReady has the reasons why the process does not do its work at the moment.
 	NotReady(ctx context.Context) []string
 	// Wedged has what has work to do and does not move, so that only a new process helps. It never blocks.
@@ -313,6 +318,26 @@ type BackfillDay struct {
 	Fault string `json:"fault,omitempty"`
 }
 
+// TokensRequest is the body of POST /api/v1/tokens.
+type TokensRequest struct {
+	// Do is create, ls or revoke.
+	Do string `json:"do"`
+	// Name, Grant and Good, which is how long it is good for, are those of a token to create.
+	Name string `json:"name,omitempty"`
+	access.Grant
+	Good time.Duration `json:"good,omitempty"`
+	// ID is that of a token to revoke.
+	ID string `json:"id,omitempty"`
+}
+
+// TokensResult is its answer.
+type TokensResult struct {
+	// Tokens are those that there are, or the one that was created.
+	Tokens []tokens.Token `json:"tokens"`
+	// Text is that of the one that was created; nobody is told it again.
+	Text string `json:"text,omitempty"`
+}
+
 // Fault is the body of an answer that is not 2xx. Code is the exit code that the command line would have ended with.
 type Fault struct {
 	Message string `json:"error"`
@@ -324,7 +349,7 @@ func (f Fault) Error() string { return f.Message }
 // Server serves an API. Listen with New, then Run.
 type Server struct {
 	api      API
-	token    string
+	who      Guard
 	log      *slog.Logger
 	listener net.Listener
 	http     *http.Server
@@ -332,30 +357,54 @@ type Server struct {
 
 // New makes a server for a listener, which Run closes. What is not the API's or metrics' is ingest's. ExitCode names the exit code of an
 // error of the API.
-func New(l net.Listener, api API, metrics, ingest http.Handler, token string, exitCode func(error) int, log *slog.Logger) *Server {
-	s := &Server{api: api, token: token, log: log, listener: l}
+func New(l net.Listener, api API, metrics, ingest http.Handler, who Guard, exitCode func(error) int, log *slog.Logger) *Server {
+	s := &Server{api: api, who: who, log: log, listener: l}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { unless(w, api.Wedged()) })
-	mux.HandleFunc("GET /api/v1/hello", s.guard(func(w http.ResponseWriter, _ *http.Request) {
-		s.answer(w, http.StatusOK, map[string]int{"pid": os.Getpid()})
-	}))
-	mux.HandleFunc("GET /api/v1/status", s.guard(func(w http.ResponseWriter, r *http.Request) {
-		status, err := api.Status(r.Context())
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { unless(w, api.NotReady(r.Context())) })
+	mux.Handle("GET /metrics", metrics)
+	mux.Handle("/", ingest)
+	for _, at := range []struct {
+		pattern string
+		handler
+		scopes []access.Scope
+	}{
+		{"GET /api/v1/hello", s.hello, access.Scopes},
+		{"GET /api/v1/status", s.status(exitCode), []access.Scope{access.Tables, access.Operate}},
+		{"GET /api/v1/day", asking(s, api.Day, exitCode), []access.Scope{access.Tables, access.Operate}},
+		{"POST /api/v1/serialize", doing(s, api.Serialize, exitCode), []access.Scope{access.Operate}},
+		{"POST /api/v1/tables", doing(s, api.Tables, exitCode), []access.Scope{access.Operate}},
+		{"POST /api/v1/runs", doing(s, api.Runs, exitCode), []access.Scope{access.Operate}},
+		{"POST /api/v1/tokens", doing(s, api.Tokens, exitCode), nil},
+	} {
+		// A page of elsewhere must not have a browser, which has a password, ask here.
+		mux.Handle(at.pattern, http.NewCrossOriginProtection().Handler(s.guard(at.handler, at.scopes...)))
+	}
+	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
+	return s
+}
+
+// hello says who is asked, and who asks.
+func (s *Server) hello(w http.ResponseWriter, _ *http.Request, id access.Identity) {
+	s.answer(w, http.StatusOK, map[string]any{"pid": os.Getpid(), "name": id.Name, "scopes": id.Scopes})
+}
+
+// status leaves out the tables that one who does not operate may not read.
+func (s *Server) status(exitCode func(error) int) handler {
+	return func(w http.ResponseWriter, r *http.Request, id access.Identity) {
+		status, err := s.api.Status(r.Context())
 		if err != nil {
 			s.answer(w, http.StatusInternalServerError, Fault{Message: err.Error(), Code: exitCode(err)})
 			return
 		}
+		if !id.May(access.Operate) {
+			status.Tables = slices.DeleteFunc(slices.Clone(status.Tables), func(t Table) bool {
+				database, name, _ := strings.Cut(t.Name, ".")
+				return !id.Reads(database, name)
+			})
+		}
 		s.answer(w, http.StatusOK, status)
-	}))
-	mux.HandleFunc("POST /api/v1/serialize", s.guard(doing(s, api.Serialize, exitCode)))
-	mux.HandleFunc("POST /api/v1/tables", s.guard(doing(s, api.Tables, exitCode)))
-	mux.HandleFunc("GET /api/v1/day", s.guard(asking(s, api.Day, exitCode)))
-	mux.HandleFunc("POST /api/v1/runs", s.guard(doing(s, api.Runs, exitCode)))
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { unless(w, api.NotReady(r.Context())) })
-	mux.Handle("GET /metrics", metrics)
-	mux.Handle("/", ingest)
-	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
-	return s
+	}
 }
 
 // unless answers that all is well, unless there are reasons why it is not.
@@ -369,8 +418,8 @@ func unless(w http.ResponseWriter, reasons []string) {
 }
 
 // doing answers requests with what do makes of their bodies.
-func doing[Request, Result any](s *Server, do func(context.Context, Request) (Result, error), exitCode func(error) int) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
+func doing[Request, Result any](s *Server, do func(context.Context, Request) (Result, error), exitCode func(error) int) handler {
+	return func(w http.ResponseWriter, r *http.Request, _ access.Identity) {
 		var req Request
 		body := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<16))
 		body.DisallowUnknownFields()
@@ -407,18 +456,6 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	}
 	return err
-}
-
-// guard lets only requests with the token through.
-func (s *Server) guard(h http.HandlerFunc) http.HandlerFunc {
-	want := "Bearer " + s.token
-	return func(w http.ResponseWriter, r *http.Request) {
-		if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte(want)) != 1 {
-			s.answer(w, http.StatusUnauthorized, Fault{Message: "send the token of run.json as a bearer token", Code: 2})
-			return
-		}
-		h(w, r)
-	}
 }
 
 func (s *Server) answer(w http.ResponseWriter, code int, body any) {

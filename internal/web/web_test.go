@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"headwater/internal/access"
 	"headwater/internal/runs"
 )
 
@@ -56,6 +57,10 @@ func TestDay(t *testing.T) {
 	}
 }
 
+func (a api) Tokens(context.Context, TokensRequest) (TokensResult, error) {
+	return TokensResult{Text: "hwt"}, nil
+}
+
 func (a api) Runs(_ context.Context, r RunsRequest) (RunsResult, error) {
 	return RunsResult{Runs: []runs.Run{{ID: r.ID, State: runs.Waiting}}, Log: r.Do}, nil
 }
@@ -96,7 +101,7 @@ func serve(t *testing.T, a API) (address string, end func()) {
 	ingest.Handle("/ingest/gone", http.NotFoundHandler())
 	ingest.Handle("/ingest/gone", nil)
 	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("headwater_ready 1\n")) })
-	s := New(l, a, metrics, &ingest, "token", func(error) int { return 3 }, slog.New(slog.DiscardHandler))
+	s := New(l, a, metrics, &ingest, Guard{Token: "token", Refused: func(access.Refusal) {}}, func(error) int { return 3 }, slog.New(slog.DiscardHandler))
 	go func() { ended <- s.Run(ctx) }()
 	end = func() {
 		cancel()
