@@ -53,6 +53,8 @@ type Config struct {
 	// Shared says that other processes may collect the same source into the broker: then each batch is a transaction, by which a process that
 	// opens the source shuts out the one that had it. The embedded broker has one process and no transactions.
 	Shared bool `yaml:"-"`
+	// Dial, if it is not nil, connects in the place of TLS.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error) `yaml:"-"`
 	// TransactionalIDPrefix comes between "headwater." and a source's name in its transactional id. Tests set it, which share a broker.
 	TransactionalIDPrefix string `yaml:"-"`
 }
@@ -202,6 +204,9 @@ func (s *SASL) mechanism() sasl.Mechanism {
 type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
 func (c *Config) dialer() (dialFunc, error) {
+	if c.Dial != nil {
+		return c.Dial, nil
+	}
 	d := &net.Dialer{Timeout: 10 * time.Second}
 	if c.TLS == nil {
 		return d.DialContext, nil

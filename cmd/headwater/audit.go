@@ -142,7 +142,7 @@ func auditKafka(ctx context.Context, cfg *config.Pipeline, o *audit.Options) (le
 			o.NoKafka = audit.KafkaOff
 			return func() {}
 		}
-		at.Brokers = []string{running.Kafka}
+		at = kafkaOf(running, cfg)
 	}
 	cl, err := kafka.NewClient(at)
 	if err != nil {

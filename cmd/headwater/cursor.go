@@ -131,8 +131,7 @@ func kafkaThere(ctx context.Context, cfg *config.Pipeline, s streams) (at kafka.
 		return at, leave, nil
 	}
 	if running, ok := state.Find(ctx, cfg.DataDir); ok {
-		at.Brokers = []string{running.Kafka}
-		return at, leave, nil
+		return kafkaOf(running, cfg), leave, nil
 	}
 	if _, err := os.Stat(cfg.DataDir); errors.Is(err, fs.ErrNotExist) {
 		return at, leave, usagef("nothing has run yet, %s does not exist", cfg.DataDir)
@@ -141,9 +140,10 @@ func kafkaThere(ctx context.Context, cfg *config.Pipeline, s streams) (at kafka.
 	if err != nil {
 		return at, leave, err
 	}
-	b, err := openBroker(cfg, home, s.log)
-	if err != nil {
-		return at, leave, errors.Join(err, home.Close())
+	p := newPipeline(cfg, parts{}, s.log)
+	p.home = home
+	if err := p.openKafka(); err != nil {
+		return at, leave, errors.Join(err, p.close())
 	}
-	return b.config, func() error { return errors.Join(b.close(), home.Close()) }, nil
+	return p.broker.config, p.close, nil
 }

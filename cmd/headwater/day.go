@@ -65,7 +65,7 @@ func runDay(ctx context.Context, fs *flag.FlagSet, args []string, s streams) err
 func dayThere(ctx context.Context, cfg *config.Pipeline, r web.DayRequest, wait time.Duration, s streams) (web.DayResult, error) {
 	if running, ok := state.Find(ctx, cfg.DataDir); ok {
 		return untilClosed(ctx, wait, func() (web.DayResult, error) {
-			return web.Client{Address: running.HTTP, Token: running.Token}.Day(ctx, r)
+			return door(running).Day(ctx, r)
 		})
 	}
 	p := newPipeline(cfg, parts{}, s.log)

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -192,12 +193,16 @@ type broker struct {
 	embedded *embedded.Broker
 }
 
-func openBroker(cfg *config.Pipeline, home *state.Dir, log *slog.Logger) (b *broker, err error) {
+func openBroker(cfg *config.Pipeline, home *state.Dir, door *embedded.Door, cert *tls.Certificate, log *slog.Logger) (b *broker, err error) {
 	b = &broker{config: cfg.Kafka}
 	if len(cfg.Kafka.Brokers) == 0 {
-		b.embedded, err = listenKafka(cfg.Listen.Kafka, home.Path("kafka"), log)
+		b.embedded, err = listenKafka(cfg.Listen.Kafka, embedded.Config{Dir: home.Path("kafka"), Door: door, Certificate: cert}, log)
 		if err != nil {
 			return nil, err
+		}
+		b.config.Dial, b.config.SASL, b.config.TLS = b.embedded.Dial, nil, nil
+		if door != nil {
+			b.config.SASL = asItself(door.Own.Reveal())
 		}
 		b.config.Brokers, b.config.Kept = []string{b.embedded.Addr()}, true
 		log.Info("serving Kafka", "address", b.embedded.Addr())
@@ -210,10 +215,12 @@ func openBroker(cfg *config.Pipeline, home *state.Dir, log *slog.Logger) (b *bro
 }
 
 // listenKafka serves at the address; a default that is taken moves to a free port.
-func listenKafka(a config.Address, dir string, log *slog.Logger) (*embedded.Broker, error) {
-	b, err := embedded.Open(embedded.Config{Dir: dir, Addr: a.Addr}, log)
+func listenKafka(a config.Address, cfg embedded.Config, log *slog.Logger) (*embedded.Broker, error) {
+	cfg.Addr = a.Addr
+	b, err := embedded.Open(cfg, log)
 	if err != nil && !a.Written && errors.Is(err, syscall.EADDRINUSE) {
-		b, err = embedded.Open(embedded.Config{Dir: dir, Addr: freePort(a.Addr)}, log)
+		cfg.Addr = freePort(a.Addr)
+		b, err = embedded.Open(cfg, log)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("serving Kafka at %s (listen.kafka): %w", a.Addr, err)

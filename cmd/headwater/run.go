@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -61,7 +62,8 @@ type pipeline struct {
 	wrap    func(collect.Source) collect.Source // not nil if sources are only looked at
 	file    follower
 
-	policy     *access.Policy // nil if the file has no access:, and so are the tokens
+	cert       *tls.Certificate // of the doors, if they have one
+	policy     *access.Policy   // nil if the file has no access:, and so are the tokens
 	tokens     *tokens.Store
 	ingest     web.Ingest
 	me         state.Running
@@ -92,6 +94,10 @@ func newPipeline(cfg *config.Pipeline, which parts, log *slog.Logger) *pipeline 
 		observer: newObserver(), wedges: progress.New(cfg.StuckAfter),
 	}
 	p.now.Store(&sources{configured: cfg.Sources, left: map[string]collector{}})
+	p.me.Token = state.NewToken()
+	if cfg.Access != nil {
+		p.policy = access.New(*cfg.Access)
+	}
 	return p
 }
 
@@ -188,7 +194,10 @@ func (p *pipeline) openStages(ctx context.Context) (err error) {
 
 // openKafka opens the broker, and watches the disk of our own.
 func (p *pipeline) openKafka() (err error) {
-	if p.broker, err = openBroker(p.cfg, p.home, p.log); err != nil {
+	if p.cert, err = certificate(p.cfg); err != nil {
+		return err
+	}
+	if p.broker, err = openBroker(p.cfg, p.home, p.kafkaDoor(), p.cert, p.log); err != nil {
 		return err
 	}
 	if p.broker.embedded != nil && p.cfg.MinFree > 0 {
@@ -245,7 +254,11 @@ func (p *pipeline) serve(ctx context.Context, work func(context.Context) error) 
 	if err != nil {
 		return err
 	}
-	p.me = state.Running{PID: os.Getpid(), Started: p.started, HTTP: door.Addr().String(), Hive: p.catalog.address(), Token: state.NewToken()}
+	if p.cert != nil {
+		p.me.Certificate = p.cert.Certificate[0]
+		door = tls.NewListener(door, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*p.cert}, NextProtos: []string{"http/1.1"}})
+	}
+	p.me.PID, p.me.Started, p.me.HTTP, p.me.Hive = os.Getpid(), p.started, door.Addr().String(), p.catalog.address()
 	if p.broker.embedded != nil {
 		p.me.Kafka = p.broker.embedded.Addr()
 	}

@@ -28,7 +28,7 @@ type asks func(context.Context, web.RunsRequest) (web.RunsResult, error)
 // runsThere asks the running process or, without one, the database.
 func runsThere(ctx context.Context, cfg *config.Pipeline, r web.RunsRequest) (result web.RunsResult, err error) {
 	if running, ok := state.Find(ctx, cfg.DataDir); ok {
-		return web.Client{Address: running.HTTP, Token: running.Token}.Runs(ctx, r)
+		return door(running).Runs(ctx, r)
 	}
 	where := database.Config{PostgreSQL: cfg.State.Reveal()}
 	if where.PostgreSQL == "" { // else there is a database that any number of processes may use
@@ -266,7 +266,7 @@ func runBackfill(ctx context.Context, fs *flag.FlagSet, args []string, s streams
 // runsDone asks for runs and waits for them, in the process that has the data folder or in this one.
 func runsDone(ctx context.Context, cfg *config.Pipeline, r web.RunsRequest, s streams, asJSON bool) error {
 	if running, ok := state.Find(ctx, cfg.DataDir); ok {
-		return followed(ctx, web.Client{Address: running.HTTP, Token: running.Token}.Runs, r, s, asJSON)
+		return followed(ctx, door(running).Runs, r, s, asJSON)
 	}
 	limitMemory(cfg)
 	_, err := withTables(ctx, cfg, s, func(p *pipeline) (struct{}, error) {

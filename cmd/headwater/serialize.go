@@ -65,7 +65,7 @@ func describe(r web.SerializeResult) string {
 // serializeThere has the process that holds the data folder do the job, or does it in this one if there is none.
 func serializeThere(ctx context.Context, cfg *config.Pipeline, r web.SerializeRequest, s streams) (web.SerializeResult, error) {
 	if running, ok := state.Find(ctx, cfg.DataDir); ok {
-		return web.Client{Address: running.HTTP, Token: running.Token}.Serialize(ctx, r)
+		return door(running).Serialize(ctx, r)
 	}
 	limitMemory(cfg)
 	return withTables(ctx, cfg, s, func(p *pipeline) (web.SerializeResult, error) {

@@ -39,7 +39,7 @@ func runStatus(ctx context.Context, fs *flag.FlagSet, args []string, s streams) 
 func statusThere(ctx context.Context, cfg *config.Pipeline) (web.Status, error) {
 	running, ok := state.Find(ctx, cfg.DataDir)
 	if ok {
-		return web.Client{Address: running.HTTP, Token: running.Token}.Status(ctx)
+		return door(running).Status(ctx)
 	}
 	status := web.Status{Version: version(), PID: running.PID, Started: running.Started, DataDir: cfg.DataDir, Sources: []web.Source{}, Topics: []web.Topic{}}
 	for _, source := range cfg.Sources {

@@ -205,7 +205,7 @@ func parseTables(fs *flag.FlagSet, args []string, all bool) (*config.Pipeline, s
 // tablesThere has the process that holds the data folder look after the tables, or does it in this one if there is none.
 func tablesThere(ctx context.Context, cfg *config.Pipeline, r web.TablesRequest, s streams) (web.TablesResult, error) {
 	if running, ok := state.Find(ctx, cfg.DataDir); ok {
-		return web.Client{Address: running.HTTP, Token: running.Token}.Tables(ctx, r)
+		return door(running).Tables(ctx, r)
 	}
 	return withTables(ctx, cfg, s, func(p *pipeline) (web.TablesResult, error) { return p.Tables(ctx, r) })
 }

@@ -144,7 +144,7 @@ func tokensThere(ctx context.Context, file string, r web.TokensRequest) (result 
 		return result, err
 	}
 	if running, ok := state.Find(ctx, cfg.DataDir); ok {
-		return web.Client{Address: running.HTTP, Token: running.Token}.Tokens(ctx, r)
+		return door(running).Tokens(ctx, r)
 	}
 	if cfg.Access == nil {
 		return result, errNoAccess(cfg)

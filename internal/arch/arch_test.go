@@ -33,9 +33,9 @@ var ours = map[string][]string{
 	"internal/trust":    {"internal/retry"},
 	"internal/stall":    {},
 	"internal/progress": {},
-	"internal/state":    {},
+	"internal/state":    {"internal/trust"},
 	"internal/tokens":   {"internal/access", "internal/database"},
-	"internal/web":      {"internal/access", "internal/runs", "internal/tokens"},
+	"internal/web":      {"internal/access", "internal/runs", "internal/tokens", "internal/trust"},
 	"internal/database": {},
 	"internal/runs":     {"internal/crash", "internal/database", "internal/retry", "internal/schedule", "table"},
 	"internal/metrics":  {"internal/access", "internal/web"},
@@ -70,7 +70,7 @@ var ours = map[string][]string{
 	"collect/collecttest": {"collect", "envelope", "internal/setting"},
 
 	"kafka":          {"collect", "envelope", "internal/crash", "internal/retry", "internal/setting"},
-	"kafka/embedded": {"internal/setting"},
+	"kafka/embedded": {"internal/access", "internal/setting", "internal/trust"},
 
 	"land":      {"envelope", "internal/crash", "internal/retry", "internal/setting", "kafka", "lake"},
 	"serialize": {"envelope", "internal/crash", "internal/gunzip", "internal/retry", "internal/schedule", "internal/setting", "lake", "schema", "schema/ledger", "serialize/parquet", "serialize/spark", "table"},

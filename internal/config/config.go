@@ -103,6 +103,14 @@ type Listen struct {
 	HTTP  Address `yaml:"http"`
 	Kafka Address `yaml:"kafka"`
 	Hive  Address `yaml:"hive"`
+	// TLS encrypts the HTTP and the Kafka door; without it they are plain.
+	TLS *TLS `yaml:"tls"`
+}
+
+// TLS has files of PEM: the certificate of the doors, with those between it and its authority, and its key.
+type TLS struct {
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
 }
 
 // Address is a host and port to listen at.
@@ -251,6 +259,16 @@ func (f *file) validate() setting.Faults {
 // validateDoors keeps doors that ask nobody who they are on this machine.
 func (f *file) validateDoors() setting.Faults {
 	var faults setting.Faults
+	if t := f.Listen.TLS; t != nil {
+		if f.Access == nil {
+			faults.Add([]string{"listen", "tls"}, "is for doors that ask who somebody is: say under access: who may what (docs/access.md), or leave it out")
+		}
+		for key, path := range map[string]string{"cert": t.Cert, "key": t.Key} {
+			if path == "" {
+				faults.Add([]string{"listen", "tls", key}, "is missing: write the path of a file of PEM")
+			}
+		}
+	}
 	if f.Access != nil {
 		faults.Under(f.Access.Validate(), "access")
 	}
@@ -360,6 +378,9 @@ func (f *file) validateStages() setting.Faults {
 		f.validateDays(&faults, conf, "land", "overrides", strconv.Itoa(i))
 	}
 	var paths []*string
+	if tls := f.Listen.TLS; tls != nil {
+		paths = append(paths, &tls.Cert, &tls.Key)
+	}
 	if tls := f.Kafka.TLS; tls != nil {
 		paths = append(paths, &tls.CA, &tls.Cert, &tls.Key)
 	}

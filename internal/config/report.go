@@ -90,5 +90,9 @@ func (p *Pipeline) access() string {
 	for _, list := range p.Access.Lists() {
 		may = append(may, fmt.Sprintf("%s: %s", list.Scope, cmp.Or(strings.Join(list.Names, ", "), "nobody")))
 	}
-	return strings.Join(may, "; ")
+	text := strings.Join(may, "; ")
+	if p.Listen.TLS == nil && len(p.Access.Users) > 0 && !(p.Listen.HTTP.local() && p.Listen.Kafka.local()) {
+		text += "\n\tpasswords and tokens can be read on their way: write listen.tls, or have a proxy encrypt them"
+	}
+	return text
 }

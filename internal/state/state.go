@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"headwater/internal/trust"
 )
 
 // ErrLocked is returned by Lock when another process holds the data folder.
@@ -33,6 +35,8 @@ type Running struct {
 	Hive  string `json:"hive,omitempty"`
 	// Token is asked for by the HTTP door as a bearer token, and proves that it is this process that answers.
 	Token string `json:"token,omitempty"`
+	// Certificate is that of the HTTP and the Kafka door, in DER, if they have one.
+	Certificate []byte `json:"certificate,omitempty"`
 }
 
 // Dir is a locked data folder. Close releases it.
@@ -157,9 +161,6 @@ func read(path string) (Running, error) {
 	return r, nil
 }
 
-// direct never asks a proxy, which would get the token.
-var direct = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-
 // Find returns what run.json says, and whether it is the process that serves the data folder. It is found only if the address of run.json answers with the
 // file's token: the file of a killed process, or an address that another process has taken since, is no answer.
 func Find(ctx context.Context, path string) (Running, bool) {
@@ -169,7 +170,8 @@ func Find(ctx context.Context, path string) (Running, bool) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.HTTP+"/api/v1/hello", nil)
+	direct, scheme := trust.Direct(r.Certificate)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+r.HTTP+"/api/v1/hello", nil)
 	if err != nil {
 		return r, false
 	}

@@ -8,16 +8,17 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+
+	"headwater/internal/trust"
 )
 
 // Client asks the door of another process.
 type Client struct {
 	// Address is host:port, Token that process's.
 	Address, Token string
+	// Certificate is that process's, in DER, if it has one.
+	Certificate []byte
 }
-
-// direct never asks a proxy, which would get the token.
-var direct = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
 // Status asks for GET /api/v1/status.
 func (c Client) Status(ctx context.Context) (Status, error) {
@@ -65,7 +66,8 @@ func (c Client) ask(ctx context.Context, method, path string, body, into any) er
 		}
 		data = bytes.NewReader(encoded)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.Address+path, data)
+	direct, scheme := trust.Direct(c.Certificate)
+	req, err := http.NewRequestWithContext(ctx, method, scheme+c.Address+path, data)
 	if err != nil {
 		return err
 	}

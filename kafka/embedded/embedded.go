@@ -19,6 +19,7 @@ package embedded
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -35,6 +36,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"headwater/internal/setting"
+	"headwater/internal/trust"
 )
 
 // Config is where the broker keeps its log and listens.
@@ -44,6 +46,10 @@ type Config struct {
 	// Addr is host:port with the host by which clients reach the broker, which tells it to them; port 0 picks a free one. A client
 	// that outlives the broker finds it again only at the same address.
 	Addr string `yaml:"addr"`
+	// Door, if there is one, asks everybody who they are; the process itself says so, too, by Broker.Dial and as access.Itself with Door.Own.
+	Door *Door `yaml:"-"`
+	// Certificate, with a Door, has the connections encrypted.
+	Certificate *tls.Certificate `yaml:"-"`
 }
 
 // DefaultConfig listens where clients look for a broker first.
@@ -68,7 +74,9 @@ func (c *Config) Validate() (f setting.Faults) {
 // Broker is a running broker.
 type Broker struct {
 	cluster *kfake.Cluster
-	addr    string
+	addr    string // by which clients reach it
+	at      string // where it listens
+	leaf    []byte // of its certificate; nil if it has none
 }
 
 const (
@@ -112,7 +120,17 @@ func Open(cfg Config, log *slog.Logger) (*Broker, error) {
 		}
 		return nil, fmt.Errorf("opening the embedded Kafka: %w", err)
 	}
-	cluster, err := kfake.NewCluster(
+	b := &Broker{at: listener.Addr().String()}
+	var guard []kfake.Opt
+	if cfg.Door != nil {
+		if err := writeRules(cfg.Dir); err != nil {
+			return nil, errors.Join(fmt.Errorf("writing who may what at the embedded Kafka: %w", err), listener.Close())
+		}
+		listener = b.guard(cfg, listener)
+		guard = append(guard, kfake.EnableACLs())
+	}
+	b.addr = listener.Addr().String()
+	cluster, err := kfake.NewCluster(append(guard,
 		kfake.NumBrokers(1),
 		kfake.ListenFn(func(string, string) (net.Listener, error) { return listener, nil }),
 		kfake.DataDir(cfg.Dir),
@@ -123,14 +141,35 @@ func Open(cfg Config, log *slog.Logger) (*Broker, error) {
 		kfake.BrokerConfigs(map[string]string{"group.consumer.heartbeat.interval.ms": "500"}),
 		kfake.GroupMinSessionTimeout(time.Second),
 		kfake.WithLogger(brokerLog{log}),
-	)
+	)...)
 	if err != nil {
 		_ = listener.Close()
 		return nil, fmt.Errorf("opening the embedded Kafka on %s: %w", cfg.Dir, err)
 	}
-	b := &Broker{cluster: cluster, addr: listener.Addr().String()}
+	b.cluster = cluster
 	b.control(log)
 	return b, nil
+}
+
+// guard puts the door before the listener.
+func (b *Broker) guard(cfg Config, l net.Listener) net.Listener {
+	host, _, _ := net.SplitHostPort(cfg.Addr)
+	g := &guarded{Listener: l, host: host, door: newDoorkeeper(*cfg.Door)}
+	if cfg.Certificate != nil {
+		g.tls = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*cfg.Certificate}}
+		b.leaf = cfg.Certificate.Certificate[0]
+	}
+	return g
+}
+
+// Dial connects the process to its own broker, whatever address it is asked for: the name by which others reach the broker may lead elsewhere from here. An
+// encrypted connection is to the very certificate that the broker has.
+func (b *Broker) Dial(ctx context.Context, network, _ string) (net.Conn, error) {
+	d := &net.Dialer{Timeout: 10 * time.Second}
+	if b.leaf == nil {
+		return d.DialContext(ctx, network, b.at)
+	}
+	return (&tls.Dialer{NetDialer: d, Config: trust.Only(b.leaf)}).DialContext(ctx, network, b.at)
 }
 
 func newID() string {

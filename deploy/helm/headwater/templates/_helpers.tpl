@@ -47,6 +47,11 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- toYaml $p }}
 {{- end }}
 
+{{/* How the kubelet asks. */}}
+{{- define "headwater.scheme" -}}
+{{- if dig "listen" "tls" "" .Values.pipeline }}, scheme: HTTPS{{ end }}
+{{- end }}
+
 {{/* What every pod is: of root, stage, args, resources, volume (none if the stage's own controller makes it) and grace. */}}
 {{- define "headwater.pod" -}}
 serviceAccountName: {{ include "headwater.serviceAccount" .root }}
@@ -89,16 +94,16 @@ containers:
     ports:
       - {name: http, containerPort: 8080}
     startupProbe:
-      httpGet: {path: /healthz, port: http}
+      httpGet: {path: /healthz, port: http{{ include "headwater.scheme" .root }}}
       periodSeconds: 5
       failureThreshold: 60
     livenessProbe:
-      httpGet: {path: /healthz, port: http}
+      httpGet: {path: /healthz, port: http{{ include "headwater.scheme" .root }}}
       periodSeconds: 20
       timeoutSeconds: 10
       failureThreshold: 6
     readinessProbe:
-      httpGet: {path: /readyz, port: http}
+      httpGet: {path: /readyz, port: http{{ include "headwater.scheme" .root }}}
       periodSeconds: 10
       timeoutSeconds: 10
     lifecycle:
