@@ -251,8 +251,8 @@ func TestLimits(t *testing.T) {
 	if f := l.Validate(); len(f) != 0 {
 		t.Errorf("the defaults are faulty: %v", f)
 	}
-	l = Limits{Memory: 1, Threads: -1}
-	if f := l.Validate(); len(f) != 2 {
-		t.Errorf("got %v, want two faults", f)
+	l = Limits{Memory: 1, Threads: -1, Spill: -1, Cache: -1}
+	if f := l.Validate(); len(f) != 7 {
+		t.Errorf("got %v, want seven faults", f)
 	}
 }

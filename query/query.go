@@ -58,6 +58,8 @@ type Query struct {
 	// Exe is the binary whose command query-worker is Worker; empty means this one.
 	Exe    string
 	Limits Limits
+	// Rows, unless it is 0, is how many rows the answer may have: with more it ends in an error.
+	Rows int64
 }
 
 // Table is a table as the statement sees it: its columns, then year, month and day as integers.
@@ -88,18 +90,38 @@ type Limits struct {
 	Memory setting.Bytes `yaml:"memory"`
 	// Threads is 0 for as many as there are cores.
 	Threads int `yaml:"threads"`
+	// Spill is how much of the disk one query may take for what does not fit into Memory.
+	Spill setting.Bytes `yaml:"spill"`
 	// Cache bounds the copies, in data_dir, of files of tables that lie elsewhere.
 	Cache setting.Bytes `yaml:"cache"`
+	// Rows, Timeout and Parallel are of who asks by HTTP: how many rows an answer may have, how long it may take, and how many queries run at a time.
+	Rows     int64         `yaml:"rows"`
+	Timeout  time.Duration `yaml:"timeout"`
+	Parallel int           `yaml:"parallel"`
 }
 
 // DefaultLimits leave room for the rest of a small machine.
-func DefaultLimits() Limits { return Limits{Memory: 1 << 30, Cache: 10 << 30} }
+func DefaultLimits() Limits {
+	return Limits{Memory: 1 << 30, Spill: 10 << 30, Cache: 10 << 30, Rows: 1_000_000, Timeout: 5 * time.Minute, Parallel: 2}
+}
 
 // Validate reports what is wrong, with paths relative to the Limits.
 func (l *Limits) Validate() setting.Faults {
 	var f setting.Faults
 	if l.Memory < 64<<20 {
 		f.Add([]string{"memory"}, "must be 64MiB or more, got %s", l.Memory)
+	}
+	if l.Spill < 0 {
+		f.Add([]string{"spill"}, "must not be negative, got %s", l.Spill)
+	}
+	if l.Rows < 1 {
+		f.Add([]string{"rows"}, "must be 1 or more, got %d", l.Rows)
+	}
+	if l.Timeout <= 0 {
+		f.Add([]string{"timeout"}, "must be more than 0, got %s", l.Timeout)
+	}
+	if l.Parallel < 1 {
+		f.Add([]string{"parallel"}, "must be 1 or more, got %d", l.Parallel)
 	}
 	if l.Cache < 0 {
 		f.Add([]string{"cache"}, "must not be negative, got %s", l.Cache)
@@ -117,6 +139,7 @@ type spec struct {
 	Width  int         `json:"width"`
 	Folder string      `json:"folder"`
 	Limits Limits      `json:"limits"`
+	Rows   int64       `json:"rows"`
 	Tables []tableSpec `json:"tables"`
 }
 
@@ -160,7 +183,7 @@ func Run(ctx context.Context, q Query) error {
 }
 
 func run(ctx context.Context, q Query, folder string) error {
-	s := spec{SQL: q.SQL, Format: q.Format, Width: q.Width, Folder: folder, Limits: q.Limits}
+	s := spec{SQL: q.SQL, Format: q.Format, Width: q.Width, Folder: folder, Limits: q.Limits, Rows: q.Rows}
 	for _, t := range q.Tables {
 		if !mentions(q.SQL, t.Name) {
 			s.Tables = append(s.Tables, tableSpec{Database: t.Name.Database, Table: t.Name.Table, Schema: t.Schema, Unread: true})
@@ -186,6 +209,9 @@ func run(ctx context.Context, q Query, folder string) error {
 	return work(ctx, exe, folder, input, q.Out)
 }
 
+// Mentions reports whether sql can mean the table, as far as a look at the text can tell.
+func Mentions(sql string, n table.Name) bool { return mentions(sql, n) }
+
 // mentions reports whether sql can mean the table. The files of the other tables are not pinned, so that a query in a large
 // lake costs what it reads; should a statement reach such a table by a name that it computes, its view says so.
 func mentions(sql string, n table.Name) bool {
@@ -196,6 +222,7 @@ func mentions(sql string, n table.Name) bool {
 func work(ctx context.Context, exe, folder string, input []byte, out io.Writer) error {
 	cmd := exec.CommandContext(ctx, exe, "query-worker")
 	cmd.Dir = folder
+	cmd.Env = environment()
 	cmd.WaitDelay = 5 * time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's Ctrl-C is for the parent, who then ends the child
 	answer := &remember{w: out}
@@ -218,6 +245,16 @@ func work(ctx context.Context, exe, folder string, input []byte, out io.Writer) 
 		return fmt.Errorf("writing the answer: %w", answer.err)
 	}
 	return verdict(err, complaints.String())
+}
+
+// environment is what the child has of ours: nothing that somebody may have put a secret into.
+func environment() (all []string) {
+	for _, name := range []string{"PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "GOCOVERDIR", "GORACE", "GOTRACEBACK"} {
+		if value, found := os.LookupEnv(name); found {
+			all = append(all, name+"="+value)
+		}
+	}
+	return all
 }
 
 // verdict tells the statement's faults from the child's.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -307,6 +308,9 @@ func TestRefused(t *testing.T) {
 		"CREATE TABLE x AS SELECT 1", "DROP VIEW shop.orders", "DELETE FROM shop.orders", "EXPORT DATABASE 'x'", "CALL pragma_version()",
 		"PREPARE p AS SELECT 1", "BEGIN", "VACUUM", "SELECT * FROM query('COPY (SELECT 1) TO ''x.csv''')",
 		"SELECT * FROM shop.orders WHERE id = error('x')",
+		"SELECT getenv('HOME')", "FROM read_blob('/proc/self/environ')", "FROM read_parquet('" + tab.Files[0].Path + "')", "FROM parquet_metadata('" + tab.Files[0].Path + "')",
+		"FROM read_json('/etc/passwd')", "FROM sniff_csv('/etc/passwd')", "FROM read_csv('http://127.0.0.1:1/x')", "FROM read_parquet('s3://raw/x')", "FROM sqlite_scan('x.db', 'x')",
+		"SET enable_external_access = true", "SET allowed_directories = ['/']", "CREATE SECRET (TYPE s3)", "CREATE MACRO f() AS 1", "SET VARIABLE x = 1",
 	} {
 		out, err := answerOf(t, "csv", sql, tab)
 		if !errors.Is(err, ErrSQL) {
@@ -345,5 +349,42 @@ func TestStatements(t *testing.T) {
 	plan, err := answerOf(t, "csv", "EXPLAIN ANALYZE SELECT * FROM shop.orders WHERE day = 5", tab)
 	if err != nil || !strings.Contains(plan, "PARQUET") {
 		t.Errorf("EXPLAIN gave %q, %v", plan, err)
+	}
+}
+
+// TestRows: an answer with more rows than it may have is no answer.
+func TestRows(t *testing.T) {
+	for n, whole := range map[int]bool{3: true, 4: false, 100_000: false} {
+		var out strings.Builder
+		err := Run(t.Context(), Query{SQL: fmt.Sprintf("FROM range(%d)", n), Format: "csv", Temp: t.TempDir(), Out: &out, Rows: 3})
+		if whole != (err == nil) || !whole && (!errors.Is(err, ErrSQL) || !strings.Contains(err.Error(), "more than 3 rows")) || len(out.String()) > 100 {
+			t.Errorf("%d rows gave %d bytes and %v", n, out.Len(), err)
+		}
+	}
+}
+
+// TestSpill: a query takes no more of the disk than it may.
+func TestSpill(t *testing.T) {
+	limits := DefaultLimits()
+	limits.Memory, limits.Spill, limits.Threads = 64<<20, 1<<20, 1
+	err := Run(t.Context(), Query{SQL: "SELECT max(a) FROM (SELECT md5(i::VARCHAR) || repeat('x', 100) AS a FROM range(3000000) t(i) ORDER BY 1 OFFSET 1)", Format: "csv", Temp: t.TempDir(), Out: io.Discard, Limits: limits})
+	if err == nil || !strings.Contains(err.Error(), "max_temp_directory_size") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestEnvironment: the worker has no secrets that it could give away.
+func TestEnvironment(t *testing.T) {
+	t.Setenv("KAFKA_PASSWORD", "sesame")
+	exe := filepath.Join(t.TempDir(), "worker")
+	if err := os.WriteFile(exe, []byte("#!/bin/sh\nread input\nexport -p\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	if err := Run(t.Context(), Query{SQL: "SELECT 1", Format: "csv", Temp: t.TempDir(), Out: &out, Exe: exe}); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out.String(), "PATH") || strings.Contains(out.String(), "sesame") {
+		t.Errorf("the worker has %s", out.String())
 	}
 }

@@ -97,6 +97,9 @@ func prepare(db *duckDB, s spec) error {
 	if s.Limits.Memory > 0 {
 		statements = append(statements, fmt.Sprintf("SET memory_limit = '%dB'", int64(s.Limits.Memory)))
 	}
+	if s.Limits.Spill > 0 {
+		statements = append(statements, fmt.Sprintf("SET max_temp_directory_size = '%dB'", int64(s.Limits.Spill)))
+	}
 	if s.Limits.Threads > 0 {
 		statements = append(statements, fmt.Sprintf("SET threads = %d", s.Limits.Threads))
 	}
@@ -162,7 +165,14 @@ func ask(db *duckDB, s spec, out *bufio.Writer) error {
 		return fmt.Errorf("%w: only statements that read are allowed, as SELECT, SHOW, DESCRIBE, SUMMARIZE and EXPLAIN of one", ErrSQL)
 	}
 	w := newWriter(s.Format, out, types.columns, s.Width)
-	if err := db.stream(statement, len(types.columns), w.row); err != nil {
+	rows := int64(0)
+	row := func(values []value) error {
+		if rows++; s.Rows > 0 && rows > s.Rows {
+			return fmt.Errorf("%w: its answer has more than %d rows, which is the most that this door gives: ask for less", ErrSQL, s.Rows)
+		}
+		return w.row(values)
+	}
+	if err := db.stream(statement, len(types.columns), row); err != nil {
 		return err
 	}
 	return w.end()

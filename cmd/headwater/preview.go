@@ -228,7 +228,7 @@ func printTables(ctx context.Context, cfg *config.Pipeline, s streams) error {
 		return err
 	}
 	fmt.Fprint(s.out, "\nand the rows\n\n")
-	err = answer(ctx, cfg, fmt.Sprintf("select * exclude (year, month, day) from %s", flat), "table", s)
+	err = answer(ctx, cfg, question{sql: fmt.Sprintf("select * exclude (year, month, day) from %s", flat), format: "table", width: terminalWidth(s.out)}, s.out, s.log)
 	if errors.Is(err, query.ErrNoDuckDB) {
 		fmt.Fprintln(s.out, "which this program, built without DuckDB, cannot show")
 		return nil

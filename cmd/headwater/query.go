@@ -36,11 +36,21 @@ func runQuery(ctx context.Context, flags *flag.FlagSet, args []string, s streams
 	if err != nil {
 		return err
 	}
-	return answer(ctx, cfg, operands[1], *format, s)
+	return answer(ctx, cfg, question{sql: operands[1], format: *format, width: terminalWidth(s.out)}, s.out, s.log)
+}
+
+// question is what answer is asked.
+type question struct {
+	sql, format string
+	width       int
+	// rows is the most that the answer may have; 0 is any number.
+	rows int64
+	// reads says which tables there are for who asks; nil is all.
+	reads func(table.Name) bool
 }
 
 // answer writes the answer to SQL over the tables of a pipeline.
-func answer(ctx context.Context, cfg *config.Pipeline, sql, format string, s streams) (err error) {
+func answer(ctx context.Context, cfg *config.Pipeline, asked question, out io.Writer, log *slog.Logger) (err error) {
 	l, err := openTables(ctx, cfg)
 	if errors.Is(err, fs.ErrNotExist) {
 		return usagef("there are no tables, %s does not exist; headwater run makes it", cfg.Lake.Tables)
@@ -49,13 +59,13 @@ func answer(ctx context.Context, cfg *config.Pipeline, sql, format string, s str
 		return err
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
-	warnOfForeign(s.log, l.catalog.Ignored())
-	if err := incomplete(sql, l.catalog.Ignored()); err != nil {
+	warnOfForeign(log, l.catalog.Ignored())
+	if err := incomplete(asked.sql, l.catalog.Ignored()); err != nil {
 		return err
 	}
 	q := query.Query{
-		SQL: sql, Format: format, Width: terminalWidth(s.out), Temp: filepath.Join(cfg.DataDir, "tmp"),
-		Out: s.out, Limits: cfg.Query,
+		SQL: asked.sql, Format: asked.format, Width: asked.width, Temp: filepath.Join(cfg.DataDir, "tmp"),
+		Out: out, Limits: cfg.Query, Rows: asked.rows,
 		Refresh: func(ctx context.Context, n table.Name) (query.Table, error) {
 			fresh, err := openTables(ctx, cfg)
 			if err != nil {
@@ -70,6 +80,9 @@ func answer(ctx context.Context, cfg *config.Pipeline, sql, format string, s str
 		return err
 	}
 	for _, t := range all {
+		if asked.reads != nil && !asked.reads(t.Name) {
+			continue
+		}
 		entry, err := queryTable(ctx, l, t.Name)
 		if err != nil {
 			return err

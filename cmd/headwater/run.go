@@ -65,6 +65,7 @@ type pipeline struct {
 	cert       *tls.Certificate // of the doors, if they have one
 	policy     *access.Policy   // nil if the file has no access:, and so are the tokens
 	tokens     *tokens.Store
+	queries    chan struct{} // has an element for each query that is under way
 	ingest     web.Ingest
 	me         state.Running
 	turns      *turns
@@ -94,7 +95,7 @@ func newPipeline(cfg *config.Pipeline, which parts, log *slog.Logger) *pipeline 
 		observer: newObserver(), wedges: progress.New(cfg.StuckAfter),
 	}
 	p.now.Store(&sources{configured: cfg.Sources, left: map[string]collector{}})
-	p.me.Token = state.NewToken()
+	p.me.Token, p.queries = state.NewToken(), make(chan struct{}, cfg.Query.Parallel)
 	if cfg.Access != nil {
 		p.policy = access.New(*cfg.Access)
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -197,5 +198,84 @@ func TestOtherPages(t *testing.T) {
 		if resp, _ := ask(t, "POST", "http://"+address+"/api/v1/runs", "ann:ann's", header...); resp.StatusCode != http.StatusForbidden {
 			t.Errorf("%v: got %s", header, resp.Status)
 		}
+	}
+}
+
+// TestQuery: an answer that fails before it has begun is a fault, one that fails later is cut off, and who goes away is not worked for.
+func TestQuery(t *testing.T) {
+	gone := make(chan struct{})
+	address, refusals := guarded(t, api{query: func(ctx context.Context, id access.Identity, r QueryRequest, out io.Writer) error {
+		switch r.SQL {
+		case "forbidden":
+			return fmt.Errorf("%w: db.salaries", ErrForbidden)
+		case "wait":
+			<-ctx.Done()
+			close(gone)
+			return context.Cause(ctx)
+		}
+		_, _ = fmt.Fprintf(out, "%s for %s as %q", r.SQL, id.Name, r.Format)
+		if r.SQL == "late" {
+			_, _ = out.Write(make([]byte, 1<<20))
+		}
+		if r.SQL != "good" {
+			return errors.New("boom")
+		}
+		return nil
+	}})
+	post := func(ctx context.Context, auth, body string) (*http.Response, string, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+"/api/v1/query", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		name, password, _ := strings.Cut(auth, ":")
+		req.SetBasicAuth(name, password)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return nil, "", err
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		return resp, string(text), err
+	}
+	for _, c := range []struct {
+		auth, body, kind, answer string
+		code                     int
+	}{
+		{"bob:bob's", `{"sql":"good"}`, "application/x-ndjson", `good for bob as ""`, 200},
+		{"bob:bob's", `{"sql":"good","format":"csv"}`, "text/csv; charset=utf-8", `good for bob as "csv"`, 200},
+		{"bob:bob's", `{"sql":"good","format":"arrow"}`, "application/json", `format must be json`, 400},
+		{"bob:bob's", `{"sql":`, "application/json", `the body is not`, 400},
+		{"bob:bob's", `{"sql":"early"}`, "application/json", `{"error":"boom","code":3}`, 422},
+		{"bob:bob's", `{"sql":"forbidden"}`, "application/json", `db.salaries`, 403},
+		{"ann:ann's", `{"sql":"good"}`, "application/json", `ann may not`, 403},
+		{"carl:carl's", `{"sql":"good"}`, "application/json", `carl may not`, 403},
+		{"bob:x", `{"sql":"good"}`, "application/json", `say who you are`, 401},
+	} {
+		resp, text, err := post(t.Context(), c.auth, c.body)
+		if err != nil || resp.StatusCode != c.code || resp.Header.Get("Content-Type") != c.kind || !strings.Contains(text, c.answer) {
+			t.Errorf("%+v: got %v, %q, %v", c, resp, text, err)
+		}
+	}
+	if _, _, err := post(t.Context(), "bob:bob's", `{"sql":"late"}`); err == nil {
+		t.Error("an answer that failed when it had begun looks whole")
+	}
+	var forbidden []string
+	for _, r := range refusals() {
+		if r.Reason == access.Forbidden {
+			forbidden = append(forbidden, r.Who)
+		}
+	}
+	if want := []string{"bob", "ann", "carl"}; !slices.Equal(forbidden, want) {
+		t.Errorf("refused were %q, want %q", forbidden, want)
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	time.AfterFunc(100*time.Millisecond, leave)
+	if _, _, err := post(ctx, "bob:bob's", `{"sql":"wait"}`); err == nil {
+		t.Error("it was answered")
+	}
+	select {
+	case <-gone:
+	case <-time.After(3 * time.Minute):
+		t.Error("the answer is still worked for, of somebody who has gone")
 	}
 }

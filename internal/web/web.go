@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -34,6 +35,8 @@ type API interface {
 	Day(ctx context.Context, r DayRequest) (DayResult, error)
 	// Runs shows runs, asks for some or cancels them; what it asks for is done later. Several calls may come at once.
 	Runs(ctx context.Context, r RunsRequest) (RunsResult, error)
+	// Query writes the answer to SQL over the tables that somebody may read. ErrForbidden is that they may not read one of those that it names.
+	Query(ctx context.Context, id access.Identity, r QueryRequest, out io.Writer) error
 	// Tokens makes, lists or revokes tokens.
 	Tokens(ctx context.Context, r TokensRequest) (TokensResult, error)
 	// NotReady has the reasons why the process does not do its work at the moment.
@@ -372,6 +375,7 @@ func New(l net.Listener, api API, metrics, ingest http.Handler, who Guard, exitC
 		{"GET /api/v1/hello", s.hello, access.Scopes},
 		{"GET /api/v1/status", s.status(exitCode), []access.Scope{access.Tables, access.Operate}},
 		{"GET /api/v1/day", asking(s, api.Day, exitCode), []access.Scope{access.Tables, access.Operate}},
+		{"POST /api/v1/query", s.query(exitCode), []access.Scope{access.Tables}},
 		{"POST /api/v1/serialize", doing(s, api.Serialize, exitCode), []access.Scope{access.Operate}},
 		{"POST /api/v1/tables", doing(s, api.Tables, exitCode), []access.Scope{access.Operate}},
 		{"POST /api/v1/runs", doing(s, api.Runs, exitCode), []access.Scope{access.Operate}},

@@ -21,6 +21,7 @@ import (
 type api struct {
 	status    Status
 	serialize func(context.Context, SerializeRequest) (SerializeResult, error)
+	query     func(context.Context, access.Identity, QueryRequest, io.Writer) error
 	notReady  []string
 	wedged    []string
 }
@@ -55,6 +56,10 @@ func TestDay(t *testing.T) {
 	if _, err := c.Day(t.Context(), DayRequest{Source: "a&b=c"}); !errors.As(err, &f) || f.Message != "boom" {
 		t.Error(err)
 	}
+}
+
+func (a api) Query(ctx context.Context, id access.Identity, r QueryRequest, out io.Writer) error {
+	return a.query(ctx, id, r, out)
 }
 
 func (a api) Tokens(context.Context, TokensRequest) (TokensResult, error) {

@@ -30,6 +30,8 @@ const accessed = `
 database: market
 listen: {http: "127.0.0.1:0", kafka: "127.0.0.1:0", hive: "127.0.0.1:0", tls: {cert: cert.pem, key: key.pem}}
 serialize: {schedule: "", every: 200ms}
+land: {rotate.interval.ms: 300, rotate.schedule.interval.ms: 300}
+query: {rows: 10}
 sources:
   orders: {push: {}}
   salaries: {push: {}}
@@ -144,6 +146,7 @@ func TestAccess(t *testing.T) {
 	}
 	d.testHTTP()
 	d.testKafka()
+	d.testSQL(proc)
 
 	for _, command := range [][]string{{"status"}, {"cursor", "orders"}, {"audit"}, {"token ls"}} { // by run.json, of the certificate that it has
 		p.Run(t, nil, command[0], command[1:]...).Must(t)
@@ -210,6 +213,78 @@ func (d door) testHTTP() {
 			d.t.Errorf("%s, of nobody: %s", path, answer)
 		}
 	}
+}
+
+// sql asks for an answer to SQL.
+func (d door) sql(auth, sql string, args ...string) (int, string) {
+	d.t.Helper()
+	body, err := json.Marshal(map[string]string{"sql": sql, "format": "csv"})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return d.curl(auth, "/api/v1/query", append(args, "--data", string(body))...)
+}
+
+func (d door) testSQL(proc *binary.Process) {
+	d.t.Helper()
+	const orders, salaries, both = "select n from market.orders where n = 1", "select n from market.salaries", "select count(*) from market.orders, market.salaries"
+	binary.EventuallyOr(d.t, "the tables to be there", func() bool {
+		one, _ := d.sql("ann:ann-marker", orders)
+		other, _ := d.sql("ann:ann-marker", salaries)
+		return one == 200 && other == 200
+	}, func() string { _, said := d.sql("ann:ann-marker", both); return said })
+	for auth, codes := range map[string][3]int{
+		"":                 {401, 401, 401},
+		"bob:wrong-one":    {401, 401, 401},
+		"carl:carl-marker": {403, 403, 403},
+		"otto:otto-marker": {403, 403, 403},
+		"bob:bob-marker":   {200, 403, 403},
+		d.token:            {403, 200, 403},
+		"dora:dora-marker": {200, 200, 200},
+		"ann:ann-marker":   {200, 200, 200},
+	} {
+		for i, sql := range []string{orders, salaries, both} {
+			code, answer := d.sql(auth, sql)
+			if code != codes[i] || code == 200 && i < 2 && !strings.HasSuffix(answer, "\r\n\r\nn\n1\n") {
+				d.t.Errorf("%q: %s: want %d, got %s", auth, sql, codes[i], answer)
+			}
+		}
+	}
+	if code, answer := d.sql("bob:bob-marker", "select table_name from information_schema.tables order by 1"); code != 200 || !strings.HasSuffix(answer, "table_name\norders\norders_raw\n") {
+		d.t.Errorf("bob sees the tables %s", answer)
+	}
+	for _, sql := range []string{
+		"from read_csv('/etc/passwd')", "from read_text('" + d.File + "')", "from glob('" + d.Dir + "/**')", "from read_parquet('" + d.Dir + "/headwater-data/tables/market/salaries/**/*.parquet')",
+		"copy (select 1) to '" + d.Dir + "/out.csv'", "attach '" + d.Dir + "/headwater-data/state.db'", "install httpfs", "load httpfs", "set enable_external_access = true",
+		"set memory_limit = '100GB'", "select getenv('HOME')", "create table x as select 1", "select 1; select 2", "nonsense",
+	} {
+		if code, answer := d.sql("ann:ann-marker", sql); code != 422 || !strings.Contains(answer, `"code":2`) {
+			d.t.Errorf("%s: got %s", sql, answer)
+		}
+	}
+	if code, answer := d.sql("ann:ann-marker", "from range(11)"); code != 422 || !strings.Contains(answer, "more than 10 rows") {
+		d.t.Errorf("too many rows: %s", answer)
+	}
+	d.testGone(proc)
+}
+
+// testGone has a client go away from an answer that would take days.
+func (d door) testGone(proc *binary.Process) {
+	d.t.Helper()
+	workers := func() int {
+		said, _ := shell(d.t, "", "ps", "--ppid", fmt.Sprint(proc.Cmd.Process.Pid), "-o", "args=")
+		return strings.Count(said, "query-worker")
+	}
+	ctx, leave := context.WithCancel(d.t.Context())
+	client := exec.CommandContext(ctx, "curl", "--silent", "--cacert", filepath.Join(d.Dir, "cert.pem"), "--user", "ann:ann-marker", "https://"+d.http+"/api/v1/query",
+		"--data", `{"sql":"select count(*) from range(1000000000) a, range(1000000000) b where a.range + b.range = 7"}`)
+	if err := client.Start(); err != nil {
+		d.t.Fatal(err)
+	}
+	binary.Eventually(d.t, "a worker", func() bool { return workers() == 1 })
+	leave()
+	_ = client.Wait()
+	binary.Eventually(d.t, "the worker's end", func() bool { return workers() == 0 })
 }
 
 func (d door) testKafka() {
