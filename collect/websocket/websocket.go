@@ -435,14 +435,25 @@ func (s *Source) trust() (*tls.Config, error) {
 // longestWait bounds what a server may ask for by Retry-After.
 const longestWait = 5 * time.Minute
 
+// hidden is what a server has said, less the secrets that it was told: some say back what they do not like.
+func (c *Config) hidden(said []byte) string {
+	var instead []string
+	for _, value := range c.Headers {
+		for word := range strings.FieldsSeq(value.Reveal()) {
+			instead = append(instead, word, "***")
+		}
+	}
+	return strings.NewReplacer(instead...).Replace(string(said))
+}
+
 // refused says why a connection was not made, after the wait that the server has asked for.
 func (f *feed) refused(ctx context.Context, resp *http.Response, err error) error {
 	if resp == nil {
 		return fmt.Errorf("connecting to %s: %w", f.origin(), err)
 	}
 	defer resp.Body.Close()
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, 200)) // for a person
-	err = fmt.Errorf("connecting to %s: the server answered %s instead of a WebSocket: %q", f.origin(), resp.Status, body)
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
+	err = fmt.Errorf("connecting to %s: the server answered %s instead of a WebSocket: %.200q", f.origin(), resp.Status, f.s.c.hidden(body)) // for a person
 	switch resp.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusGone:
 		return retry.Stop(err) // only a person can help

@@ -82,6 +82,9 @@ func schemaOf(v reflect.Value) object {
 // scalarSchema allows a text for every value: ${NAME} is one, and quotes make no difference.
 func scalarSchema(s object, v reflect.Value) {
 	kind, pattern := "", ""
+	if v.Type() == reflect.TypeFor[setting.Secret]() {
+		s["writeOnly"] = true // as JSON Schema says of passwords
+	}
 	switch {
 	case v.Type() == reflect.TypeFor[time.Duration]():
 		pattern = `^-?[0-9.]+[a-zµ]`
