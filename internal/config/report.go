@@ -94,5 +94,8 @@ func (p *Pipeline) access() string {
 	if p.Listen.TLS == nil && len(p.Access.Users) > 0 && !(p.Listen.HTTP.local() && p.Listen.Kafka.local()) {
 		text += "\n\tpasswords and tokens can be read on their way: write listen.tls, or have a proxy encrypt them"
 	}
+	if len(p.Hive.URIs) == 0 {
+		text += "\n\tthe embedded metastore asks nobody who they are, and is on this machine alone"
+	}
 	return text
 }

@@ -220,6 +220,9 @@ func TestRoles(t *testing.T) {
 			t.Errorf("%s (-want +got)\n%s", name, diff)
 		}
 	}
+	if err := client(t, b.Addr(), as("otto", "otto's"), kgo.RecordRetries(0)).ProduceSync(t.Context(), &kgo.Record{Topic: "orders_raw", Value: []byte("x")}).FirstErr(); err != nil {
+		t.Errorf("an idempotent producer: %v", err)
+	}
 	want := []string{"forbidden AlterConfigs", "forbidden AlterUserSCRAMCredentials", "forbidden CreateACLs", "forbidden CreateTopics", "forbidden DeleteRecords", "forbidden DeleteTopics", "forbidden IncrementalAlterConfigs", "forbidden InitProducerID", "forbidden Produce"}
 	for _, one := range refused.of("ann") {
 		if !slices.Contains(want, one) {
