@@ -96,21 +96,22 @@ func test(t *testing.T, cfg database.Config) {
 // leaked looks for the texts of tokens in what was listed and in the files of the database.
 func leaked(t *testing.T, cfg database.Config, text, other string, all []Token) {
 	t.Helper()
-	kept := fmt.Sprintf("%+v", all)
+	var kept strings.Builder
+	kept.WriteString(fmt.Sprintf("%+v", all))
 	if cfg.Path != "" {
 		for _, name := range []string{cfg.Path, cfg.Path + "-wal"} {
 			data, err := os.ReadFile(name)
 			if err != nil && !errors.Is(err, os.ErrNotExist) {
 				t.Fatal(err)
 			}
-			kept += string(data)
+			kept.WriteString(string(data))
 		}
-		if !strings.Contains(kept, hash(text[strings.LastIndexByte(text, '_')+1:])) {
+		if !strings.Contains(kept.String(), hash(text[strings.LastIndexByte(text, '_')+1:])) {
 			t.Error("not even the hash is found, this looks in the wrong place")
 		}
 	}
 	for _, one := range []string{text, other} {
-		if strings.Contains(kept, one[strings.LastIndexByte(one, '_')+1:]) {
+		if strings.Contains(kept.String(), one[strings.LastIndexByte(one, '_')+1:]) {
 			t.Error("the secret of a token is kept")
 		}
 	}

@@ -147,7 +147,7 @@ func tried(t *testing.T, b *Broker, auth kgo.Opt) map[string]string {
 		err = records.Error()
 	}
 	note("delete records", err)
-	altered, err := adm.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Name: "min.insync.replicas", Value: kadm.StringPtr("1")}}, "orders_raw")
+	altered, err := adm.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Name: "min.insync.replicas", Value: new("1")}}, "orders_raw")
 	if err == nil {
 		err = altered[0].Err
 	}
@@ -279,7 +279,7 @@ func TestReaderMakesNoTopic(t *testing.T) {
 			req := kmsg.NewPtrMetadataRequest()
 			req.Version, req.AllowAutoTopicCreation = version, true
 			topic := kmsg.NewMetadataRequestTopic()
-			topic.Topic = kmsg.StringPtr("by_" + name)
+			topic.Topic = new("by_" + name)
 			req.Topics = append(req.Topics, topic)
 			if _, err := req.RequestWith(t.Context(), cl); err != nil {
 				t.Errorf("%s, version %d: %v", name, version, err)

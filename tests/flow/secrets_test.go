@@ -165,7 +165,8 @@ func (s *secrets) look(p binary.Pipeline, other string) {
 		return !slices.ContainsFunc(got.Sources, func(x struct {
 			Name string
 			Last string `json:"last_error"`
-		}) bool {
+		},
+		) bool {
 			return x.Last == "" && x.Name != "hooks" && x.Name != "signed"
 		})
 	}
@@ -182,8 +183,13 @@ func (s *secrets) look(p binary.Pipeline, other string) {
 		s.t.Fatal(err)
 	}
 	for _, ask := range []struct{ auth, path, want string }{
-		{"Bearer " + s.valueOf(`token: "SECRET"`), "/ingest/hooks", "200"}, {"Bearer guess", "/ingest/hooks", "401"}, {"", "/ingest/signed", "401"}, {"", "/metrics", "200"},
-		{"", "/readyz", ""}, {"", "/api/v1/status", "401"}, {"Bearer " + s.values["SECRET_3"], "/api/v1/status", "401"},
+		{"Bearer " + s.valueOf(`token: "SECRET"`), "/ingest/hooks", "200"},
+		{"Bearer guess", "/ingest/hooks", "401"},
+		{"", "/ingest/signed", "401"},
+		{"", "/metrics", "200"},
+		{"", "/readyz", ""},
+		{"", "/api/v1/status", "401"},
+		{"Bearer " + s.values["SECRET_3"], "/api/v1/status", "401"},
 	} {
 		method, body := http.MethodPost, `{"n":1}`
 		if !strings.HasPrefix(ask.path, "/ingest") {
