@@ -203,12 +203,13 @@ func TestOtherPages(t *testing.T) {
 
 // TestQuery: an answer that fails before it has begun is a fault, one that fails later is cut off, and who goes away is not worked for.
 func TestQuery(t *testing.T) {
-	gone := make(chan struct{})
+	came, gone := make(chan struct{}), make(chan struct{})
 	address, refusals := guarded(t, api{query: func(ctx context.Context, id access.Identity, r QueryRequest, out io.Writer) error {
 		switch r.SQL {
 		case "forbidden":
 			return fmt.Errorf("%w: db.salaries", ErrForbidden)
 		case "wait":
+			close(came)
 			<-ctx.Done()
 			close(gone)
 			return context.Cause(ctx)
@@ -269,7 +270,7 @@ func TestQuery(t *testing.T) {
 		t.Errorf("refused were %q, want %q", forbidden, want)
 	}
 	ctx, leave := context.WithCancel(t.Context())
-	time.AfterFunc(100*time.Millisecond, leave)
+	go func() { <-came; leave() }()
 	if _, _, err := post(ctx, "bob:bob's", `{"sql":"wait"}`); err == nil {
 		t.Error("it was answered")
 	}

@@ -298,9 +298,9 @@ func (d door) testKafka() {
 		code                        int
 		args                        []string
 	}{
-		{"the raw layer's reader reads", "carl:carl-marker", "SCRAM-SHA-256", `"raw_data":{"n":1}`, 0, read},
-		{"and in a group", "carl:carl-marker", "SCRAM-SHA-512", `"raw_data":{"n":1}`, 0, group},
-		{"the ingestion team reads", "ann:ann-marker", "PLAIN", `"raw_data":{"n":1}`, 0, read},
+		{"the raw layer's reader reads", "carl:carl-marker", "SCRAM-SHA-256", `"raw_data":{"n":`, 0, read},
+		{"and in a group", "carl:carl-marker", "SCRAM-SHA-512", `"raw_data":{"n":`, 0, group},
+		{"the ingestion team reads", "ann:ann-marker", "PLAIN", `"raw_data":{"n":`, 0, read},
 		{"and writes", "ann:ann-marker", "SCRAM-SHA-512", "", 0, write},
 		{"who operates writes", "otto:otto-marker", "SCRAM-SHA-512", "", 0, write},
 		{"but reads not", "otto:otto-marker", "SCRAM-SHA-512", "Broker: Topic authorization failed", 1, read},
