@@ -114,12 +114,12 @@ func proofOf(password string) [sha256.Size]byte { return sha256.Sum256([]byte(pa
 
 // Login is who has the name and password, if that is so. It takes as long for a name that there is as for one that there is not.
 func (p *Policy) Login(name, password string) (Identity, bool) {
-	given := proofOf(password)
 	u, found := p.users[name]
-	var want [sha256.Size]byte
+	var own setting.Secret
 	if found {
-		want = proofOf(u.secret().Reveal())
+		own = u.secret()
 	}
+	given, want := proofOf(password), proofOf(own.Reveal())
 	if subtle.ConstantTimeCompare(given[:], want[:]) != 1 || !found {
 		return Identity{}, false
 	}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"strings"
 	"sync"
@@ -190,7 +191,10 @@ func (v *visitor) next() error {
 	size := int64(binary.BigEndian.Uint32(head))
 	r := request{int16(binary.BigEndian.Uint16(head[4:])), int16(binary.BigEndian.Uint16(head[6:])), int32(binary.BigEndian.Uint32(head[8:])), head}
 	limit := int64(maxNaming)
-	if v.known {
+	switch {
+	case v.id.Name == access.Itself && v.known:
+		limit = math.MaxInt32 // kafka.max_record_bytes may be large
+	case v.known:
 		limit = maxRequest
 	}
 	if size < 8 || size > limit || kmsg.RequestForKey(r.key) == nil {

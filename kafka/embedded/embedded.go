@@ -11,6 +11,9 @@
 //  4. A producer that sends a batch again after a crash gets the first one's offset: the sequence numbers are read back
 //     from the log.
 //
+// With a Door, a request is taken only of somebody who has proved a name, and done only if they may (door.go, acl.go, scram.go). Without one everybody may everything,
+// and the caller sees to it that the address is this machine's alone.
+//
 // Transactions are refused. One process at a time may use a folder; the caller holds the lock on it.
 //
 // Goroutines: kfake's own, from Open to Close.
