@@ -70,6 +70,7 @@ sources:
   sigv4: {rest: {url: HTTP/sigv4, every: 1s, auth: {sigv4: {access_key_id: a, secret_access_key: "SECRET", session_token: "SECRET", region: r, service: s}}}}
   hmac: {rest: {url: HTTP/hmac, every: 1s, auth: {hmac: {secret: "SECRET", message: "{path}", header: X-Signature}}}}
   job: {rest: {url: HTTP/job, every: 1s, method: POST, job: {id: ".id", poll: "HTTP/{job.id}", poll_body: '{"key":"SECRET"}', done: ".done", download: ".url"}}}
+notify: [{url: "HTTP/SECRET", template: '{"text": {{json .Text}}, "key": "SECRET"}', headers: {Authorization: "Bearer SECRET"}}]
 `
 
 // secretPeers has the peers that a pipeline has instead of what is embedded.
