@@ -127,7 +127,7 @@ func (t Trace) open() Behind {
 		if !t.FailingSince.IsZero() {
 			b.Since = t.FailingSince
 		}
-	case dayclose.WaitTopic:
+	case dayclose.WaitTopic, dayclose.WaitLog:
 		b.Stage = Topic
 	case dayclose.WaitLand:
 		b.Stage, more = Land, t.Landing
