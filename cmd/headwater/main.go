@@ -81,6 +81,8 @@ func commands() []command {
 		{"token create", "FILE NAME --scope S [--expires 90d]", "make a token for a program that asks the HTTP door, and print it, this once", runTokenCreate},
 		{"token ls", "FILE", "the tokens, and what each may", runTokenLs},
 		{"token revoke", "FILE TOKEN", "have a token let nobody in any more", runTokenRevoke},
+		{"access render", "FILE --for s3|kafka|hive", "print what gives the rights of access: on other servers", runAccessRender},
+		{"access verify", "FILE", "try each user at each door; ends with 3 if somebody may what they should not, or the other way round", runAccessVerify},
 		{"schema-json", "", "print the JSON Schema of pipeline files, for editors", runSchemaJSON},
 		{"completion", "bash|zsh|fish", "print what the shell evaluates to complete commands", runCompletion},
 		{"version", "", "print the version", runVersion},

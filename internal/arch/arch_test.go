@@ -27,6 +27,7 @@ var ours = map[string][]string{
 	"internal/crash":    {},
 	"internal/gunzip":   {},
 	"internal/retry":    {},
+	"internal/rights":   {"internal/access", "table"},
 	"internal/demo":     {},
 	"internal/schedule": {},
 	"internal/setting":  {},

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"headwater/internal/trust"
 )
@@ -55,6 +56,24 @@ func (c Client) Runs(ctx context.Context, r RunsRequest) (RunsResult, error) {
 func (c Client) Tokens(ctx context.Context, r TokensRequest) (TokensResult, error) {
 	var result TokensResult
 	return result, c.ask(ctx, http.MethodPost, "/api/v1/tokens", r, &result)
+}
+
+// Try asks as somebody with a name and a password, or as nobody with an empty name, and gives the status of the answer, 200 or another; what the answer says is not read.
+func (c Client) Try(ctx context.Context, name, password, method, path, body string) (status int, err error) {
+	direct, scheme := trust.Direct(c.Certificate)
+	req, err := http.NewRequestWithContext(ctx, method, scheme+c.Address+path, strings.NewReader(body))
+	if err != nil {
+		return 0, err
+	}
+	if name != "" {
+		req.SetBasicAuth(name, password)
+	}
+	resp, err := direct.Do(req)
+	if err != nil {
+		return 0, fmt.Errorf("asking the running process: %w", err)
+	}
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20)) // that the answer is whole is not what is asked
+	return resp.StatusCode, resp.Body.Close()
 }
 
 func (c Client) ask(ctx context.Context, method, path string, body, into any) error {

@@ -29,6 +29,7 @@ import (
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go/middleware"
@@ -66,7 +67,16 @@ var (
 // Open makes a store of a URL, see CheckURL, and asks nobody: what is wrong there is the first call's error.
 func Open(ctx context.Context, text string) (*Store, error) { return open(ctx, text, patience) }
 
-func open(ctx context.Context, text string, patience time.Duration) (*Store, error) {
+// OpenAs is Open for the account of an access key, whatever the environment and the URL's profile have; without a key it is nobody's.
+func OpenAs(ctx context.Context, text, key, secret string) (*Store, error) {
+	as := aws.CredentialsProvider(aws.AnonymousCredentials{})
+	if key != "" {
+		as = credentials.NewStaticCredentialsProvider(key, secret, "")
+	}
+	return open(ctx, text, patience, config.WithCredentialsProvider(as))
+}
+
+func open(ctx context.Context, text string, patience time.Duration, more ...func(*config.LoadOptions) error) (*Store, error) {
 	l, err := parseURL(text)
 	if err != nil {
 		return nil, fmt.Errorf("the lake's URL %w", err)
@@ -80,7 +90,7 @@ func open(ctx context.Context, text string, patience time.Duration) (*Store, err
 	if l.profile != "" {
 		options = append(options, config.WithSharedConfigProfile(l.profile))
 	}
-	cfg, err := config.LoadDefaultConfig(ctx, options...)
+	cfg, err := config.LoadDefaultConfig(ctx, append(options, more...)...)
 	if err != nil {
 		return nil, fmt.Errorf("configuring S3: %w", err)
 	}

@@ -56,6 +56,12 @@ func parseURL(text string) (location, error) {
 	return l, l.given.check()
 }
 
+// Place is the bucket of a URL that CheckURL allows, and what begins all its keys, which is empty or ends with a slash.
+func Place(text string) (bucket, prefix string, err error) {
+	l, err := parseURL(text)
+	return l.bucket, l.prefix, err
+}
+
 // S3A are the settings by which Hadoop's s3a, and so Spark, finds the bucket of a URL that CheckURL allows. Credentials are not among them: it looks for
 // them where the SDK does, but for a profile.
 func S3A(text string) (map[string]string, error) {
