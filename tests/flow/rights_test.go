@@ -101,11 +101,11 @@ func TestAccessOnS3(t *testing.T) {
 		return key
 	}
 	for key, may := range map[string]string{
-		find("acme-raw/topics/orders_raw/date=*/*.json.gz"):                       "ann carl",
+		find("acme-raw/topics/orders_raw/date=*/*.json.gz"):          "ann carl",
 		find("acme-lake/team/a/market/orders/_runs/*/*.parquet"):     "ann bob dora",
 		find("acme-lake/team/a/market/orders_raw/_runs/*/*.parquet"): "ann bob dora",
 		find("acme-lake/team/a/market/salaries/_runs/*/*.parquet"):   "ann dora",
-		find("acme-lake/team/a/_headwater/schema/market.orders/*"):                "",
+		find("acme-lake/team/a/_headwater/schema/market.orders/*"):   "",
 	} {
 		bucket, key, _ := strings.Cut(key, "/")
 		for _, name := range []string{"ann", "bob", "carl", "dora", "otto"} {
