@@ -28,6 +28,7 @@ func TestCompletion(t *testing.T) {
 		"headwater land --":           "",
 		"headwater land ad":           "adopt",
 		"headwater land acc":          "accept",
+		"headwater access ver":        "verify",
 		"headwater land adopt x --f":  "--from-group",
 		"headwater check completion_": "completion_test.go",
 	} {

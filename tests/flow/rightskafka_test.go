@@ -153,7 +153,7 @@ access:
 	apply(t, adm, []string{"kafka-acls.sh", "--add", "--allow-principal", "User:otto", "--operation", "Read", "--topic", "orders_raw"})
 	apply(t, adm, []string{"kafka-acls.sh", "--add", "--deny-principal", "User:ann", "--operation", "Write", "--topic", "orders_raw"})
 	binary.Eventually(t, "the new rights", func() bool { said = verify(); return strings.Count(said, "DIFFERS") == 2 })
-	lines(said, "otto kafka read orders_raw yes no DIFFERS", "ann kafka write orders_raw no yes DIFFERS", "rights are not those of access:")
+	lines(said, "otto kafka read orders_raw yes no DIFFERS", "ann kafka write orders_raw no yes DIFFERS", "rights are not those that the file gives")
 	if ends, err = adm.ListEndOffsets(t.Context(), "orders_raw"); err != nil {
 		t.Fatal(err)
 	}

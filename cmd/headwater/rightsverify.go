@@ -49,7 +49,7 @@ type verification struct {
 }
 
 // errRights ends a verification that has found somebody who may what they should not, or the other way round.
-var errRights = fmt.Errorf("%w: rights are not those of access:", errFound)
+var errRights = fmt.Errorf("%w: rights are not those that the file gives", errFound)
 
 // runAccessVerify tries each user at each door, and says what they could and what they should.
 func runAccessVerify(ctx context.Context, fs *flag.FlagSet, args []string, s streams) error {
