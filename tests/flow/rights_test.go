@@ -79,12 +79,16 @@ func TestAccessOnS3(t *testing.T) {
 	own := []string{"AWS_ACCESS_KEY_ID=pipeline", "AWS_SECRET_ACCESS_KEY=pipelinesecret123", "AWS_EC2_METADATA_DISABLED=true"}
 	proc := p.Start(t, own, "run") // it may all that it needs by the policy alone
 	var doors struct{ HTTP, Kafka string }
-	binary.EventuallyOr(t, "the doors to be open", func() bool {
+	binary.EventuallyOr(t, "to be ready", func() bool {
 		data, err := os.ReadFile(filepath.Join(p.Dir, "headwater-data/run.json"))
-		return err == nil && json.Unmarshal(data, &doors) == nil && doors.HTTP != ""
+		if err != nil || json.Unmarshal(data, &doors) != nil || doors.HTTP == "" {
+			return false
+		}
+		_, code := shell(t, "", "curl", "--silent", "--fail", "http://"+doors.HTTP+"/readyz")
+		return code == 0
 	}, proc.Stderr)
 	for _, source := range []string{"orders", "salaries"} {
-		if said, code := shell(t, "", "curl", "--silent", "--show-error", "--fail", "http://"+doors.HTTP+"/ingest/"+source, "--data", `{"n":1}`); code != 0 {
+		if said, code := shell(t, "", "curl", "--silent", "--show-error", "--fail", "--retry", "10", "http://"+doors.HTTP+"/ingest/"+source, "--data", `{"n":1}`); code != 0 {
 			t.Fatal(said)
 		}
 	}

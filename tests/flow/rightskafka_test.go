@@ -115,6 +115,11 @@ access:
 	for _, words := range commandsSaid(t, rendered, "HEADWATER_KAFKA_ANN=ann-marker", "HEADWATER_KAFKA_CARL=carl-marker", "HEADWATER_KAFKA_OTTO=otto-marker", "HEADWATER_KAFKA_PIPELINE=pipeline-marker") {
 		apply(t, adm, words)
 	}
+	last := kadm.NewACLs().Clusters().ResourcePatternType(kadm.ACLPatternAny).Operations(kadm.OpDescribeConfigs).Allow("User:pipeline").AllowHosts()
+	binary.Eventually(t, "the broker to know the last of them", func() bool {
+		there, err := adm.DescribeACLs(t.Context(), last)
+		return err == nil && len(there) == 1 && len(there[0].Described) == 1
+	})
 	p.Write(t, "in/0.ndjson", []byte("{\"n\":1}\n"))
 	p.Run(t, nil, "run", "--once").Must(t)
 	if out := p.Run(t, nil, "query", "--format", "csv", "select n from db.orders").Must(t); !strings.HasSuffix(out, "n\n1\n") {
