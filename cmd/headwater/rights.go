@@ -47,6 +47,10 @@ func runAccessRender(_ context.Context, fs *flag.FlagSet, args []string, s strea
 	case "s3":
 		var policies []rights.Policy
 		policies, notes, err = p.Policies(rights.S3{Account: *account, Own: *own, ByUser: *by == "user"})
+		urls := cfg.Lake.Raw + " " + cfg.Lake.Tables
+		if cfg.Land.ObjectTagging || slices.ContainsFunc([]string{"tags=", "acl=", "sse="}, func(key string) bool { return strings.Contains(urls, key) }) {
+			notes = append(notes, "the process's account needs further rights for tags, acl or sse, which are not here (docs/lake.md)")
+		}
 		for _, one := range policies {
 			text, jerr := json.MarshalIndent(one, "", "  ")
 			if jerr != nil {
