@@ -23,11 +23,7 @@ func runAccessRender(_ context.Context, fs *flag.FlagSet, args []string, s strea
 	account := fs.String("account", "", "s3: the number of an AWS account, whose users the principals are; without, they are bare names")
 	own := fs.String("own", "", "s3, kafka: the process's own account there (of Kafka, kafka.sasl.username by default)")
 	by := fs.String("by", "bucket", "s3: policies of each bucket, or of each user")
-	operands, err := parse(fs, args, "FILE")
-	if err != nil {
-		return err
-	}
-	cfg, err := load(operands[0])
+	cfg, err := parsePipeline(fs, args)
 	if err != nil {
 		return err
 	}

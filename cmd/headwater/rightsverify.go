@@ -54,11 +54,7 @@ var errRights = fmt.Errorf("%w: rights are not those that the file gives", errFo
 // runAccessVerify tries each user at each door, and says what they could and what they should.
 func runAccessVerify(ctx context.Context, fs *flag.FlagSet, args []string, s streams) error {
 	asJSON := fs.Bool("json", false, "print a JSON object for each trial")
-	operands, err := parse(fs, args, "FILE")
-	if err != nil {
-		return err
-	}
-	cfg, err := load(operands[0])
+	cfg, err := parsePipeline(fs, args)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"headwater/internal/config"
-	"headwater/internal/database"
 	"headwater/internal/retry"
 	"headwater/internal/runs"
 	"headwater/internal/state"
@@ -30,15 +29,11 @@ func runsThere(ctx context.Context, cfg *config.Pipeline, r web.RunsRequest) (re
 	if running, ok := state.Find(ctx, cfg.DataDir); ok {
 		return door(running).Runs(ctx, r)
 	}
-	where := database.Config{PostgreSQL: cfg.State.Reveal()}
-	if where.PostgreSQL == "" { // else there is a database that any number of processes may use
-		home, err := state.Lock(cfg.DataDir)
-		if err != nil {
-			return result, err
-		}
-		defer func() { err = errors.Join(err, home.Close()) }()
-		where = stateDatabase(cfg, home)
+	where, release, err := lockedState(cfg)
+	if err != nil {
+		return result, err
 	}
+	defer func() { err = errors.Join(err, release()) }()
 	store, err := runs.Open(ctx, where, cfg.Database, "", cfg.Serialize.Lease)
 	if err != nil {
 		return result, err

@@ -39,6 +39,19 @@ func stateDatabase(cfg *config.Pipeline, home *state.Dir) database.Config {
 	return database.Config{Path: home.Path("state.db"), PostgreSQL: cfg.State.Reveal()}
 }
 
+// lockedState is stateDatabase for a command where no process of the pipeline was found. PostgreSQL any number of processes may use; of SQLite the command is the only one
+// until it releases the data folder.
+func lockedState(cfg *config.Pipeline) (where database.Config, release func() error, err error) {
+	if cfg.State != "" {
+		return database.Config{PostgreSQL: cfg.State.Reveal()}, func() error { return nil }, nil
+	}
+	home, err := state.Lock(cfg.DataDir)
+	if err != nil {
+		return where, nil, err
+	}
+	return stateDatabase(cfg, home), home.Close, nil
+}
+
 // holder is the name of a data folder, which no other one has: who has locked it knows that whoever ran by that name has ended.
 func holder(home *state.Dir) (string, error) {
 	path := home.Path("replica")

@@ -14,7 +14,6 @@ import (
 
 	"headwater/internal/access"
 	"headwater/internal/config"
-	"headwater/internal/database"
 	"headwater/internal/state"
 	"headwater/internal/tokens"
 	"headwater/internal/web"
@@ -149,15 +148,11 @@ func tokensThere(ctx context.Context, file string, r web.TokensRequest) (result 
 	if cfg.Access == nil {
 		return result, errNoAccess(cfg)
 	}
-	where := database.Config{PostgreSQL: cfg.State.Reveal()}
-	if where.PostgreSQL == "" { // else there is a database that any number of processes may use
-		home, err := state.Lock(cfg.DataDir)
-		if err != nil {
-			return result, err
-		}
-		defer func() { err = errors.Join(err, home.Close()) }()
-		where = stateDatabase(cfg, home)
+	where, release, err := lockedState(cfg)
+	if err != nil {
+		return result, err
 	}
+	defer func() { err = errors.Join(err, release()) }()
 	store, err := tokens.Open(ctx, where, cfg.Database)
 	if err != nil {
 		return result, err
