@@ -108,73 +108,72 @@ def write(out, name, rows):
             f.write("\n")
 
 
-def spark(tables, out):
-    """Spark's reader of columns and its reader of rows, which is that of parquet-java, and Hive's."""
+def session(out, settings):
+    """A Spark of this machine with the settings."""
     from pyspark.sql import SparkSession
-    from pyspark.sql import functions as F
 
-    spark = (
+    builder = (
         SparkSession.builder.master("local[2]")
         .enableHiveSupport()
-        .config("spark.hadoop.javax.jdo.option.ConnectionURL", "jdbc:derby:memory:rows;create=true")
         .config("spark.sql.warehouse.dir", out + "/warehouse")
-        .config("spark.driver.extraJavaOptions", "-Dderby.system.home=" + out)
-        .config("spark.sql.hive.convertMetastoreParquet", "false")
         .config("spark.sql.session.timeZone", "UTC")
-        .config("spark.sql.parquet.mergeSchema", "true")
-        .config("spark.sql.caseSensitive", "true")
         .config("spark.ui.enabled", "false")
         .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.driver.host", "127.0.0.1")
         .config("spark.log.level", "ERROR")
-        .getOrCreate()
     )
+    for name, value in settings.items():
+        builder = builder.config(name, value)
+    return builder.getOrCreate()
 
-    def rows(frame):
-        return (r.asDict(recursive=True) for r in frame.collect())
 
+def micros(frame):
+    """The frame with times as the other readers have them."""
+    from pyspark.sql import functions as F
+
+    return frame.withColumn("_ingested_at", F.unix_micros("_ingested_at")) if "_ingested_at" in frame.columns else frame
+
+
+def spark_rows(frame):
+    return (r.asDict(recursive=True) for r in frame.collect())
+
+
+def spark(tables, out):
+    """Spark's reader of columns and its reader of rows, which is that of parquet-java, and Hive's."""
+    spark = session(
+        out,
+        {
+            "spark.hadoop.javax.jdo.option.ConnectionURL": "jdbc:derby:memory:rows;create=true",
+            "spark.driver.extraJavaOptions": "-Dderby.system.home=" + out,
+            "spark.sql.hive.convertMetastoreParquet": "false",
+            "spark.sql.parquet.mergeSchema": "true",
+            "spark.sql.caseSensitive": "true",
+        },
+    )
     for name, path in tables.items():
         for reader, vectorized in {"spark": "true", "spark-rows": "false"}.items():
             spark.conf.set("spark.sql.parquet.enableVectorizedReader", vectorized)
             spark.conf.set("spark.sql.parquet.enableNestedColumnVectorizedReader", vectorized)
-            frame = spark.read.parquet(path)
-            if "_ingested_at" in frame.columns:
-                frame = frame.withColumn("_ingested_at", F.unix_micros("_ingested_at"))
-            write(out, f"{reader}-{name}", rows(frame))
+            frame = micros(spark.read.parquet(path))
+            write(out, f"{reader}-{name}", spark_rows(frame))
         # Hive 2 knows no timestamps of 64 bits: above it has become a bigint.
         days = ("year", "month", "day")
         columns = ((f.name(), f.dataType().sql()) for f in frame._jdf.schema().fields())  # with names in quotes
         columns = ", ".join(f"`{name}` {kind}".lower() for name, kind in columns if name not in days)
         spark.sql(f"create external table {name} ({columns}) partitioned by (year int, month int, day int) stored as parquet location 'file://{path}'")
         spark.sql(f"msck repair table {name}")
-        write(out, f"hive-{name}", rows(spark.table(name)))
+        write(out, f"hive-{name}", spark_rows(spark.table(name)))
     spark.stop()
 
 
 def spark_tables(tables, out):
     """Spark's reader, of tables that a metastore says are at s3a://."""
-    from pyspark.sql import SparkSession
-    from pyspark.sql import functions as F
-
-    builder = SparkSession.builder.master("local[2]").enableHiveSupport()
-    for name, value in STORE["hadoop"].items():
-        builder = builder.config("spark.hadoop." + name, value)
-    spark = (
-        builder.config("spark.jars", ",".join(sorted(glob.glob(STORE["jars"] + "/*.jar"))))
-        .config("spark.hadoop.hive.metastore.uris", STORE["metastore"])
-        .config("spark.sql.warehouse.dir", out + "/warehouse")
-        .config("spark.sql.session.timeZone", "UTC")
-        .config("spark.ui.enabled", "false")
-        .config("spark.driver.bindAddress", "127.0.0.1")
-        .config("spark.driver.host", "127.0.0.1")
-        .config("spark.log.level", "ERROR")
-        .getOrCreate()
-    )
+    settings = {"spark.hadoop." + name: value for name, value in STORE["hadoop"].items()}
+    settings["spark.jars"] = ",".join(sorted(glob.glob(STORE["jars"] + "/*.jar")))
+    settings["spark.hadoop.hive.metastore.uris"] = STORE["metastore"]
+    spark = session(out, settings)
     for name, table in tables.items():
-        frame = spark.table(table)
-        if "_ingested_at" in frame.columns:
-            frame = frame.withColumn("_ingested_at", F.unix_micros("_ingested_at"))
-        write(out, f"spark-{name}", (r.asDict(recursive=True) for r in frame.collect()))
+        write(out, f"spark-{name}", spark_rows(micros(spark.table(table))))
     spark.stop()
 
 
